@@ -1,0 +1,15 @@
+"""Random queries from the victim's own distribution; an honest user asks the same."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from extraction.attacks.base import Attack, Thief, random_pool_images
+
+
+class Standard(Attack):
+    """Asks about the in-distribution pool in random order, no image twice."""
+
+    def queries(self, thief: Thief, count: int) -> Tensor:
+        """The next `count` images of the pool's random order."""
+        return random_pool_images(thief, count)

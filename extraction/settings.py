@@ -1,0 +1,51 @@
+"""How an extraction runs, whatever the attack."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from extraction.attacks.base import Attack
+from training.recipe import Recipe, check_choice
+from victims.architectures.build import Architecture
+from victims.types import AnswerKind
+
+
+@dataclass(frozen=True)
+class ExtractionSettings:
+    """Budget and rounds in queries; `accounts` that share each round's queries evenly.
+
+    With `warm_start` a round's substitute goes on from the last one's weights, else it starts anew.
+    """
+
+    budget: int
+    round_size: int
+    accounts: int = 1
+    answers: AnswerKind = "soft"
+    top_k: int = 3
+    warm_start: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("budget", "round_size", "accounts", "top_k"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"attack.{name} must be a whole number of at least 1, not {value!r}")
+        check_choice("attack.answers", self.answers, AnswerKind)
+
+    def check_against(self, attack: Attack, pool_size: int, num_classes: int) -> None:
+        """Raise ValueError for a budget that the pool cannot serve, or a top_k without meaning."""
+        if self.budget > pool_size and not attack.repeats:
+            raise ValueError(
+                f"attack.budget={self.budget} is more than the {pool_size:,} images of the query pool, and "
+                "this attack asks about no image twice; lower attack.budget or choose another query_pool"
+            )
+        if self.answers == "topk" and self.top_k > num_classes:
+            raise ValueError(f"attack.top_k={self.top_k} is more than the {num_classes} classes")
+
+
+@dataclass(frozen=True)
+class SubstituteSettings:
+    """The substitute's architecture and how it is trained after each round."""
+
+    architecture: Architecture
+    recipe: Recipe

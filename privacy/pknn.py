@@ -1,0 +1,43 @@
+"""Votes of the nearest training points in the victim's log-softmax space.
+
+Private kNN (Zhu et al. 2020) as the proof-of-work paper uses it: neighbours by Euclidean distance between
+log-softmax outputs vote with their true labels.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from privacy.gnmax import Array
+
+BLOCK_ENTRIES = 2**24
+"""Distances held in memory at a time."""
+
+
+def neighbour_votes(
+    train_log_probs: Array, train_labels: Array, query_log_probs: Array, k: int, num_classes: int
+) -> Tensor:
+    """Votes float64 `[n, num_classes]` of the `k` nearest of m training points for each of n queries.
+
+    train_log_probs `[m, d]` and query_log_probs `[n, d]`, train_labels int `[m]`. Distances are taken
+    from differences, not from products, which would lose digits on log-probabilities of -100.
+    Raises ValueError unless 1 <= k <= m and labels lie in [0, num_classes).
+    """
+    train, query = torch.as_tensor(train_log_probs), torch.as_tensor(query_log_probs)
+    labels = torch.as_tensor(train_labels).long().to(query.device)
+    if not 1 <= k <= len(train):
+        raise ValueError(f"k must be between 1 and the {len(train)} training points, not {k}")
+    if len(labels) and not (int(labels.min()) >= 0 and int(labels.max()) < num_classes):
+        raise ValueError(f"training labels must lie in [0, {num_classes})")
+    train = train.to(query)
+    votes = torch.zeros(len(query), num_classes, dtype=torch.float64, device=query.device)
+    rows = max(1, BLOCK_ENTRIES // len(train))
+    for start in range(0, len(query), rows):
+        block = query[start : start + rows]
+        distances = torch.cdist(block, train, compute_mode="donot_use_mm_for_euclid_dist")
+        nearest = distances.topk(k, dim=1, largest=False, sorted=False).indices
+        chosen = labels[nearest]
+        ones = torch.ones_like(chosen, dtype=torch.float64)
+        votes[start : start + rows].scatter_add_(1, chosen, ones)
+    return votes

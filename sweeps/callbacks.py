@@ -1,0 +1,26 @@
+"""What happens around Hydra's jobs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+
+
+class SweepSummary(Callback):
+    """At the end of a multirun: the table in the terminal and one plot a data set in the sweep's folder."""
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Gather the finished cells of the sweep."""
+        from rich.console import Console
+
+        from sweeps.report import load_cells, terminal_table, write_plots
+
+        directory = Path(config.hydra.sweep.dir)
+        cells = load_cells([directory])
+        console = Console(width=None if Console().is_terminal else 140)
+        console.print(terminal_table(cells))
+        for path in write_plots(cells, directory):
+            console.print(f"plot: {path}", soft_wrap=True)

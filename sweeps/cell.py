@@ -1,0 +1,181 @@
+"""One cell of the grid from its config to its files."""
+
+from __future__ import annotations
+
+import logging
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from omegaconf import DictConfig, OmegaConf
+
+from extraction.checkpoint import RoundResult
+from pow.calibration.expectation import LinearExpectation
+from sweeps.composition import Cell, InputError, compose_cell
+from sweeps.curve import Accounting, build_curve
+from sweeps.files import check_writable, link_or_copy, write_atomically, write_json
+from sweeps.stages import ServedVictim, Stages
+from sweeps.store import Store, identity_key
+from sweeps.tracking import Tracker, make_tracker
+from victims.defenses.pow import ProofOfWork
+
+log = logging.getLogger(__name__)
+
+PACKAGES = ("tollgate", "torch", "torchvision", "pytorch-lightning", "hydra-core", "numpy")
+
+
+def run_cell(config: DictConfig, output: Path) -> None:
+    """Run the cell and leave config.yaml, curve.csv, trace.parquet and result.json in `output`.
+
+    Raises InputError, with one clear sentence and before any training, for input that cannot work.
+    """
+    started = time.time()
+    try:
+        check_writable(output, "hydra.run.dir, hydra.sweep.dir or paths.output")
+        check_writable(Path(config.paths.store), "paths.store")
+    except OSError as error:
+        raise InputError(str(error)) from error
+    cell = compose_cell(config, progress=sys.stderr.isatty())
+    write_atomically(output / "config.yaml", lambda path: OmegaConf.save(config, path, resolve=True))
+    with make_tracker(cell.config, cell_key(cell), output) as tracker:
+        CellRun(cell, output, tracker).run(started)
+
+
+def cell_key(cell: Cell) -> str:
+    """The cell's identity: its extraction and how that is priced."""
+    pricing = {key: cell.config[key] for key in ("defense", "pow_calibration")}
+    pricing["accounting"] = cell.config["privacy"]["accounting"]
+    pricing["request_seconds"] = cell.config["dataset"]["request_seconds"]
+    return identity_key({"extraction": cell.extraction_identity, "pricing": pricing})
+
+
+class CellRun:
+    """A run of one cell: goes through the stages, and writes and tracks the curve as it grows."""
+
+    def __init__(self, cell: Cell, output: Path, tracker: Tracker) -> None:
+        self.cell = cell
+        self.output = output
+        self.tracker = tracker
+        self.stages = Stages(cell, Store(Path(cell.config["paths"]["store"])))
+        self.accounting = Accounting.of(cell)
+        self.toll: ProofOfWork | None = None
+        self.expected: LinearExpectation | None = None
+
+    def run(self, started: float) -> None:
+        """All stages in turn, then the final files."""
+        victim = self.stages.victim()
+        self._set_toll(victim)
+        extraction = self.stages.extraction(victim, self._on_round)
+        curve = self._curve(extraction.rounds, extraction.trace)
+        self._publish(curve)
+        link_or_copy(extraction.trace_path, self.output / "trace.parquet")
+        result = self._result(curve, victim, extraction.key, started)
+        write_json(self.output / "result.json", result)
+        self.tracker.summarize(result)
+        last = curve.iloc[-1]
+        log.info(
+            "%s on %s: accuracy %.2f %%, fidelity %.2f %% after %d queries; %.4g s, %.3g times without work",
+            result["attack"],
+            result["dataset"],
+            100 * last.accuracy,
+            100 * last.fidelity,
+            last.queries,
+            last.total_seconds,
+            last.overhead,
+        )
+
+    def _set_toll(self, victim: ServedVictim) -> None:
+        toll = self.cell.toll
+        if toll is None:
+            return
+        self.expected = toll.expected
+        if self.expected is None:
+            trace = self.stages.benign(victim)
+            cost = self.accounting.cumulative(trace, toll.cost)
+            self.expected = LinearExpectation.fit(pd.Series(range(1, len(trace) + 1)).to_numpy(), cost)
+        log.info(
+            "an honest user is expected to cost %.6g a query, and %.6g at the start",
+            self.expected.slope,
+            self.expected.intercept,
+        )
+        self.toll = toll.defense(self.expected)
+
+    def _on_round(self, rounds: Sequence[RoundResult], trace: pd.DataFrame) -> None:
+        curve = self._curve(rounds, trace)
+        last = curve.iloc[-1]
+        log.info(
+            "round %d: %d of %d queries, accuracy %.2f %%, fidelity %.2f %%, %.4g s",
+            last["round"],
+            last.queries,
+            self.cell.settings.budget,
+            100 * last.accuracy,
+            100 * last.fidelity,
+            last.total_seconds,
+        )
+        self._publish(curve)
+
+    def _curve(self, rounds: Sequence[RoundResult], trace: pd.DataFrame) -> pd.DataFrame:
+        return build_curve(
+            rounds,
+            trace,
+            list(self.cell.measures),
+            self.accounting,
+            self.cell.config["dataset"]["request_seconds"],
+            self.toll,
+        )
+
+    def _publish(self, curve: pd.DataFrame) -> None:
+        write_atomically(self.output / "curve.csv", lambda path: curve.to_csv(path, index=False))
+        self.tracker.log(curve)
+
+    def _result(
+        self, curve: pd.DataFrame, victim: ServedVictim, extraction_key: str, started: float
+    ) -> dict[str, Any]:
+        config = self.cell.config
+        expected = self.expected
+        return {
+            "dataset": config["dataset"]["name"],
+            "attack": config["attack"]["name"],
+            "defense": "+".join(config["defense"]) or "none",
+            "strength": config["pow_calibration"]["strength"] if self.toll else None,
+            "knows": config["attack"]["knows"],
+            "seed": config["seed"],
+            "final": curve.iloc[-1].to_dict(),
+            "victim_accuracy": victim.accuracy,
+            "expected_cost": {"slope": expected.slope, "intercept": expected.intercept} if expected else None,
+            "keys": {"cell": cell_key(self.cell), "victim": victim.key, "extraction": extraction_key},
+            "started": started,
+            "seconds": time.time() - started,
+            "versions": {name: _version(name) for name in PACKAGES} | {"python": platform.python_version()},
+            "git_commit": _git_commit(),
+        }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except ModuleNotFoundError:
+        return None
+
+
+def _git_commit() -> str | None:
+    """The commit of the code that runs, with `+` behind it when files differ from it."""
+    here = Path(__file__).resolve().parent
+    try:
+        output = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=40", "--dirty=+"],
+            cwd=here,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return output.stdout.strip()

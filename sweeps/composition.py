@@ -1,0 +1,224 @@
+"""From a composed config to the parts of a cell; all that can be wrong with the input is found here."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import hydra.utils
+from hydra.errors import HydraException, InstantiationException
+from omegaconf import DictConfig, OmegaConf
+
+from extraction.attacks.base import Attack
+from extraction.settings import ExtractionSettings, SubstituteSettings
+from pow.calibration import Calibration
+from pow.calibration.expectation import LinearExpectation
+from sweeps.files import file_hash
+from training.recipe import Hardware
+from victims.architectures.build import build_network
+from victims.datasets.images import ImageSet
+from victims.datasets.splits import Splits, check_disjoint, resolve_splits, select, split
+from victims.defenses.base import Defense
+from victims.defenses.pow import ProofOfWork
+from victims.measures.base import Measure
+from victims.victim import VictimSettings, build_victim
+
+Config = dict[str, Any]
+ATTACK_RULES_OF_CHOICE = ("rule", "budget", "round_size", "accounts", "answers", "top_k", "warm_start")
+
+
+class InputError(HydraException):
+    """Something in the configuration, the data or the output folder is not as it must be."""
+
+
+def instantiate(node: Any, option: str) -> Any:
+    """Hydra's instantiate, with plain containers, whose error names the option and the cause only."""
+    try:
+        return hydra.utils.instantiate(node, _convert_="all")
+    except InstantiationException as error:
+        cause = error.__cause__
+        if isinstance(cause, ValueError | OSError):
+            raise cause from error
+        raise ValueError(f"{option}: {cause or error}") from error
+
+
+@dataclass(frozen=True, eq=False)
+class Toll:
+    """The defence that charges: completed once the expected cost of an honest user is known.
+
+    `expected` is the published expectation, or None where it is to be measured on this victim.
+    """
+
+    complete: Callable[..., ProofOfWork]
+    calibration: Callable[..., Calibration]
+    expected: LinearExpectation | None
+    cost: str
+
+    def defense(self, expected: LinearExpectation) -> ProofOfWork:
+        """The proof of work, calibrated to the expectation."""
+        return self.complete(calibration=self.calibration(expected=expected))
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """One point of the grid, instantiated but for what must be trained first."""
+
+    config: Config
+    hardware: Hardware
+    data: Splits
+    pool: ImageSet
+    victim: VictimSettings
+    measures: Mapping[str, Callable[..., Measure]]
+    attack: Attack
+    settings: ExtractionSettings
+    substitute: SubstituteSettings
+    defenses: list[Defense]
+    toll: Toll | None
+
+    @property
+    def numerics(self) -> Config:
+        """What of the trainer's settings can change a figure."""
+        return {key: self.config["trainer"][key] for key in ("precision", "channels_last", "batch_size")}
+
+    @property
+    def victim_identity(self) -> Config:
+        """All that decides the victim's weights."""
+        victim = dict(self.config["victim"])
+        checkpoint = victim.pop("checkpoint")
+        if checkpoint is not None:
+            victim["checkpoint"] = file_hash(Path(checkpoint))
+        return {"victim": victim, "train": self.data.train.fingerprint, "numerics": self.numerics}
+
+    @property
+    def meter_identity(self) -> Config:
+        """All that decides what a query costs under each measure."""
+        return {"victim": self.victim_identity, "measures": self.config["privacy"]["measures"]}
+
+    @property
+    def extraction_identity(self) -> Config:
+        """All that can change an answer or a choice; not the calibration, which only prices them."""
+        answers = {
+            name: node
+            for name, node in self.config["defense"].items()
+            if not _is_toll(instantiate(node, f"defense.{name}"))
+        }
+        attack = {key: self.config["attack"][key] for key in ATTACK_RULES_OF_CHOICE}
+        return {
+            "meter": self.meter_identity,
+            "pool": self.pool.fingerprint,
+            "test": self.data.test.fingerprint,
+            "attack": attack,
+            "substitute": self.config["substitute"],
+            "defense": answers,
+            "numerics": self.numerics,
+            "seed": self.config["seed"],
+        }
+
+
+def compose_cell(config: DictConfig, progress: bool) -> Cell:
+    """Instantiate and check a cell's parts; raises InputError, one clear sentence, before any training."""
+    try:
+        return _compose(config, progress)
+    except (ValueError, OSError) as error:
+        raise InputError(str(error)) from error
+
+
+def _compose(config: DictConfig, progress: bool) -> Cell:
+    plain: Config = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
+    settings = _extraction_settings(plain)
+    rule: Attack = instantiate(plain["attack"]["rule"], "attack.rule")
+    defenses, toll = _defenses(plain)
+    data = _load_data(plain["dataset"])
+    cell = Cell(
+        config=plain,
+        hardware=replace(instantiate(plain["trainer"], "trainer"), progress=progress),
+        data=data,
+        pool=_load_pool(plain["query_pool"], plain["dataset"], data),
+        victim=VictimSettings(**instantiate(plain["victim"], "victim")),
+        measures=instantiate(plain["privacy"]["measures"], "privacy.measures"),
+        attack=rule,
+        settings=settings,
+        substitute=SubstituteSettings(**instantiate(plain["substitute"], "substitute")),
+        defenses=defenses,
+        toll=toll,
+    )
+    _check(cell)
+    return cell
+
+
+def _check(cell: Cell) -> None:
+    classes = cell.data.train.num_classes
+    cell.settings.check_against(cell.attack, len(cell.pool), classes)
+    accounting = cell.config["privacy"]["accounting"]
+    if accounting not in ("summed", "composed"):
+        raise ValueError(f"privacy.accounting must be one of summed, composed, not {accounting!r}")
+    if cell.toll is not None and cell.toll.cost not in cell.measures:
+        valid = ", ".join(cell.measures)
+        raise ValueError(
+            f"defense.pow.cost must be one of {valid} (privacy.measures), not {cell.toll.cost!r}"
+        )
+    checkpoint = cell.victim.checkpoint
+    if checkpoint is not None and not Path(checkpoint).is_file():
+        raise FileNotFoundError(f"victim.checkpoint={checkpoint}: there is no such file")
+    build_victim(cell.victim, cell.data.train)
+    build_network(cell.substitute.architecture, cell.pool.image_shape, classes)
+
+
+def _extraction_settings(plain: Config) -> ExtractionSettings:
+    keys = ("budget", "round_size", "accounts", "answers", "top_k", "warm_start")
+    return ExtractionSettings(**{key: plain["attack"][key] for key in keys}, seed=plain["seed"])
+
+
+def _is_toll(defense: object) -> bool:
+    """A defence that charges is left partial by its YAML, since its calibration is known only later."""
+    return isinstance(defense, functools.partial)
+
+
+def _defenses(plain: Config) -> tuple[list[Defense], Toll | None]:
+    made = {name: instantiate(node, f"defense.{name}") for name, node in plain["defense"].items()}
+    tolls = {name: defense for name, defense in made.items() if _is_toll(defense)}
+    if len(tolls) > 1:
+        raise ValueError(f"only one defence can charge, and {', '.join(tolls)} all do")
+    toll = None
+    for name, complete in tolls.items():
+        calibration = dict(plain["pow_calibration"])
+        published = calibration.pop("expected")
+        cost = plain["defense"][name]["cost"]
+        applies = published and cost == "pate" and plain["privacy"]["accounting"] == "summed"
+        toll = Toll(
+            complete=complete,
+            calibration=instantiate(calibration, "pow_calibration"),
+            expected=LinearExpectation(**published) if applies else None,
+            cost=cost,
+        )
+        toll.defense(LinearExpectation(0.0, 0.0))  # an invalid calibration is refused here
+    return [defense for defense in made.values() if not _is_toll(defense)], toll
+
+
+def _load_data(dataset: Config) -> Splits:
+    parts = instantiate(dataset["source"], "dataset")
+    slices = resolve_splits(dataset["splits"], dataset["split_choices"])
+    return split(
+        parts,
+        slices,
+        shuffle_seed=dataset["shuffle_seed"],
+        allow_overlap=dataset["allow_overlap"],
+        hint=f"splits of this data set: {', '.join(dataset['split_choices'])}",
+    )
+
+
+def _load_pool(query_pool: Config, dataset: Config, data: Splits) -> ImageSet:
+    """The thief's pool, in the shape of the victim's images, and none of them the victim's own."""
+    if query_pool["source"] is None:
+        pool = data.pool
+    else:
+        pool = select(
+            instantiate(query_pool["source"], "query_pool"), query_pool["part"], option="query_pool.part"
+        )
+    if not dataset["allow_overlap"]:
+        check_disjoint({"the victim's training data": data.train, "the query pool": pool})
+        check_disjoint({"the test images": data.test, "the query pool": pool})
+    return pool.conform(data.train.image_shape)

@@ -1,0 +1,104 @@
+"""From an extraction's rounds and trace to the curve: what each point cost, counted and in seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import torch
+
+from extraction.checkpoint import RoundResult
+from privacy.accountant import cumulative_epsilon
+from sweeps.composition import Cell
+from victims.defenses.pow import ProofOfWork
+
+REQUEST_QUERIES = 64
+"""Queries in a request of the latency profile (`dataset.request_seconds`)."""
+
+
+@dataclass(frozen=True)
+class Accounting:
+    """How costs add up: `summed`, or `composed` for the measures whose sigma and delta are given."""
+
+    name: Literal["summed", "composed"]
+    noise: Mapping[str, tuple[float, float]]
+
+    @classmethod
+    def of(cls, cell: Cell) -> Accounting:
+        """The accounting that the cell's config asks for."""
+        measures = cell.config["privacy"]["measures"]
+        noise = {name: (node["sigma"], node["delta"]) for name, node in measures.items() if "sigma" in node}
+        return cls(cell.config["privacy"]["accounting"], noise)
+
+    def cumulative(self, trace: pd.DataFrame, measure: str) -> np.ndarray:
+        """Cost of each row of a trace together with all rows before it, float64 `[n]`."""
+        if self.name == "composed" and measure in self.noise:
+            log_q = torch.from_numpy(trace[f"log_q_{measure}"].to_numpy(copy=True))
+            return cumulative_epsilon(log_q, *self.noise[measure], self.name).numpy()
+        return trace[f"cost_{measure}"].to_numpy().cumsum()
+
+    def cumulative_by_account(self, trace: pd.DataFrame, measure: str) -> np.ndarray:
+        """The same, over each account's own rows, in the trace's order."""
+        cumulative = np.empty(len(trace))
+        for rows in trace.groupby("account", sort=False).indices.values():
+            cumulative[rows] = self.cumulative(trace.iloc[rows], measure)
+        return cumulative
+
+
+def build_curve(
+    rounds: Sequence[RoundResult],
+    trace: pd.DataFrame,
+    measures: Sequence[str],
+    accounting: Accounting,
+    request_seconds: float,
+    toll: ProofOfWork | None,
+) -> pd.DataFrame:
+    """One row a round; cumulative but for round, accuracy, fidelity, overhead and difficulty_bits.
+
+    `request_seconds` is the time of a request of 64 queries without proof of work. Counted figures come
+    first; `measured_*` are seconds that this machine took.
+    """
+    curve = pd.DataFrame(
+        {
+            "round": [result.round for result in rounds],
+            "queries": [result.queries for result in rounds],
+            "accuracy": [result.accuracy for result in rounds],
+            "fidelity": [result.fidelity for result in rounds],
+        }
+    )
+    last = curve["queries"].to_numpy() - 1
+    for measure in measures:
+        curve[f"cost_{measure}"] = accounting.cumulative(trace, measure)[last]
+    curve["query_seconds"] = curve["queries"] / REQUEST_QUERIES * request_seconds
+    work = _work_by_round(curve["round"], trace, accounting, toll)
+    curve["pow_seconds"] = work["seconds"].cumsum().to_numpy()
+    curve["total_seconds"] = curve["query_seconds"] + curve["pow_seconds"]
+    curve["overhead"] = curve["total_seconds"] / curve["query_seconds"]
+    curve["expected_hashes"] = work["expected_hashes"].cumsum().to_numpy()
+    curve["difficulty_bits"] = work["difficulty_bits"].to_numpy()
+    curve["measured_query_seconds"] = np.cumsum([result.query_time for result in rounds])
+    curve["measured_train_seconds"] = np.cumsum([result.train_time for result in rounds])
+    return curve
+
+
+def _work_by_round(
+    rounds: pd.Series, trace: pd.DataFrame, accounting: Accounting, toll: ProofOfWork | None
+) -> pd.DataFrame:
+    """Seconds, expected hashes and mean difficulty bits of each round's requests; zero without a toll."""
+    columns = ["seconds", "expected_hashes", "difficulty_bits"]
+    if toll is None:
+        return pd.DataFrame(0.0, index=rounds, columns=columns)
+    asked = trace[trace["round"] <= rounds.max()]
+    bill = toll.bill(
+        asked["account"].to_numpy(),
+        asked["round"].to_numpy(),
+        accounting.cumulative_by_account(asked, toll.cost),
+    )
+    bill["difficulty_bits"] = np.log2(bill["expected_hashes"])
+    by_round = bill.groupby("round").agg(
+        {"seconds": "sum", "expected_hashes": "sum", "difficulty_bits": "mean"}
+    )
+    return by_round.reindex(rounds)[columns]

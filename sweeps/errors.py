@@ -1,0 +1,105 @@
+"""Errors at the command line: one clear sentence, and what would have been valid."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import CompactHydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+FULL_ERROR = "HYDRA_FULL_ERROR"
+
+
+@contextmanager
+def readable_errors(config_dir: Path) -> Iterator[None]:
+    """Turn an exception out of Hydra into its message and an exit code of 1.
+
+    Mistakes in the configuration, the data or the output folder are said in a sentence; a wrong key is
+    answered with the valid ones. Anything else, or all with HYDRA_FULL_ERROR=1, shows its traceback.
+    """
+    asked_for_all = os.environ.get(FULL_ERROR, "0") != "0"
+    os.environ[FULL_ERROR] = "1"  # Hydra then raises instead of printing and exiting by itself
+    try:
+        yield
+    except (CompactHydraException, OmegaConfBaseException, PermissionError, NotADirectoryError) as error:
+        if asked_for_all:
+            raise
+        print(f"error: {_message(error)}", file=sys.stderr)
+        for hint in wrong_key_hints(sys.argv[1:], config_dir):
+            print(hint, file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+def _message(error: BaseException) -> str:
+    if isinstance(error, OSError):
+        return (
+            f"cannot write to {error.filename}: {error.strerror}; hydra.run.dir, hydra.sweep.dir and "
+            "paths.output say where results go"
+        )
+    cause = error.__cause__
+    return f"{error}\n{cause}" if isinstance(cause, OmegaConfBaseException) else str(error)
+
+
+def wrong_key_hints(arguments: Sequence[str], config_dir: Path) -> list[str]:
+    """For each override that names no key of the config, a sentence with the keys that are valid there."""
+    overrides = [argument for argument in arguments if "=" in argument and not argument.startswith("-")]
+    try:
+        parsed = OverridesParser.create().parse_overrides(overrides)
+    except CompactHydraException:
+        return []
+    keys = [o.key_or_group for o in parsed if not o.is_add() and not o.is_force_add() and not o.is_delete()]
+    GlobalHydra.instance().clear()
+    hints = []
+    with initialize_config_dir(str(config_dir), version_base="1.3"):
+        for key in keys:
+            # Each group that is chosen is composed in, since the valid keys depend on it.
+            chosen = _groups_chosen(overrides, config_dir)
+            try:
+                config = compose("config", chosen, return_hydra_config=True)
+            except CompactHydraException:
+                return []
+            hint = _hint(config, key, config_dir)
+            if hint:
+                hints.append(hint)
+    return hints
+
+
+def _groups_chosen(overrides: Sequence[str], config_dir: Path) -> list[str]:
+    groups = {path.name for path in config_dir.iterdir() if path.is_dir()}
+    pairs = (override.split("=", 1) for override in overrides)
+    return [
+        f"{group}={value}"
+        for group, value in pairs
+        if group in groups and _is_option(config_dir, group, value)
+    ]
+
+
+def _is_option(config_dir: Path, group: str, value: str) -> bool:
+    return (config_dir / group / f"{value}.yaml").exists()
+
+
+def _hint(config: DictConfig, key: str, config_dir: Path) -> str | None:
+    if "@" in key or (config_dir / key).is_dir():
+        return None
+    node: object = config
+    parts = key.split(".")
+    for depth, part in enumerate(parts):
+        if not isinstance(node, DictConfig):
+            return None
+        if part not in node:
+            valid = sorted(str(name) for name in node if name != "hydra")
+            where = ".".join(parts[:depth]) or "the config"
+            close = difflib.get_close_matches(part, valid, 1)
+            guess = f" Did you mean {'.'.join([*parts[:depth], close[0]])}?" if close else ""
+            return f"{key}: there is no {part!r} in {where}.{guess} Valid: {', '.join(valid)}"
+        node = node[part] if not OmegaConf.is_missing(node, part) else None
+    return None

@@ -1,0 +1,68 @@
+"""Writing files so that a reader never sees half of one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+SPACE_NEEDED = 200 * 2**20
+"""Bytes that must be free where results go; a demo writes a few, a sweep on images some tens of MiB."""
+
+
+def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill a temporary file beside `path`, flush it to disk, then rename it into place."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        write(temporary)
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON, indented, atomically."""
+    text = json.dumps(content, indent=2, sort_keys=True, default=str)
+    write_atomically(path, lambda temporary: _write_text(temporary, text + "\n"))
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file's content, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Make `target` a relative link to `source`, or a copy where the file system has no links."""
+    target.unlink(missing_ok=True)
+    try:
+        target.symlink_to(os.path.relpath(source.resolve(), target.parent.resolve()))
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def check_writable(directory: Path, option: str) -> None:
+    """Raise OSError naming the option unless files can be made in `directory` and there is room for them."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory) as probe:
+            probe.write(b"\0")
+    except OSError as error:
+        raise OSError(f"cannot write to {directory} ({option}): {error.strerror or error}") from error
+    free = shutil.disk_usage(directory).free
+    if free < SPACE_NEEDED:
+        raise OSError(
+            f"only {free / 2**20:.0f} MiB are free in {directory} ({option}); at least "
+            f"{SPACE_NEEDED // 2**20} MiB are needed"
+        )

@@ -1,0 +1,131 @@
+"""A write-ahead record of every answer, so that a killed extraction asks nothing twice.
+
+One Parquet file a call: the trace's rows with the answers beside them. It is renamed into place before
+the attack sees the answer, so a call is either on record, and replayed, or was never answered.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from sweeps.files import write_atomically
+from victims.meter import Meter
+from victims.types import Answer, Oracle, QueryBatch
+
+log = logging.getLogger(__name__)
+
+
+def query_digest(batch: QueryBatch) -> str:
+    """Hash of what is asked, and by which account."""
+    digest = hashlib.sha256(f"{batch.account}/{tuple(batch.images.shape)}".encode())
+    digest.update(batch.images.cpu().contiguous().numpy().data)
+    return digest.hexdigest()
+
+
+def _answer_column(answer: Answer) -> pa.Array:
+    values = answer.values.cpu().numpy()
+    if values.ndim == 1:
+        return pa.array(values)
+    return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
+
+
+def _read_answer(column: pa.ChunkedArray) -> Answer:
+    array = column.combine_chunks()
+    if not pa.types.is_fixed_size_list(array.type):
+        return Answer(torch.from_numpy(array.to_numpy().copy()))
+    values = array.flatten().to_numpy().reshape(len(array), array.type.list_size)
+    return Answer(torch.from_numpy(values.astype(np.float32, copy=True)))
+
+
+def _writer(table: pa.Table) -> Callable[[Path], None]:
+    return lambda path: pq.write_table(table, path, write_page_checksum=True)
+
+
+class Journal:
+    """The calls on record in a directory, numbered within each round."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        directory.mkdir(parents=True, exist_ok=True)
+
+    def path(self, round: int, call: int) -> Path:
+        """The file of one call."""
+        return self.directory / f"{round:06d}-{call:06d}.parquet"
+
+    def read(self, round: int, call: int, digest: str) -> Answer | None:
+        """The recorded answer, or None where the call is not on record, or was another one."""
+        path = self.path(round, call)
+        if not path.exists():
+            return None
+        table = pq.read_table(path, page_checksum_verification=True)
+        if (table.schema.metadata or {}).get(b"digest") != digest.encode():
+            log.warning("journal entry %s holds other queries than this run asks; asking anew", path.name)
+            return None
+        return _read_answer(table["answer"])
+
+    def write(self, round: int, call: int, digest: str, rows: pd.DataFrame, answer: Answer) -> None:
+        """Put a call on record."""
+        table = pa.Table.from_pandas(rows, preserve_index=False)
+        table = table.append_column("answer", _answer_column(answer))
+        table = table.replace_schema_metadata({"digest": digest})
+        write_atomically(self.path(round, call), _writer(table))
+
+    def drop_damaged(self) -> bool:
+        """Remove (and name) files that cannot be read, whose calls are then asked again; True if any."""
+        damaged = False
+        for path in self._files():
+            try:
+                pq.read_table(path, page_checksum_verification=True)
+            except (pa.ArrowException, OSError) as error:
+                log.warning("journal entry %s is damaged and is asked again: %s", path.name, error)
+                path.unlink()
+                damaged = True
+        return damaged
+
+    def trace(self) -> pd.DataFrame:
+        """One row a query, in the order asked: the record without the answers."""
+        parts = [pq.read_table(path).drop_columns(["answer"]) for path in self._files()]
+        return pa.concat_tables([part.replace_schema_metadata() for part in parts]).to_pandas()
+
+    def queries_before(self, round: int) -> int:
+        """Queries on record in the rounds before `round`."""
+        files = (path for path in self._files() if int(path.name[:6]) < round)
+        return sum(pq.read_metadata(path).num_rows for path in files)
+
+    def _files(self) -> list[Path]:
+        return sorted(self.directory.glob("[0-9]*.parquet"))
+
+
+class JournaledOracle:
+    """Answers from the journal what is on record there, and records what it has to ask."""
+
+    def __init__(self, oracle: Oracle, meter: Meter, journal: Journal, device: torch.device) -> None:
+        self.oracle = oracle
+        self.meter = meter
+        self.journal = journal
+        self.device = device
+        self._round = 0
+        self._calls = 0
+
+    def query(self, batch: QueryBatch) -> Answer:
+        """The answer to a batch; each image is asked of the inner oracle once in the extraction's life."""
+        self._calls = self._calls + 1 if batch.round == self._round else 0
+        self._round = batch.round
+        digest = query_digest(batch)
+        recorded = self.journal.read(batch.round, self._calls, digest)
+        if recorded is not None:
+            log.info("round %d: %d queries answered from the journal", batch.round, len(batch))
+            return Answer(recorded.values.to(self.device))
+        answer = self.oracle.query(batch)
+        log.info("round %d: %d queries asked of the victim", batch.round, len(batch))
+        self.journal.write(batch.round, self._calls, digest, self.meter.take(), answer)
+        return answer

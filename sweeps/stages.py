@@ -1,0 +1,235 @@
+"""The stages of a cell that train or ask, each kept in the store: victim, teachers, benign, extraction."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from extraction.checkpoint import RoundResult
+from extraction.extract import Evaluation, Extraction
+from sweeps.composition import Cell, Config
+from sweeps.files import write_atomically, write_json
+from sweeps.journal import Journal, JournaledOracle
+from sweeps.store import Store
+from training.batches import to_float
+from training.fit import accuracy, predict_logits
+from training.seeds import generator
+from victims.datasets.images import ImageSet
+from victims.measures.base import MeasuredVictim
+from victims.meter import Meter
+from victims.oracle import BudgetedOracle, VictimOracle
+from victims.teachers import TeacherEnsemble, TeacherSettings, build_teacher, train_teachers
+from victims.types import Oracle
+from victims.victim import build_victim, make_victim
+
+log = logging.getLogger(__name__)
+
+OnRound = Callable[[list[RoundResult], pd.DataFrame], None]
+
+
+@dataclass(frozen=True, eq=False)
+class ServedVictim:
+    """A victim that stands ready: its network, its accuracy on the test images, its key in the store."""
+
+    network: nn.Module
+    accuracy: float
+    key: str
+
+
+@dataclass(frozen=True, eq=False)
+class FinishedExtraction:
+    """What an extraction left: a row a round, a row a query, and the trace's file and key in the store."""
+
+    rounds: list[RoundResult]
+    trace: pd.DataFrame
+    trace_path: Path
+    key: str
+
+
+class Stages:
+    """The stages of one cell. Each looks into the store first."""
+
+    def __init__(self, cell: Cell, store: Store) -> None:
+        self.cell = cell
+        self.store = store
+        self.teacher_key: str | None = None
+        self._meter: Meter | None = None
+
+    def victim(self) -> ServedVictim:
+        """The trained victim."""
+        cell = self.cell
+
+        def make(directory: Path) -> None:
+            log.info("training the victim on %d images", len(cell.data.train))
+            network = make_victim(cell.victim, cell.data.train, cell.hardware)
+            right = score(network, cell.data.test, cell)
+            log.info("victim: accuracy %.2f %% on %d test images", 100 * right, len(cell.data.test))
+            torch.save(network.state_dict(), directory / "weights.pt")
+            write_json(directory / "result.json", {"accuracy": right})
+
+        entry = self.store.get("victims", cell.victim_identity | {"test": cell.data.test.fingerprint}, make)
+        network = build_victim(cell.victim, cell.data.train)
+        network.load_state_dict(torch.load(entry.path / "weights.pt", weights_only=True))
+        network = cell.hardware.place(network).eval()
+        return ServedVictim(network, _read_json(entry.path)["accuracy"], entry.key)
+
+    def teachers(self, settings: TeacherSettings) -> TeacherEnsemble:
+        """The PATE teachers, all of them."""
+        cell = self.cell
+
+        def make(directory: Path) -> None:
+            log.info("training %d teachers, %d at a time", settings.count, settings.at_once)
+            ensemble = train_teachers(settings, cell.data.train, cell.hardware)
+            torch.save(
+                {name: values.cpu() for name, values in ensemble.state.items()}, directory / "weights.pt"
+            )
+            result = _teacher_accuracy(ensemble, cell.data.test)
+            log.info(
+                "teachers: mean accuracy %.2f %%, ensemble %.2f %%",
+                100 * result["mean_accuracy"],
+                100 * result["ensemble_accuracy"],
+            )
+            write_json(directory / "result.json", result)
+
+        identity = {
+            "teachers": cell.config["privacy"]["measures"]["pate"],
+            "train": cell.data.train.fingerprint,
+            "numerics": cell.numerics,
+        }
+        identity["teachers"] = {k: v for k, v in identity["teachers"].items() if k not in ("sigma", "delta")}
+        entry = self.store.get("teachers", identity, make)
+        self.teacher_key = entry.key
+        state = torch.load(entry.path / "weights.pt", weights_only=True)
+        skeleton = build_teacher(settings, cell.data.train)
+        return TeacherEnsemble(skeleton, state, cell.data.train.num_classes, cell.hardware)
+
+    def meter(self, victim: ServedVictim) -> Meter:
+        """The meter of the victim, with every configured measure; built once a cell."""
+        if self._meter is None:
+            cell = self.cell
+            measured = MeasuredVictim(victim.network, cell.data.train, cell.hardware, self.teachers)
+            self._meter = Meter({name: make(measured) for name, make in cell.measures.items()})
+        return self._meter
+
+    def benign(self, victim: ServedVictim) -> pd.DataFrame:
+        """Costs of an honest user's queries: the test images in random order, one row a query."""
+        cell = self.cell
+        images = cell.data.test.images
+
+        def make(directory: Path) -> None:
+            log.info("measuring an honest user's cost on %d test images", len(images))
+            meter = self.meter(victim)
+            order = torch.randperm(len(images), generator=generator(cell.config["seed"], "benign"))
+            parts = []
+            for index in order.split(cell.hardware.batch_size):
+                batch = to_float(images[index].to(cell.hardware.device))
+                log_probs = predict_logits(victim.network, batch, cell.hardware).log_softmax(1)
+                costs = meter.costs(batch, log_probs)
+                parts.append(pd.DataFrame({name: values.cpu().numpy() for name, values in costs.items()}))
+            pd.concat(parts, ignore_index=True).to_parquet(directory / "trace.parquet")
+
+        identity = cell.meter_identity | {
+            "benign": cell.data.test.fingerprint,
+            "seed": cell.config["seed"],
+        }
+        return pd.read_parquet(self.store.get("benign", identity, make).path / "trace.parquet")
+
+    def extraction(self, victim: ServedVictim, on_round: OnRound) -> FinishedExtraction:
+        """The attack's trace and the substitute's worth after each round.
+
+        `on_round` is called with the rounds and the trace so far: after each round that this call runs,
+        and once for an extraction that is resumed.
+        """
+        cell = self.cell
+
+        def make(directory: Path) -> None:
+            self._extract(victim, directory, on_round)
+
+        entry = self.store.get("extractions", cell.extraction_identity, make, resumable=True)
+        if not entry.made:
+            log.info("extraction %s is in the store", entry.key)
+        rounds = [RoundResult(**row) for row in _read_json(entry.path)["rounds"]]
+        trace_path = entry.path / "trace.parquet"
+        return FinishedExtraction(rounds, pd.read_parquet(trace_path), trace_path, entry.key)
+
+    def _extract(self, victim: ServedVictim, directory: Path, on_round: OnRound) -> None:
+        cell = self.cell
+        journal = Journal(directory / "journal")
+        checkpoint = directory / "checkpoint.pt"
+        if journal.drop_damaged():
+            checkpoint.unlink(missing_ok=True)
+        extraction = Extraction(
+            cell.attack,
+            cell.pool,
+            cell.data.train.num_classes,
+            cell.substitute,
+            cell.settings,
+            cell.hardware,
+            checkpoint,
+        )
+        if extraction.rounds:
+            log.info("resuming after round %d (%d queries)", len(extraction.rounds), extraction.queries)
+            on_round(extraction.rounds, journal.trace())
+        oracle = self._oracle(victim, journal, next_round=len(extraction.rounds) + 1)
+        substitute = extraction.run(
+            oracle,
+            self._evaluation(victim),
+            lambda result: on_round(extraction.rounds, journal.trace()),
+        )
+        torch.save(substitute.state_dict(), directory / "substitute.pt")
+        trace = journal.trace()
+        write_atomically(directory / "trace.parquet", lambda path: trace.to_parquet(path))
+        write_json(directory / "result.json", {"rounds": [asdict(result) for result in extraction.rounds]})
+        checkpoint.unlink(missing_ok=True)
+        shutil.rmtree(journal.directory)
+
+    def _oracle(self, victim: ServedVictim, journal: Journal, next_round: int) -> Oracle:
+        cell, meter = self.cell, self.meter(victim)
+        oracle: Oracle = VictimOracle(
+            victim.network,
+            cell.data.train.image_shape,
+            meter,
+            cell.hardware,
+            cell.settings.answers,
+            cell.settings.top_k,
+        )
+        for defense in cell.defenses:
+            oracle = defense.wrap(oracle)
+        journaled = JournaledOracle(oracle, meter, journal, cell.hardware.device)
+        return BudgetedOracle(journaled, cell.settings.budget, spent=journal.queries_before(next_round))
+
+    def _evaluation(self, victim: ServedVictim) -> Evaluation:
+        test = self.cell.data.test
+        labels = predict_logits(victim.network, test.images, self.cell.hardware).argmax(1)
+        return Evaluation(test.images, test.labels, labels)
+
+
+def score(network: nn.Module, images: ImageSet, cell: Cell) -> float:
+    """Accuracy of a network on labelled images."""
+    return accuracy(predict_logits(network, images.images, cell.hardware), images.labels)
+
+
+def _teacher_accuracy(ensemble: TeacherEnsemble, test: ImageSet) -> Config:
+    """Mean accuracy of the teachers and accuracy of their majority, on at most 1,000 test images."""
+    few = test.select(slice(0, 1000))
+    predictions = ensemble.predictions(few.images)
+    labels = few.labels.to(predictions.device)
+    majority: Tensor = predictions.mode(dim=0).values
+    return {
+        "mean_accuracy": float((predictions == labels).double().mean()),
+        "ensemble_accuracy": float((majority == labels).double().mean()),
+    }
+
+
+def _read_json(directory: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((directory / "result.json").read_text())
+    return content

@@ -1,0 +1,133 @@
+"""Curves on Weights & Biases: one run a cell, and the same points on three x axes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import pandas as pd
+
+AXES = {"queries": "queries", "privacy_cost": "cost_pate", "seconds": "total_seconds"}
+"""W&B's name of each x axis, and the curve's column on it."""
+
+VALUES = ("accuracy", "fidelity", "overhead")
+
+
+class Tracker(Protocol):
+    """Where a cell's curve is followed while it grows."""
+
+    def log(self, curve: pd.DataFrame) -> None:
+        """Log those rows of the curve that were not logged yet."""
+        ...
+
+    def summarize(self, result: Mapping[str, Any]) -> None:
+        """Log the cell's final figures."""
+        ...
+
+
+class NoTracker:
+    """Tracks nothing."""
+
+    def log(self, curve: pd.DataFrame) -> None:
+        """Nothing."""
+
+    def summarize(self, result: Mapping[str, Any]) -> None:
+        """Nothing."""
+
+
+class WandbTracker:
+    """Logs rows to one W&B run."""
+
+    def __init__(self, run: Any) -> None:
+        self.run = run
+        self.logged = 0
+        # Exact names: of several matching globs, W&B would take one at random.
+        for axis, column in AXES.items():
+            run.define_metric(f"by_{axis}/{column}", hidden=True)
+            for value in VALUES:
+                run.define_metric(f"by_{axis}/{value}", step_metric=f"by_{axis}/{column}")
+
+    def log(self, curve: pd.DataFrame) -> None:
+        """One W&B step a round: each value against queries, privacy cost and seconds; and the row."""
+        for row in curve.iloc[self.logged :].to_dict("records"):
+            point = {f"curve/{name}": value for name, value in row.items()}
+            for axis, column in AXES.items():
+                if column in row:
+                    point |= {f"by_{axis}/{name}": row[name] for name in (column, *VALUES)}
+            self.run.log(point)
+        self.logged = len(curve)
+
+    def summarize(self, result: Mapping[str, Any]) -> None:
+        """The final figures and artefact keys as the run's summary."""
+        self.run.summary.update({f"final/{name}": value for name, value in result["final"].items()})
+        self.run.summary.update(
+            {name: result[name] for name in ("victim_accuracy", "defense", "strength", "keys")}
+        )
+
+
+def has_wandb_key() -> bool:
+    """Whether W&B would find an API key, in the environment or in netrc."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    import requests
+
+    base = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
+    return requests.utils.get_netrc_auth(base) is not None
+
+
+def run_id(key: str, output: Path) -> str:
+    """Stable for a cell in its output folder, so that a resumed cell goes on in the same W&B run."""
+    return hashlib.sha256(f"{key}/{output.resolve()}".encode()).hexdigest()[:16]
+
+
+@contextmanager
+def make_tracker(config: Mapping[str, Any], key: str, output: Path) -> Iterator[Tracker]:
+    """The tracker that the `logger` group asks for; W&B is offline without a key, and never prompts.
+
+    A cell that raises is recorded as failed.
+    """
+    if config["logger"]["name"] == "none":
+        yield NoTracker()
+        return
+    _keep_wandb_files_beside(Path(config["logger"]["directory"]))
+    import wandb
+
+    run = wandb.init(
+        project=config["logger"]["project"],
+        entity=config["logger"]["entity"],
+        id=run_id(key, output),
+        resume="allow",
+        group=output.parent.name,
+        job_type=config["attack"]["name"],
+        name=" ".join(
+            [config["attack"]["name"], config["dataset"]["name"], *(config["defense"] or ["none"])]
+        ),
+        tags=[config["dataset"]["name"], config["attack"]["name"], *(config["defense"] or ["none"])],
+        config=dict(config),
+        dir=config["logger"]["directory"],
+        mode=config["logger"]["mode"] or ("online" if has_wandb_key() else "offline"),
+        settings=wandb.Settings(silent=not sys.stderr.isatty() or not has_wandb_key(), init_timeout=30),
+    )
+    try:
+        yield WandbTracker(run)
+    except BaseException:
+        run.finish(exit_code=1)
+        raise
+    run.finish()
+
+
+def _keep_wandb_files_beside(directory: Path) -> None:
+    """Point W&B's data, cache and settings to `directory`: a later `wandb sync` needs them there."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for variable, folder in (
+        ("WANDB_DATA_DIR", "data"),
+        ("WANDB_CACHE_DIR", "cache"),
+        ("WANDB_CONFIG_DIR", "config"),
+    ):
+        os.environ.setdefault(variable, str((directory / folder).resolve()))
+    os.environ.setdefault("WANDB_FINISH_TIMEOUT", "120")

@@ -1,0 +1,70 @@
+"""Who may import whom: an attacker that could import the victim's weights would not be black-box."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+MAY_IMPORT = {
+    "privacy": (),
+    "pow": (),
+    "training": (),
+    "victims": ("privacy", "pow", "training"),
+    "extraction": ("training", "victims.types", "victims.datasets", "victims.architectures"),
+    "sweeps": ("privacy", "pow", "training", "victims", "extraction"),
+    "run": ("sweeps",),
+}
+OURS = tuple(MAY_IMPORT)
+
+
+def imported_modules(path: Path) -> set[str]:
+    """Dotted names that a file imports, each `from a import b` as a.b."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def within(name: str, package: str) -> bool:
+    return name == package or name.startswith(package + ".")
+
+
+def files_of(package: str) -> list[Path]:
+    return [ROOT / "run.py"] if package == "run" else sorted((ROOT / package).rglob("*.py"))
+
+
+@pytest.mark.parametrize("package", OURS)
+def test_imports_go_one_way(package: str) -> None:
+    files = files_of(package)
+    assert files
+    for path in files:
+        names = imported_modules(path)
+        ours = {name for name in names if name.split(".")[0] in OURS and not within(name, package)}
+        wrong = {name for name in ours if not any(within(name, allowed) for allowed in MAY_IMPORT[package])}
+        assert not wrong, f"{path.relative_to(ROOT)} may not import {sorted(wrong)}"
+
+
+def test_every_package_is_listed() -> None:
+    import tomllib
+
+    listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
+    folders = {
+        str(path.parent.relative_to(ROOT)).replace("/", ".")
+        for package in OURS
+        for path in (ROOT / package).rglob("__init__.py")
+    }
+    assert listed == folders
+
+
+def test_wrong_arrow_is_seen(tmp_path: Path) -> None:
+    path = tmp_path / "attack.py"
+    path.write_text("from victims.victim import make_victim\nfrom victims import oracle\n")
+    assert imported_modules(path) == {"victims.victim.make_victim", "victims.oracle"}

@@ -1,0 +1,202 @@
+"""Privacy costs against 50-digit arithmetic, plain loops and the paper authors' figures."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import mpmath
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from privacy import gnmax, pknn, uncertainty
+from privacy.accountant import cumulative_epsilon
+
+REFERENCE = Path(__file__).resolve().parents[2] / "shared" / "reference" / "privacy_examples.json"
+ORDERS = [2.0, 2.5, 7.0, 52.0, 99.5, 333.0, 1000.0]
+mpmath.mp.dps = 50
+
+
+def exact_log_q(votes: list[float], sigma: float) -> mpmath.mpf:
+    """Proposition 7, term by term."""
+    winner = max(range(len(votes)), key=lambda i: votes[i])
+    q = sum(
+        mpmath.erfc((mpmath.mpf(votes[winner]) - votes[i]) / (2 * mpmath.mpf(sigma))) / 2
+        for i in range(len(votes))
+        if i != winner
+    )
+    return mpmath.log(min(q, 1 - mpmath.mpf(1) / len(votes)))
+
+
+def exact_rdp(log_q: mpmath.mpf, sigma: float, order: float) -> mpmath.mpf:
+    """Theorem 6 with its conditions, else the data-independent bound."""
+    variance, order = mpmath.mpf(sigma) ** 2, mpmath.mpf(order)
+    independent = order / variance
+    q = mpmath.exp(log_q)
+    mu2 = mpmath.sqrt(variance * -log_q)
+    mu1 = mu2 + 1
+    eps1, eps2 = mu1 / variance, mu2 / variance
+    if not (mu2 > 1 and mu1 > order and eps2 < -log_q):
+        return independent
+    if q > mpmath.exp((mu2 - 1) * eps2) / (mu1 / (mu1 - 1) * mu2 / (mu2 - 1)) ** mu2:
+        return independent
+    a = (1 - q) / (1 - (q * mpmath.exp(eps2)) ** ((mu2 - 1) / mu2))
+    b = mpmath.exp(eps1) / q ** (1 / (mu1 - 1))
+    return mpmath.log((1 - q) * a ** (order - 1) + q * b ** (order - 1)) / (order - 1)
+
+
+def with_digits(log_q: mpmath.mpf) -> int:
+    """Digits that hold 1 - q, and differences from it, for so small a q."""
+    return 60 + int(-3 * log_q / mpmath.log(10))
+
+
+HISTOGRAMS = [
+    [50, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+    [10_000, 0],
+    [5, 5, 5],
+    [1, 0],
+    [250 - 40, 20, 20] + [0] * 7,
+    [130, 120],
+    [100] + [1] * 999,
+    [30, 29, 1, 0, 0],
+    [300, 0, 0, 0],
+]
+
+
+@pytest.mark.parametrize("sigma", [0.5, 2.0, 10.0, 28.0, 100.0])
+@pytest.mark.parametrize("votes", HISTOGRAMS, ids=lambda votes: f"{len(votes)} classes, {votes[0]} first")
+def test_log_q_rdp_and_epsilon_are_exact(votes: list[float], sigma: float) -> None:
+    log_q = gnmax.log_q(torch.tensor([votes]), sigma)
+    expected_log_q = exact_log_q(votes, sigma)
+    assert float(log_q[0]) == pytest.approx(float(expected_log_q), rel=1e-9)
+    if -expected_log_q > 20_000:
+        return  # q is below what mpmath can subtract from 1 in reasonable time
+    with mpmath.workdps(with_digits(expected_log_q)):
+        expected = [exact_rdp(mpmath.mpf(float(log_q[0])), sigma, order) for order in ORDERS]
+    rdp = gnmax.rdp(log_q, sigma, torch.tensor(ORDERS, dtype=torch.float64))[0]
+    for ours, order_expected in zip(rdp.tolist(), expected, strict=True):
+        assert ours == pytest.approx(float(order_expected), rel=1e-9, abs=1e-300)
+    epsilon = gnmax.epsilon(rdp[None], torch.tensor(ORDERS, dtype=torch.float64), 1e-5)
+    exact = min(e + mpmath.log(1e5) / (o - 1) for e, o in zip(expected, ORDERS, strict=True))
+    assert float(epsilon[0]) == pytest.approx(float(exact), rel=1e-9)
+
+
+def test_reference_figures() -> None:
+    if not REFERENCE.exists():
+        pytest.skip(f"{REFERENCE.name} is not beside the project")
+    content = json.loads(REFERENCE.read_text())
+    orders = torch.tensor(content["orders_at"], dtype=torch.float64)
+    for example in content["examples"]:
+        votes = torch.tensor([example["votes"]])
+        log_q = gnmax.log_q(votes, example["sigma"])
+        assert float(log_q) == pytest.approx(example["log_q"], rel=1e-9)
+        rdp = gnmax.rdp(log_q, example["sigma"], orders)[0].tolist()
+        assert rdp == pytest.approx(example["rdp"], rel=1e-9, abs=1e-300)
+        epsilon = gnmax.query_epsilon(votes, example["sigma"], example["delta"])
+        assert float(epsilon) == pytest.approx(example["eps_pate"], rel=1e-9)
+
+
+@settings(deadline=None)
+@given(st.lists(st.lists(st.integers(0, 300), min_size=4, max_size=4), min_size=1, max_size=8), st.randoms())
+def test_costs_are_finite_and_do_not_depend_on_the_classes_order(
+    votes: list[list[int]], random: object
+) -> None:
+    histogram = torch.tensor(votes)
+    cost = gnmax.query_epsilon(histogram, 5.0, 1e-5)
+    assert torch.isfinite(cost).all() and (cost > 0).all()
+    order = list(range(4))
+    random.shuffle(order)  # type: ignore[attr-defined]
+    assert torch.allclose(gnmax.query_epsilon(histogram[:, order], 5.0, 1e-5), cost, rtol=1e-12)
+
+
+def test_consensus_is_cheaper_than_doubt() -> None:
+    votes = torch.tensor([[250 - k, k, 0] for k in range(126)])
+    cost = gnmax.query_epsilon(votes, 10.0, 1e-5)
+    assert (cost.diff() >= -1e-12).all()
+    assert float(cost[0]) < 0.5 * float(cost[-1])
+
+
+def test_blocks_do_not_change_costs() -> None:
+    votes = torch.randint(0, 100, (gnmax.BLOCK + 3, 10), generator=torch.Generator().manual_seed(0))
+    whole = gnmax.query_epsilon(votes, 10.0, 1e-5)
+    assert len(whole) == len(votes)
+    assert torch.equal(whole[-5:], gnmax.query_epsilon(votes[-5:], 10.0, 1e-5))
+
+
+def test_accounting_against_a_loop() -> None:
+    votes = torch.randint(0, 60, (40, 10), generator=torch.Generator().manual_seed(0))
+    log_q = gnmax.log_q(votes, 10.0)
+    summed = cumulative_epsilon(log_q, 10.0, 1e-5, "summed")
+    composed = cumulative_epsilon(log_q, 10.0, 1e-5, "composed")
+    total, running = 0.0, torch.zeros_like(gnmax.ORDERS)
+    for i in range(len(votes)):
+        total += float(gnmax.query_epsilon(votes[i : i + 1], 10.0, 1e-5))
+        running = running + gnmax.rdp(log_q[i : i + 1], 10.0, gnmax.ORDERS)[0]
+        assert float(summed[i]) == pytest.approx(total, rel=1e-12)
+        assert float(composed[i]) == pytest.approx(
+            min((running - math.log(1e-5) / (gnmax.ORDERS - 1)).tolist()), rel=1e-12
+        )
+    assert (composed <= summed + 1e-12).all()
+
+
+def test_hundred_unanimous_answers_of_three_hundred_votes() -> None:
+    log_q = gnmax.log_q(torch.tensor([[300] + [0] * 9] * 100), 28.0)
+    assert float(cumulative_epsilon(log_q, 28.0, 1e-5, "summed")[-1]) == pytest.approx(16.1, abs=0.05)
+    assert float(cumulative_epsilon(log_q, 28.0, 1e-5, "composed")[-1]) == pytest.approx(0.19, abs=0.005)
+
+
+def test_neighbour_votes_against_a_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(0)
+    train, query = random.normal(size=(60, 5)) * 20 - 50, random.normal(size=(23, 5)) * 20 - 50
+    labels = random.integers(0, 4, 60)
+    expected = np.zeros((23, 4))
+    for i in range(23):
+        distances = [sum((query[i, d] - train[j, d]) ** 2 for d in range(5)) for j in range(60)]
+        for j in np.argsort(distances)[:7]:
+            expected[i, labels[j]] += 1
+    for block in (60, 60 * 10, 2**24):
+        monkeypatch.setattr(pknn, "BLOCK_ENTRIES", block)
+        votes = pknn.neighbour_votes(train, labels, query, 7, 4)
+        assert votes.dtype == torch.float64
+        assert np.array_equal(votes.numpy(), expected)
+
+
+def test_entropy_and_gap_against_a_loop_and_at_their_ends() -> None:
+    probs = torch.rand(20, 6, generator=torch.Generator().manual_seed(0)).double().softmax(1)
+    for row, entropy, gap in zip(
+        probs.tolist(), uncertainty.entropy(probs), uncertainty.gap(probs), strict=True
+    ):
+        assert float(entropy) == pytest.approx(-sum(p * math.log(p) for p in row) / math.log(6), rel=1e-12)
+        first, second = sorted(row, reverse=True)[:2]
+        top = math.exp(math.log(first)) / (math.exp(math.log(first)) + math.exp(math.log(second)))
+        assert float(gap) == pytest.approx(1 - (top - (1 - top)), rel=1e-12)
+    ends = torch.tensor([[0.0, 1.0, 0.0], [1 / 3, 1 / 3, 1 / 3]])
+    assert uncertainty.entropy(ends).tolist() == pytest.approx([0.0, 1.0])
+    assert uncertainty.gap(ends).tolist() == pytest.approx([0.0, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: gnmax.log_q(torch.ones(1, 3), 0.0), "sigma"),
+        (lambda: gnmax.log_q(torch.ones(3), 1.0), "votes"),
+        (lambda: gnmax.query_epsilon(torch.ones(1, 3), 1.0, 1.5), "delta"),
+        (lambda: cumulative_epsilon(torch.zeros(3), 1.0, 0.1, "averaged"), "summed, composed"),  # type: ignore[arg-type]
+        (
+            lambda: pknn.neighbour_votes(torch.ones(3, 2), torch.zeros(3), torch.ones(1, 2), 4, 2),
+            "between 1 and",
+        ),
+        (
+            lambda: pknn.neighbour_votes(torch.ones(3, 2), torch.full((3,), 2), torch.ones(1, 2), 2, 2),
+            "labels",
+        ),
+        (lambda: uncertainty.gap(torch.ones(3)), "probs"),
+    ],
+)
+def test_wrong_arguments_are_refused(call: object, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        call()  # type: ignore[operator]

@@ -1,0 +1,52 @@
+"""The LightningModule of every single classifier: victims and substitutes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from training.recipe import Recipe
+
+
+class Classifier(pl.LightningModule):
+    """Trains a network that maps images in [0, 1] `[n, c, h, w]` to logits `[n, classes]`.
+
+    Targets may be labels `[n]` or probabilities `[n, classes]` (soft cross entropy).
+    """
+
+    def __init__(self, network: nn.Module, recipe: Recipe, batches_per_epoch: int) -> None:
+        super().__init__()
+        self.network = network
+        self.recipe = recipe
+        self.batches_per_epoch = batches_per_epoch
+        self.epoch_losses: list[float] = []
+        self._losses: list[Tensor] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits `[n, classes]`."""
+        return self.network(images)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
+        """Cross entropy of a batch."""
+        images, targets = batch
+        loss = nn.functional.cross_entropy(
+            self.network(images), targets, label_smoothing=self.recipe.label_smoothing
+        )
+        self._losses.append(loss.detach())
+        return loss
+
+    def on_train_epoch_end(self) -> None:
+        """Keep the epoch's mean loss, which the plateau schedule watches."""
+        mean = torch.stack(self._losses).float().mean()
+        self._losses.clear()
+        self.epoch_losses.append(float(mean))
+        self.log("loss", mean)
+
+    def configure_optimizers(self) -> Any:
+        """The recipe's optimiser and schedule."""
+        optimizer = self.recipe.make_optimizer(self.network.parameters())
+        schedulers = self.recipe.make_schedulers(optimizer, self.batches_per_epoch)
+        return ([optimizer], schedulers) if schedulers else optimizer

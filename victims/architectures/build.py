@@ -1,0 +1,75 @@
+"""From an architecture's factory to a network that normalises its own input."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+Architecture = Callable[..., nn.Module]
+"""A factory of networks: called with those of `image_shape` and `num_classes` that it has parameters for."""
+
+
+class Normalized(nn.Module):
+    """A network behind the normalisation of its input, so that callers only ever handle [0, 1]."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, network: nn.Module, mean: Tensor, std: Tensor) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("mean", mean.float().reshape(-1, 1, 1))
+        self.register_buffer("std", std.float().reshape(-1, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits `[n, classes]` of images in [0, 1] `[n, c, h, w]`."""
+        return self.network((images - self.mean) / self.std)
+
+
+def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each channel of uint8 images `[n, c, h, w]`, on the scale [0, 1]."""
+    counts = torch.stack([channel.flatten().bincount(minlength=256) for channel in images.unbind(1)]).double()
+    share = counts / counts.sum(1, keepdim=True)
+    levels = torch.arange(256, device=images.device) / 255
+    mean = (share * levels).sum(1)
+    variance = (share * (levels - mean[:, None]) ** 2).sum(1)
+    return mean, variance.sqrt().clamp_min(1e-3)
+
+
+def build_network(
+    architecture: Architecture,
+    image_shape: tuple[int, int, int],
+    num_classes: int,
+    normalize_by: Tensor | None = None,
+) -> nn.Module:
+    """A network for images of `image_shape`, normalised by the statistics of `normalize_by` (uint8 images).
+
+    Raises ValueError when the network does not take such images or does not give `num_classes` logits.
+    """
+    offered = {"image_shape": tuple(image_shape), "num_classes": num_classes}
+    parameters = inspect.signature(architecture).parameters
+    takes_all = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
+    network = architecture(**{k: v for k, v in offered.items() if takes_all or k in parameters})
+    if normalize_by is not None:
+        network = Normalized(network, *channel_statistics(normalize_by))
+    _check_shapes(network, tuple(image_shape), num_classes)
+    return network
+
+
+@torch.no_grad()
+def _check_shapes(network: nn.Module, image_shape: tuple[int, ...], num_classes: int) -> None:
+    training = network.training
+    try:
+        output = network.eval()(torch.zeros(2, *image_shape))
+    except RuntimeError as error:
+        raise ValueError(f"this architecture cannot take images of shape {image_shape}: {error}") from error
+    finally:
+        network.train(training)
+    if tuple(output.shape) != (2, num_classes):
+        raise ValueError(
+            f"this architecture answers {tuple(output.shape)[1:]} for one image, but the data set has "
+            f"{num_classes} classes, so {num_classes} logits are needed"
+        )

@@ -1,0 +1,19 @@
+"""The 1,797 handwritten digits inside scikit-learn (8x8, 16 grey levels): no download."""
+
+from __future__ import annotations
+
+import torch
+
+from victims.datasets.images import ImageSet
+
+
+def load(image_size: tuple[int, int] = (16, 16)) -> dict[str, ImageSet]:
+    """One part, `train`, scaled to `image_size` (height, width)."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    images = torch.from_numpy(digits.images)[:, None].mul(255 / 16).round().to(torch.uint8)
+    labels = torch.from_numpy(digits.target).long()
+    part = ImageSet.decoded(images, labels, tuple("0123456789"))
+    height, width = image_size
+    return {"train": part.conform((1, height, width))}

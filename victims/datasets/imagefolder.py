@@ -1,0 +1,77 @@
+"""Images in folders: `<path>/<part>/<class>/<file>`, or `<path>/<class>/<file>` for a single part `train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from victims.datasets.cache import cached
+from victims.datasets.decoding import decode_images
+from victims.datasets.images import ImageSet
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
+
+
+def load(
+    path: str | None,
+    image_size: tuple[int, int] | None = None,
+    channels: int | None = None,
+    cache: str | None = None,
+) -> dict[str, ImageSet]:
+    """A part for each folder of class folders, classes in alphabetical order of the `train` part.
+
+    Raises FileNotFoundError where there are no images, ValueError, naming the file, for a broken one.
+    """
+    if path is None:
+        raise ValueError(
+            "set dataset.path (or query_pool.source.path) to a folder with a folder of images a class"
+        )
+    parts = _parts(Path(path))
+    if not parts:
+        raise FileNotFoundError(f"{path} holds no images as <part>/<class>/<file> or <class>/<file>")
+    first = parts.get("train", next(iter(parts.values())))
+    classes = tuple(sorted({file.parent.name for file in first}))
+    loaded = {}
+    for name, files in parts.items():
+        _check_classes(files, classes)
+        identity = {
+            "files": [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files],
+            "image_size": image_size,
+            "channels": channels,
+            "classes": classes,
+        }
+
+        def decode(files: list[Path] = files) -> ImageSet:
+            images = decode_images(
+                [str(file) for file in files], lambda i: str(files[i]), image_size, channels
+            )
+            labels = torch.tensor([classes.index(file.parent.name) for file in files])
+            return ImageSet.decoded(images, labels, classes)
+
+        loaded[name] = cached(cache, identity, decode)
+    return loaded
+
+
+def _parts(path: Path) -> dict[str, list[Path]]:
+    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+    depths = {len(file.relative_to(path).parts) for file in files}
+    if depths == {2}:
+        return {"train": files}
+    parts: dict[str, list[Path]] = {}
+    for file in files:
+        relative = file.relative_to(path).parts
+        if len(relative) != 3:
+            raise ValueError(
+                f"{file} lies neither at <part>/<class>/<file> nor, with all others, at <class>/<file>"
+            )
+        parts.setdefault(relative[0], []).append(file)
+    return parts
+
+
+def _check_classes(files: list[Path], classes: tuple[str, ...]) -> None:
+    unknown = {file.parent.name for file in files} - set(classes)
+    if unknown:
+        raise ValueError(
+            f"class folders {', '.join(sorted(unknown))} are not among those of train: {', '.join(classes)}"
+        )

@@ -1,0 +1,123 @@
+"""Images in Parquet files, in the layout of the Hugging Face hub.
+
+`<path>/<part>-*.parquet` with columns `image` (a struct with `bytes`) and `label` (an integer); the names of
+the classes in the schema's `huggingface` metadata, if any.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+from victims.datasets.cache import cached
+from victims.datasets.decoding import decode_images
+from victims.datasets.images import ImageSet
+
+_PART = re.compile(r"(?P<part>\w+?)(-\d.*)?\.parquet")
+
+
+def load(
+    path: str | None,
+    image_size: tuple[int, int] | None = None,
+    channels: int | None = None,
+    num_classes: int | None = None,
+    cache: str | None = None,
+) -> dict[str, ImageSet]:
+    """A part for each group of files. Raises FileNotFoundError where there are none, and ValueError,
+    naming file and row, for a broken image or a label out of range."""
+    if path is None:
+        raise ValueError(
+            "set dataset.path (or query_pool.source.path) to a folder with <part>-*.parquet files"
+        )
+    files = parquet_parts(Path(path))
+    if not files:
+        raise FileNotFoundError(f"{path} holds no <part>-*.parquet files")
+    options = {"image_size": image_size, "channels": channels, "num_classes": num_classes}
+    decode = functools.partial(_decode, image_size=image_size, channels=channels, num_classes=num_classes)
+    parts = {}
+    for part, names in files.items():
+        hashes = [_hash(name) for name in names]
+        parts[part] = cached(cache, {"parquet": hashes, **options}, functools.partial(decode, names))
+    return parts
+
+
+def parquet_parts(path: Path) -> dict[str, list[Path]]:
+    """The Parquet files in a folder, by the part of the data set that their names start with."""
+    parts: dict[str, list[Path]] = {}
+    for file in sorted(path.glob("*.parquet")):
+        match = _PART.fullmatch(file.name)
+        if match is not None:
+            parts.setdefault(match["part"], []).append(file)
+    return parts
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _decode(
+    files: list[Path],
+    image_size: tuple[int, int] | None,
+    channels: int | None,
+    num_classes: int | None,
+) -> ImageSet:
+    tables = [_read(file) for file in files]
+    rows = [(file.name, row) for file, table in zip(files, tables, strict=True) for row in range(len(table))]
+    column = pa.chunked_array([chunk for table in tables for chunk in table["image"].chunks])
+    sources = [(image or {}).get("bytes") or b"" for image in column.to_pylist()]
+
+    def describe(index: int) -> str:
+        file, row = rows[index]
+        return f"{file}, row {row}"
+
+    images = decode_images(sources, describe, image_size, channels)
+    labels = torch.cat([_labels(table, file.name) for file, table in zip(files, tables, strict=True)])
+    names = _class_names(tables[0], labels, num_classes)
+    wrong = ((labels < 0) | (labels >= len(names))).nonzero().flatten()
+    if len(wrong):
+        first = int(wrong[0])
+        raise ValueError(
+            f"{describe(first)}: label {int(labels[first])} is out of range for {len(names)} classes "
+            "(the file's metadata or dataset.num_classes says how many)"
+        )
+    return ImageSet.decoded(images, labels, names)
+
+
+def _read(file: Path) -> pa.Table:
+    try:
+        table = pq.read_table(file)
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"{file} cannot be read as Parquet: {error}") from error
+    missing = {"image", "label"} - set(table.column_names)
+    if missing:
+        raise ValueError(f"{file} has no column {' or '.join(sorted(missing))}; it has {table.column_names}")
+    image_type = table.schema.field("image").type
+    if not (pa.types.is_struct(image_type) and image_type.get_field_index("bytes") >= 0):
+        raise ValueError(f"{file}: column image must be a struct with a field bytes, not {image_type}")
+    return table
+
+
+def _labels(table: pa.Table, name: str) -> Tensor:
+    column = table["label"]
+    if not pa.types.is_integer(column.type) or column.null_count:
+        raise ValueError(f"{name}: column label must hold whole numbers without gaps, not {column.type}")
+    return torch.from_numpy(column.to_numpy().astype("int64"))
+
+
+def _class_names(table: pa.Table, labels: Tensor, num_classes: int | None) -> tuple[str, ...]:
+    """Names from the metadata where they are as many as asked for, else the classes' numbers."""
+    metadata = json.loads((table.schema.metadata or {}).get(b"huggingface", b"{}"))
+    feature: dict[str, Any] = metadata.get("info", {}).get("features", {}).get("label", {})
+    names = tuple(map(str, feature.get("names") or ()))
+    count = num_classes or len(names) or int(labels.max()) + 1
+    return names if len(names) == count else tuple(map(str, range(count)))

@@ -1,0 +1,19 @@
+"""Entropy cost: how undecided the victim's answer is."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from privacy import uncertainty
+from victims.measures.base import MeasuredVictim
+
+
+class EntropyCost:
+    """Entropy of the victim's probabilities over log(classes), between 0 and 1."""
+
+    def __init__(self, victim: MeasuredVictim) -> None:
+        del victim  # nothing of the victim is needed but its answers
+
+    def columns(self, images: Tensor, log_probs: Tensor) -> dict[str, Tensor]:
+        """`cost`, float64 `[n]`."""
+        return {"cost": uncertainty.entropy(log_probs.double().exp())}

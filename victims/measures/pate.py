@@ -1,0 +1,39 @@
+"""PATE cost: teachers on disjoint shards vote, and the Gaussian noisy max of their votes has a price.
+
+Papernot et al. 2018, "Scalable Private Learning with PATE", Propositions 7 and 8 and Theorem 6.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from privacy import gnmax
+from training.recipe import Recipe
+from victims.architectures.build import Architecture
+from victims.measures.base import MeasuredVictim
+from victims.teachers import TeacherSettings
+
+
+class PateCost:
+    """Epsilon of each query alone, from the votes of `teachers` networks and noise of scale `sigma`."""
+
+    def __init__(
+        self,
+        victim: MeasuredVictim,
+        teachers: int,
+        sigma: float,
+        delta: float,
+        architecture: Architecture,
+        recipe: Recipe,
+        at_once: int,
+        seed: int,
+    ) -> None:
+        settings = TeacherSettings(architecture, recipe, teachers, at_once, seed)
+        self.ensemble = victim.teachers(settings)
+        self.sigma = sigma
+        self.delta = delta
+
+    def columns(self, images: Tensor, log_probs: Tensor) -> dict[str, Tensor]:
+        """`cost` and `log_q`, float64 `[n]`."""
+        log_q = gnmax.log_q(self.ensemble.votes(images), self.sigma)
+        return {"cost": gnmax.query_epsilon_from_log_q(log_q, self.sigma, self.delta), "log_q": log_q}

@@ -1,0 +1,37 @@
+"""pkNN cost: the nearest training points in the victim's log-softmax space vote with their true labels.
+
+The k-nearest-neighbour variant of PATE (Zhu et al. 2020) as the proof-of-work paper uses it, priced by
+the same analysis of the Gaussian noisy max.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from privacy import gnmax, pknn
+from training.fit import predict_logits
+from victims.measures.base import MeasuredVictim
+
+
+class PknnCost:
+    """Epsilon of each query alone, from the votes of its `k` nearest training points."""
+
+    def __init__(self, victim: MeasuredVictim, k: int, sigma: float, delta: float) -> None:
+        if not 1 <= k <= len(victim.train):
+            raise ValueError(
+                f"privacy.measures.pknn.k must be between 1 and the {len(victim.train):,} training images "
+                f"of this victim, not {k}"
+            )
+        logits = predict_logits(victim.network, victim.train.images, victim.hardware)
+        self.train_log_probs = logits.log_softmax(1)
+        self.train_labels = victim.train.labels.to(logits.device)
+        self.num_classes = victim.train.num_classes
+        self.k, self.sigma, self.delta = k, sigma, delta
+
+    def columns(self, images: Tensor, log_probs: Tensor) -> dict[str, Tensor]:
+        """`cost` and `log_q`, float64 `[n]`."""
+        votes = pknn.neighbour_votes(
+            self.train_log_probs, self.train_labels, log_probs, self.k, self.num_classes
+        )
+        log_q = gnmax.log_q(votes, self.sigma)
+        return {"cost": gnmax.query_epsilon_from_log_q(log_q, self.sigma, self.delta), "log_q": log_q}

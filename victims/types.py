@@ -1,0 +1,63 @@
+"""What passes between the side that steals and the side that is stolen from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+
+AnswerKind = Literal["soft", "topk", "hard"]
+
+
+@dataclass(frozen=True, eq=False)
+class QueryBatch:
+    """Images float32 in [0, 1] `[n, c, h, w]`, the account that asks, and the attack's round (from 1)."""
+
+    images: Tensor
+    account: int = 0
+    round: int = 1
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """Probabilities float32 `[n, classes]`, or labels int64 `[n]` where the interface gives no more."""
+
+    values: Tensor
+
+    def __post_init__(self) -> None:
+        hard = self.values.dtype == torch.int64 and self.values.dim() == 1
+        soft = self.values.dtype == torch.float32 and self.values.dim() == 2
+        if not (hard or soft):
+            raise ValueError(
+                "an answer is probabilities float32 [n, classes] or labels int64 [n], not "
+                f"{self.values.dtype} {tuple(self.values.shape)}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def labels(self) -> Tensor:
+        """The answered classes, int64 `[n]`."""
+        return self.values if self.values.dim() == 1 else self.values.argmax(1)
+
+
+class Oracle(Protocol):
+    """All that an attack gets of a victim. Every image asked is one query."""
+
+    def query(self, batch: QueryBatch) -> Answer:
+        """Answer each image of the batch; raises BudgetExhausted rather than answer one too many."""
+        ...
+
+
+class BudgetExhausted(Exception):
+    """The query budget does not cover the batch; `remaining` images of it could still be asked."""
+
+    def __init__(self, budget: int, remaining: int) -> None:
+        super().__init__(f"attack.budget={budget} leaves {remaining} queries, and the batch has more")
+        self.remaining = remaining
