@@ -28,5 +28,5 @@ def cumulative_epsilon(log_q: Array, sigma: float, delta: float, accounting: Acc
     for block in values.split(BLOCK):
         running = total + rdp(block, sigma, ORDERS).cumsum(0)
         parts.append(epsilon(running, ORDERS, delta))
-        total = running[-1]
+        total = running[-1:]  # a slice: a trace without queries has no last row
     return torch.cat(parts) if parts else values
