@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra.utils
-from hydra.errors import HydraException, InstantiationException
+from hydra.errors import CompactHydraException, InstantiationException
 from omegaconf import DictConfig, OmegaConf
 
 from extraction.attacks.base import Attack
@@ -30,7 +30,7 @@ Config = dict[str, Any]
 ATTACK_RULES_OF_CHOICE = ("rule", "budget", "round_size", "accounts", "answers", "top_k", "warm_start")
 
 
-class InputError(HydraException):
+class InputError(CompactHydraException):
     """Something in the configuration, the data or the output folder is not as it must be."""
 
 

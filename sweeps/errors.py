@@ -40,7 +40,7 @@ def readable_errors(config_dir: Path) -> Iterator[None]:
 
 
 def _message(error: BaseException) -> str:
-    if isinstance(error, OSError):
+    if isinstance(error, OSError) and not isinstance(error, CompactHydraException):
         return (
             f"cannot write to {error.filename}: {error.strerror}; hydra.run.dir, hydra.sweep.dir and "
             "paths.output say where results go"

@@ -126,6 +126,6 @@ class JournaledOracle:
             log.info("round %d: %d queries answered from the journal", batch.round, len(batch))
             return Answer(recorded.values.to(self.device))
         answer = self.oracle.query(batch)
-        log.info("round %d: %d queries asked of the victim", batch.round, len(batch))
         self.journal.write(batch.round, self._calls, digest, self.meter.take(), answer)
+        log.info("round %d: %d queries asked of the victim", batch.round, len(batch))
         return answer

@@ -92,7 +92,7 @@ def terminal_table(cells: list[CellResult]) -> Table:
             row["attack"],
             row["defense"],
             str(row["seed"]),
-            f"{row['queries']:,}",
+            f"{row['queries']:,.0f}",
             f"{100 * row['accuracy']:.2f}",
             f"{100 * row['fidelity']:.2f}",
             f"{row['cost_pate']:.4g}" if "cost_pate" in row else "",

@@ -72,7 +72,7 @@ def fit(
         derive_seed(seed, "batches"),
         hardware.channels_last,
     )
-    module = Classifier(network, recipe, len(batches))
+    module = Classifier(network.train(), recipe, len(batches))
     with seeded(seed, "fit"):
         run_trainer(make_trainer(hardware, recipe.epochs, progress), module, batches)
     hardware.place(network).eval()

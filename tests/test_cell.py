@@ -1,0 +1,196 @@
+"""Cells from the command line to their files, on digits."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+COLUMNS = [
+    *("round", "queries", "accuracy", "fidelity", "cost_pate", "cost_pknn", "cost_entropy", "cost_gap"),
+    *("query_seconds", "pow_seconds", "total_seconds", "overhead", "expected_hashes", "difficulty_bits"),
+]
+SMALL = [
+    "logger=none",
+    "trainer=cpu",
+    "victim.recipe.epochs=8",
+    "substitute.recipe.epochs=15",
+    "privacy.measures.pate.teachers=10",
+    "privacy.measures.pate.recipe.epochs=10",
+    "attack.budget=300",
+]
+
+
+def command(tmp_path: Path, *overrides: str) -> list[str]:
+    paths = [f"paths.store={tmp_path}/store", f"paths.output={tmp_path}/outputs"]
+    flags = [override for override in overrides if override.startswith("-")]
+    settings = [override for override in overrides if not override.startswith("-")]
+    return [sys.executable, "run.py", *flags, *SMALL, *paths, *settings]
+
+
+def run(tmp_path: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(tmp_path, *overrides), cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, subprocess.CompletedProcess[str]]:
+    """Three attacks with two strengths and without work: nine cells in a sweep's folder."""
+    tmp_path = tmp_path_factory.mktemp("sweep")
+    folder = tmp_path / "sweep"
+    process = run(
+        tmp_path,
+        "-m",
+        "attack=standard,knockoff,jacobian",
+        "defense=none,pow",
+        "pow_calibration.strength=1,4",
+        f"hydra.sweep.dir={folder}",
+        "hydra.sweep.subdir=${attack.name}_${hydra.runtime.choices.defense}_${pow_calibration.strength}",
+    )
+    return tmp_path, folder, process
+
+
+def test_a_sweep_leaves_its_files_a_table_and_a_plot(
+    sweep: tuple[Path, Path, subprocess.CompletedProcess[str]],
+) -> None:
+    _, folder, process = sweep
+    assert process.returncode == 0, process.stderr
+    assert process.stderr == ""
+    assert "warning" not in process.stdout.lower()
+    assert "What each stolen model cost" in process.stdout
+    assert (folder / "accuracy_digits.png").read_bytes().startswith(b"\x89PNG")
+    for cell in folder.glob("*_*_*"):
+        assert {path.name for path in cell.iterdir()} >= {
+            "config.yaml",
+            "curve.csv",
+            "trace.parquet",
+            "result.json",
+            "log",
+            ".hydra",
+        }
+        curve, trace = pd.read_csv(cell / "curve.csv"), pd.read_parquet(cell / "trace.parquet")
+        assert list(curve.columns)[: len(COLUMNS)] == COLUMNS
+        assert curve["queries"].iloc[-1] == len(trace) == 300
+        assert trace.groupby("round").size().cumsum().tolist() == curve["queries"].tolist()
+        assert curve["cost_pate"].to_numpy() == pytest.approx(
+            trace["cost_pate"].cumsum().to_numpy()[curve["queries"] - 1]
+        )
+        result = json.loads((cell / "result.json").read_text())
+        assert result["victim_accuracy"] > 0.9
+        assert result["final"]["accuracy"] > 0.25, "ten classes: chance is 0.1"
+
+
+def test_what_differs_only_in_price_shares_an_extraction(
+    sweep: tuple[Path, Path, subprocess.CompletedProcess[str]],
+) -> None:
+    tmp_path, folder, _ = sweep
+    assert len(list((tmp_path / "store" / "victims").iterdir())) == 1
+    assert len(list((tmp_path / "store" / "teachers").iterdir())) == 1
+    assert len(list((tmp_path / "store" / "extractions").iterdir())) == 3
+    free, cheap, dear = (
+        pd.read_csv(folder / name / "curve.csv")
+        for name in ("standard_none_1", "standard_pow_1", "standard_pow_4")
+    )
+    assert free["accuracy"].tolist() == cheap["accuracy"].tolist() == dear["accuracy"].tolist()
+    assert (free["pow_seconds"] == 0).all()
+    assert (free["overhead"] == 1).all()
+    assert dear["pow_seconds"].to_numpy() == pytest.approx(4 * cheap["pow_seconds"].to_numpy())
+
+
+def test_killed_at_three_moments_it_asks_nothing_twice_and_ends_in_the_same_curve(
+    sweep: tuple[Path, Path, subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    """The sweep's undisturbed cell is the comparison; each line of the log is a question to the victim."""
+    whole = pd.read_csv(sweep[1] / "jacobian_pow_1" / "curve.csv")
+    folder = tmp_path / "run"
+    overrides = ["attack=jacobian", f"hydra.run.dir={folder}"]
+    log = folder / "log"
+    for moment in ("round 1: 100 queries asked", "round 2: 100 queries asked", "round 2: 200 of 300"):
+        process = subprocess.Popen(
+            command(tmp_path, *overrides), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        seen = len(log.read_text()) if log.exists() else 0
+        while process.poll() is None and moment not in (log.read_text()[seen:] if log.exists() else ""):
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    final = run(tmp_path, *overrides)
+    assert final.returncode == 0, final.stderr
+    curve = pd.read_csv(folder / "curve.csv")
+    pd.testing.assert_frame_equal(curve[COLUMNS], whole[COLUMNS], check_exact=True)
+    asked = [int(count) for count in re.findall(r"(\d+) queries asked of the victim", log.read_text())]
+    assert sum(asked) == 300
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["dataset=digit"], "Could not find 'dataset/digit'"),
+        (["attack.budgt=3"], "Did you mean attack.budget?"),
+        (["atack=knockoff"], "Did you mean attack?"),
+        (["attack.budget=0"], "attack.budget must be a whole number of at least 1"),
+        (["attack.budget=5000"], "is more than the 697 images of the query pool"),
+        (["attack.answers=loud"], "attack.answers must be one of soft, topk, hard"),
+        (["dataset.splits=paper"], "valid: default"),
+        (
+            ["dataset.splits={train: 'train[:900]', pool: 'train[800:]', test: 'train[:9]'}"],
+            "dataset.allow_overlap=true",
+        ),
+        (["pow_calibration.strength=-1"], "pow_calibration.strength must be above 0"),
+        (["privacy.accounting=averaged"], "privacy.accounting must be one of summed, composed"),
+        (["defense.pow.cost=price"], "defense.pow.cost must be one of pate, pknn, entropy, gap"),
+        (["victim=lenet5"], "lenet5 takes images of 28x28 pixels or more"),
+        (["victim.checkpoint=nowhere.pt"], "victim.checkpoint=nowhere.pt"),
+        (["dataset=mnist", "paths.data=/nonexistent/data"], "MNIST is not in"),
+        (["dataset=parquet"], "set dataset.path"),
+        (["hydra.run.dir=/dev/null/run"], "cannot write to"),
+        (["paths.store=/dev/null/store"], "paths.store"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_bad_input_is_one_clear_error_before_any_training(
+    tmp_path: Path, overrides: list[str], said: str
+) -> None:
+    small = [option for option in SMALL if option.split("=")[0] not in {o.split("=")[0] for o in overrides}]
+    names = {option.split("=")[0] for option in overrides}
+    paths = [f"paths.store={tmp_path}/store", f"hydra.run.dir={tmp_path}/run"]
+    paths = [option for option in paths if option.split("=")[0] not in names]
+    process = subprocess.run(
+        [sys.executable, "run.py", *small, *paths, *overrides],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert process.returncode == 1
+    assert said in process.stderr
+    assert "Traceback" not in process.stderr
+    assert "training" not in process.stdout
+
+
+@pytest.mark.parametrize("flags", [["--help"], ["--cfg", "job"]])
+def test_help_does_not_import_torch(flags: list[str]) -> None:
+    code = (
+        "import sys, run; sys.argv[1:] = sys.argv[1:]\n"
+        "try: run.main()\nfinally: print('torch' in sys.modules)"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", code, *flags],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert process.stdout.strip().endswith("False"), process.stderr
+    assert "jacobian" in process.stdout or "attack" in process.stdout
