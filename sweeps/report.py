@@ -109,7 +109,7 @@ def plot_accuracy_against_cost(cells: list[CellResult], path: Path) -> None:
     attacks = list(dict.fromkeys(cell.result["attack"] for cell in cells))
     defenses = list(dict.fromkeys(cell.defense for cell in cells))
     colors = plt.get_cmap("tab10")
-    figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
+    figure, axes = plt.subplots(figsize=(8, 5))
     for cell in cells:
         axes.plot(
             cell.curve["total_seconds"],
@@ -126,8 +126,8 @@ def plot_accuracy_against_cost(cells: list[CellResult], path: Path) -> None:
     axes.set_ylabel("accuracy of the stolen model (%)")
     axes.set_title(f"{cells[0].result['dataset']}: what a stolen model costs", loc="left")
     axes.grid(alpha=0.3, which="both", linewidth=0.5)
-    _legends(axes, attacks, defenses)
-    figure.savefig(path, dpi=150)
+    legends = _legends(axes, attacks, defenses)
+    figure.savefig(path, dpi=150, bbox_inches="tight", bbox_extra_artists=legends)
     plt.close(figure)
 
 
@@ -137,24 +137,28 @@ def _mark_victim(axes: Any, cells: list[CellResult]) -> None:
         axes.axhline(100 * accuracy, color="0.6", linewidth=0.8, zorder=0)
     axes.annotate(
         "victim",
-        (0.005, 100 * max(victims)),
+        (0.99, 100 * max(victims)),
         xycoords=("axes fraction", "data"),
-        va="bottom",
+        xytext=(0, -2),
+        textcoords="offset points",
+        ha="right",
+        va="top",
         fontsize=8,
         color="0.4",
     )
 
 
-def _legends(axes: Any, attacks: list[str], defenses: list[str]) -> None:
+def _legends(axes: Any, attacks: list[str], defenses: list[str]) -> list[Any]:
     """Two legends: colours name the attacks, line styles the defences."""
     colors = plt.get_cmap("tab10")
     by_attack = [Line2D([], [], color=colors(i % 10), marker="o", markersize=3) for i in range(len(attacks))]
     by_defense = [
         Line2D([], [], color="0.3", linestyle=LINE_STYLES[i % len(LINE_STYLES)]) for i in range(len(defenses))
     ]
-    first = axes.legend(by_attack, attacks, title="attack", loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    first = axes.legend(by_attack, attacks, title="attack", loc="upper left", bbox_to_anchor=(1.01, 1.0))
     axes.add_artist(first)
-    axes.legend(by_defense, defenses, title="defence", loc="lower left", bbox_to_anchor=(1.0, 0.0))
+    second = axes.legend(by_defense, defenses, title="defence", loc="lower left", bbox_to_anchor=(1.01, 0.0))
+    return [first, second]
 
 
 def write_plots(cells: list[CellResult], directory: Path) -> list[Path]:
