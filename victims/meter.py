@@ -31,7 +31,8 @@ class Meter:
     def record(self, batch: QueryBatch, log_probs: Tensor) -> None:
         """Add a row for each image of the batch, given the victim's log-probabilities `[n, classes]`."""
         columns = {name: values.cpu().numpy() for name, values in self.costs(batch.images, log_probs).items()}
-        self._rows.append(pd.DataFrame({"round": batch.round, "account": batch.account, **columns}))
+        labels = {"round": batch.round, "account": batch.account}
+        self._rows.append(pd.DataFrame(labels | columns, index=range(len(batch))))
 
     def take(self) -> pd.DataFrame:
         """The rows since the last call, which are then forgotten here."""

@@ -1,0 +1,161 @@
+"""Victims: teachers trained together as if alone, answers of each kind, checkpoints of one's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from training.recipe import Augmentation, Hardware, Recipe
+from training.seeds import seeded
+from victims.architectures.build import channel_statistics
+from victims.architectures.resnet import resnet8
+from victims.datasets import digits
+from victims.datasets.images import ImageSet
+from victims.meter import Meter
+from victims.oracle import VictimOracle
+from victims.teachers import ShardBatches, StackedTeachers, TeacherSettings, shard, train_teachers
+from victims.types import Answer, QueryBatch
+from victims.victim import VictimSettings, build_victim, load_weights, make_victim
+
+CPU = Hardware(accelerator="cpu", precision="32-true", channels_last=False)
+
+
+def small_net(image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(image_shape[0], 8, 3, stride=2),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(8 * ((image_shape[1] - 1) // 2) ** 2, num_classes),
+    )
+
+
+def train_set(count: int = 600) -> ImageSet:
+    part = digits.load((8, 8))["train"]
+    return part.select(torch.randperm(len(part), generator=torch.Generator().manual_seed(0))[:count])
+
+
+def test_shards_are_disjoint_and_equal() -> None:
+    shards = shard(103, 10, seed=1)
+    assert shards.shape == (10, 10)
+    assert len(shards.flatten().unique()) == 100
+    with pytest.raises(ValueError, match=r"privacy\.measures\.pate\.teachers=11 is more than the 10"):
+        shard(10, 11, seed=1)
+
+
+def test_stacked_teachers_train_as_each_would_alone() -> None:
+    """One step of plain SGD on the stack against one step of each network by itself."""
+    recipe = Recipe(epochs=1, batch_size=8, learning_rate=0.1, momentum=0.0, weight_decay=0.0)
+    networks = [small_net((1, 8, 8), 10) for _ in range(3)]
+    alone = [small_net((1, 8, 8), 10) for _ in range(3)]
+    for copy, network in zip(alone, networks, strict=True):
+        copy.load_state_dict(network.state_dict())
+    module = StackedTeachers(networks, recipe, batches_per_epoch=1)
+    module.log = lambda *_, **__: None  # type: ignore[method-assign]
+    images, labels = torch.rand(3, 8, 1, 8, 8), torch.randint(0, 10, (3, 8))
+    optimizer = module.configure_optimizers()
+    module.training_step((images, labels), 0).backward()
+    optimizer.step()
+    for i, network in enumerate(alone):
+        own = torch.optim.SGD(network.parameters(), lr=0.1)
+        nn.functional.cross_entropy(network(images[i]), labels[i]).backward()
+        own.step()
+        for name, value in network.named_parameters():
+            assert torch.allclose(module.parameters_of()[name][i], value, atol=1e-6)
+
+
+def test_teachers_see_only_their_own_shard() -> None:
+    shards = shard(40, 4, seed=0)
+    labels = torch.arange(40)
+    batches = ShardBatches(torch.zeros(40, 1, 2, 2), labels, shards, 4, Augmentation(), seed=0)
+    seen = torch.cat([labels for _, labels in batches], dim=1)
+    assert torch.equal(seen.sort(1).values, shards.sort(1).values)
+
+
+@pytest.mark.parametrize("architecture", [small_net, resnet8])
+def test_an_ensemble_votes_better_than_chance_and_counts_every_teacher(architecture: object) -> None:
+    wide = architecture is not resnet8
+    recipe = Recipe(epochs=20 if wide else 6, batch_size=16, learning_rate=0.1, momentum=0.9)
+    settings = TeacherSettings(architecture, recipe, 5, 3, seed=0)  # type: ignore[arg-type]
+    images = train_set(600 if wide else 300)
+    ensemble = train_teachers(settings, images, CPU)
+    assert ensemble.count == 5
+    votes = ensemble.votes(images.images)
+    assert (votes.sum(1) == 5).all()
+    assert (votes.argmax(1) == images.labels).double().mean() > 0.5
+    predictions = ensemble.predictions(images.images[:20])
+    for row in range(20):
+        counts = np.bincount(predictions[:, row].numpy(), minlength=10)
+        assert counts.tolist() == votes[row].tolist()
+
+
+class Fixed(nn.Module):
+    """The same logits for every image."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.tensor([0.0, 3.0, 1.0, 2.0]).repeat(len(images), 1)
+
+
+def ask(answers: str, top_k: int = 2) -> Answer:
+    oracle = VictimOracle(Fixed(), (1, 2, 2), Meter({}), CPU, answers, top_k)  # type: ignore[arg-type]
+    return oracle.query(QueryBatch(torch.rand(3, 1, 2, 2)))
+
+
+def test_answers_are_what_the_interface_allows() -> None:
+    soft = torch.tensor([0.0, 3.0, 1.0, 2.0]).softmax(0)
+    assert torch.allclose(ask("soft").values[0], soft)
+    assert ask("hard").values.tolist() == [1, 1, 1]
+    top = ask("topk").values[0]
+    assert torch.allclose(top, soft * torch.tensor([0.0, 1.0, 0.0, 1.0]))
+    assert ask("topk", 4).labels.tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        torch.rand(2, 1, 2, 3),
+        torch.rand(2, 1, 2, 2).double(),
+        torch.rand(2, 1, 2, 2) + 1,
+        torch.full((2, 1, 2, 2), float("nan")),
+    ],
+)
+def test_queries_that_are_no_images_are_refused(images: Tensor) -> None:
+    oracle = VictimOracle(Fixed(), (1, 2, 2), Meter({}), CPU)
+    with pytest.raises(ValueError, match="queries must"):
+        oracle.query(QueryBatch(images))
+
+
+def test_channel_statistics_against_numpy() -> None:
+    images = torch.randint(0, 256, (20, 3, 4, 5), dtype=torch.uint8)
+    mean, std = channel_statistics(images)
+    values = images.double().numpy() / 255
+    assert np.allclose(mean, values.mean((0, 2, 3)))
+    assert np.allclose(std, values.std((0, 2, 3)))
+
+
+def test_a_checkpoint_of_ones_own_is_served_as_it_is(tmp_path: Path) -> None:
+    images = train_set(100)
+    with seeded(7, "own"):
+        own = small_net(images.image_shape, 10)
+    for number, content in enumerate((own.state_dict(), {"state_dict": own.state_dict()})):
+        path = tmp_path / f"{number}.pt"
+        torch.save(content, path)
+        for normalize in (True, False):
+            settings = VictimSettings(small_net, Recipe(), 0, normalize, str(path))
+            network = make_victim(settings, images, CPU)
+            inner = network.network if normalize else network
+            assert torch.equal(inner[0].weight, own[0].weight)  # type: ignore[index, union-attr]
+
+
+def test_a_checkpoint_that_does_not_fit_is_named(tmp_path: Path) -> None:
+    network = build_victim(VictimSettings(small_net, Recipe(), 0), train_set(50))
+    path = tmp_path / "weights.pt"
+    path.write_bytes(b"no weights")
+    with pytest.raises(ValueError, match=r"victim.checkpoint=.*cannot be read"):
+        load_weights(network, path)
+    torch.save({"other": torch.zeros(1)}, path)
+    with pytest.raises(ValueError, match=r"does not fit victim\.architecture"):
+        load_weights(network, path)
