@@ -16,7 +16,10 @@ def charge(
     The arrays have one entry a query, in the order asked; `cumulative_cost` is the account's own total
     with that query. A request holds consecutive queries of one account in one round, at most
     `calibration.request_size` of them; the last of a round may be smaller and is charged as one.
+    Raises ValueError for a cost that is NaN.
     """
+    if np.isnan(cumulative_cost).any():
+        raise ValueError("a query without a cost (NaN) cannot be priced")
     trace = pd.DataFrame({"account": account, "round": round, "cost": cumulative_cost})
     trace["total"] = trace.groupby("account").cumcount() + 1
     within = trace.groupby(["account", "round"]).cumcount()

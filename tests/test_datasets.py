@@ -19,7 +19,14 @@ from PIL import Image
 
 from victims.datasets import digits, imagefolder, parquet, photo_patches, torchvision_images
 from victims.datasets.images import ImageSet
-from victims.datasets.splits import check_disjoint, overlap, resolve_splits, select, split
+from victims.datasets.splits import (
+    check_disjoint,
+    overlap,
+    resolve_splits,
+    select,
+    split,
+    with_the_same_classes,
+)
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -97,6 +104,27 @@ def test_sixteen_bit_greys_are_scaled(tmp_path: Path) -> None:
     assert np.allclose(image, array / 65535 * 255, atol=0.51)
 
 
+def test_dark_sixteen_bit_greys_are_scaled_like_bright_ones(tmp_path: Path) -> None:
+    dark = np.full((6, 5), 200, dtype=np.uint16)
+    write_parquet(tmp_path / "train-0.parquet", [png(dark)], [0], ["a", "b"])
+    assert (parquet.load(str(tmp_path))["train"].images == 1).all()
+
+
+def test_floating_point_pixels_are_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "cat"
+    folder.mkdir()
+    Image.fromarray(np.zeros((4, 4), dtype=np.float32)).save(folder / "0.tiff")
+    with pytest.raises(ValueError, match=r"0\.tiff.*floating-point"):
+        imagefolder.load(str(tmp_path))
+
+
+@pytest.mark.parametrize("size", [[0, 5], [5], [5, 5, 5], [2.5, 3]])
+def test_sizes_without_sense_are_refused(tmp_path: Path, size: list[int]) -> None:
+    write_parquet(tmp_path / "train-0.parquet", [png(random_images(1)[0])], [0])
+    with pytest.raises(ValueError, match=r"dataset\.image_size must be"):
+        parquet.load(str(tmp_path), image_size=size)  # type: ignore[arg-type]
+
+
 def test_differing_sizes_need_image_size(tmp_path: Path) -> None:
     images = [png(random_images(1, (6, 5))[0]), png(random_images(1, (7, 5))[0])]
     write_parquet(tmp_path / "train-0.parquet", images, [0, 1])
@@ -158,6 +186,14 @@ def test_decoded_once_and_never_from_a_damaged_cache(
         assert "damaged" in caplog.text
         caplog.clear()
         assert torch.equal(third.images, first.images)
+    random = np.random.default_rng(0)
+    for position in random.integers(0, len(good), 60):
+        broken = bytearray(good)
+        broken[position] ^= 1 << int(random.integers(8))
+        file.write_bytes(broken)
+        again = parquet.load(str(tmp_path), cache=cache)["train"]
+        assert torch.equal(again.images, first.images) and torch.equal(again.ids, first.ids)
+        assert (again.class_names, again.source) == (first.class_names, first.source)
     write_parquet(tmp_path / "train-0.parquet", [png(a) for a in random_images(3, seed=1)], [0, 1, 1])
     assert parquet.load(str(tmp_path), cache=cache)["train"].source != first.source
 
@@ -246,7 +282,8 @@ def test_conform_against_plain_arithmetic() -> None:
 
 @given(st.integers(1, 500), st.integers(0, 100))
 def test_percentages_meet(count: int, percent: int) -> None:
-    parts = {"train": ImageSet(torch.zeros(count, 1, 1, 1), torch.zeros(count), (), "s", torch.arange(count))}
+    rows = torch.arange(count)
+    parts = {"train": ImageSet(torch.zeros(count, 1, 1, 1), torch.zeros(count), (), "s", rows, rows)}
     cut = count * percent // 100
     if cut > 0:
         assert len(select(parts, f"train[:{percent}%]", "x")) == cut
@@ -276,6 +313,9 @@ def test_slices() -> None:
         "train[5:5]": "no image",
         "train[:1]+test": "cannot be joined",
         "train[1]": "a slice starts with",
+        "train[:inf%]": "no number",
+        "train[:120%]": "beyond the 10 images",
+        "train[:6]+train[5:]": "twice",
     }.items():
         with pytest.raises(ValueError, match=said):
             select(parts, text, "dataset.splits.train")
@@ -299,6 +339,56 @@ def test_overlap_follows_rows_through_resizing_and_not_across_sources() -> None:
     assert overlap(images.select(slice(0, 6)), images.select(slice(4, 10)).conform((3, 8, 8))) == 2
     assert overlap(images, whole(10, seed=1)) == 0
     check_disjoint({"a": images.select(slice(0, 5)), "b": images.select(slice(5, 10))})
+
+
+def test_an_overlap_is_seen_through_other_sizes_files_and_formats(tmp_path: Path) -> None:
+    """A thief's pool of the victim's own images, written to other files and decoded at another size."""
+    arrays = random_images(6, (8, 8))
+    names = ["a", "b"]
+    for name in ("victim", "thief"):
+        (tmp_path / name).mkdir()
+    write_parquet(tmp_path / "victim" / "train-0.parquet", [png(a) for a in arrays], [0, 1] * 3, names)
+    stolen = [png(a) for a in [*arrays[3:], *random_images(3, (8, 8), seed=1)]]
+    write_parquet(tmp_path / "thief" / "train-0.parquet", stolen, [0] * 6, names)
+    cats = tmp_path / "folders" / "cat"
+    cats.mkdir(parents=True)
+    Image.fromarray(arrays[0]).save(cats / "0.bmp")
+    victim = parquet.load(str(tmp_path / "victim"), image_size=(16, 16))["train"]
+    thief = parquet.load(str(tmp_path / "thief"), image_size=(12, 12), channels=3)["train"]
+    assert overlap(victim, parquet.load(str(tmp_path / "victim"))["train"]) == 6
+    assert overlap(victim, thief) == overlap(thief, victim) == 3
+    assert overlap(imagefolder.load(str(tmp_path / "folders"))["train"], victim) == 1
+
+
+def test_a_few_duplicates_of_a_published_data_set_are_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    first, second = whole(200), whole(200, seed=1)
+    second.ids[0] = first.ids[7]
+    assert overlap(first, second) == 0
+    assert "1 images have the pixels of others" in caplog.text
+    second.ids[:3] = first.ids[:3]
+    assert overlap(first, second) == 3
+
+
+def test_parts_agree_on_their_classes() -> None:
+    images, labels = torch.zeros(2, 1, 2, 2, dtype=torch.uint8), torch.zeros(2).long()
+
+    def part(*names: str) -> ImageSet:
+        return ImageSet.decoded(images, labels, names)
+
+    widened = with_the_same_classes({"train": part("0", "1", "2"), "test": part("0", "1")})
+    assert [p.class_names for p in widened.values()] == [("0", "1", "2")] * 2
+    assert with_the_same_classes({"train": part("a", "b")})["train"].num_classes == 2
+    for other in (part("b", "a"), part("a"), part("0", "1")):
+        with pytest.raises(ValueError, match="name different classes"):
+            with_the_same_classes({"train": part("a", "b"), "test": other})
+
+
+def test_files_of_a_part_agree_on_their_classes(tmp_path: Path) -> None:
+    image = png(random_images(1)[0])
+    write_parquet(tmp_path / "train-0.parquet", [image], [0], ["a", "b"])
+    write_parquet(tmp_path / "train-1.parquet", [image], [0], ["b", "a"])
+    with pytest.raises(ValueError, match="name different classes"):
+        parquet.load(str(tmp_path))
 
 
 def test_split_names() -> None:

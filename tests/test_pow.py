@@ -96,6 +96,11 @@ def test_requests_against_a_loop(queries: list[tuple[int, int]], request_size: i
     assert bill["seconds"].to_numpy() == pytest.approx([row[3] for row in expected], rel=1e-12)
 
 
+def test_a_query_without_a_cost_is_not_priced() -> None:
+    with pytest.raises(ValueError, match="NaN"):
+        charge(PaperCalibration(MNIST), np.zeros(2), np.ones(2), np.array([1.0, np.nan]))
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,9 +60,11 @@ def load_weights(network: nn.Module, path: Path) -> None:
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+    except Exception as error:  # a file that holds no weights can make the unpickler raise anything
         raise ValueError(f"victim.checkpoint={path} cannot be read as weights: {error}") from error
-    weights = content.get("state_dict", content)
+    weights = content.get("state_dict", content) if isinstance(content, dict) else None
+    if not isinstance(weights, dict):
+        raise ValueError(f"victim.checkpoint={path} holds no state dict but a {type(content).__name__}")
     inner = getattr(network, "network", network)
     target = network if set(weights) == set(network.state_dict()) else inner
     try:

@@ -6,7 +6,6 @@ import hashlib
 import json
 import logging
 import os
-import pickle
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,9 @@ from victims.datasets.images import ImageSet, content_hash
 
 log = logging.getLogger(__name__)
 
+FORMAT = 2
+"""Raised whenever the same files would be decoded into something else."""
+
 
 def cached(cache: str | None, identity: Mapping[str, Any], decode: Callable[[], ImageSet]) -> ImageSet:
     """The part that `identity` describes: from the folder `cache`, else decoded and kept there.
@@ -25,7 +27,8 @@ def cached(cache: str | None, identity: Mapping[str, Any], decode: Callable[[], 
     """
     if cache is None:
         return decode()
-    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+    text = json.dumps({"format": FORMAT, **identity}, sort_keys=True)
+    key = hashlib.sha256(text.encode()).hexdigest()[:16]
     path = Path(cache) / f"{key}.pt"
     part = _read(path)
     if part is None:
@@ -45,14 +48,20 @@ def _read(path: Path) -> ImageSet | None:
             tuple(content["class_names"]),
             content["source"],
             torch.arange(len(content["images"])),
+            content["ids"],
         )
-        if content_hash(part.images, part.labels) == part.source:
+        if _checksum(part) == content["checksum"]:
             return part
         reason = "its content has changed"
-    except (RuntimeError, EOFError, KeyError, TypeError, OSError, pickle.UnpicklingError) as error:
+    except Exception as error:  # damage can make the unpickler raise anything
         reason = str(error)
     log.warning("cached images %s are damaged and are decoded again: %s", path, reason)
     return None
+
+
+def _checksum(part: ImageSet) -> str:
+    description = json.dumps([part.source, part.class_names])
+    return content_hash(description, part.images, part.labels, part.ids)
 
 
 def _write(path: Path, part: ImageSet) -> None:
@@ -62,6 +71,8 @@ def _write(path: Path, part: ImageSet) -> None:
         "labels": part.labels,
         "class_names": list(part.class_names),
         "source": part.source,
+        "ids": part.ids,
+        "checksum": _checksum(part),
     }
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     torch.save(content, temporary)

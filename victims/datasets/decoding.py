@@ -9,13 +9,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
+
+from victims.datasets.images import check_image_size, pixel_id
 
 Source = bytes | str
 """A compressed image's bytes, or the path of its file."""
 
-GREY_MODES = ("1", "L", "LA", "I", "I;16", "F")
+GREY_MODES = ("1", "L", "LA")
+DEEP_GREY_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N")
+"""Modes of 16-bit greys; some versions of Pillow open them with 32 bits."""
 
 
 def decode_images(
@@ -23,21 +27,25 @@ def decode_images(
     describe: Callable[[int], str],
     image_size: tuple[int, int] | None = None,
     channels: int | None = None,
-) -> Tensor:
-    """Images uint8 `[n, c, h, w]`; grey if all of them are, unless `channels` (1 or 3) says otherwise.
+) -> tuple[Tensor, Tensor]:
+    """Images uint8 `[n, c, h, w]` and the ids of their pixels before any change (see ImageSet), int64 `[n]`.
+
+    Images are grey if all of them are, unless `channels` (1 or 3) says otherwise.
 
     `image_size` (height, width) resizes each; without it all must be of one size. Raises ValueError,
     with `describe(i)` to name the image, for one that is broken or of another size.
     """
     if channels not in (None, 1, 3):
         raise ValueError(f"dataset.channels must be 1 (grey), 3 (colour) or null, not {channels}")
+    check_image_size(image_size)
     if not sources:
         raise ValueError("there are no images")
     first = _open(sources[0], describe(0))
     size = tuple(image_size) if image_size is not None else (first.height, first.width)
 
-    def decode(index: int) -> np.ndarray:
+    def decode(index: int) -> tuple[np.ndarray, int]:
         image = _open(sources[index], describe(index))
+        identity = pixel_id(np.asarray(image))
         if (image.height, image.width) != size:
             if image_size is None:
                 raise ValueError(
@@ -45,21 +53,16 @@ def decode_images(
                     f"{size[0]}x{size[1]}; dataset.image_size=[height,width] resizes them all"
                 )
             image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR, reducing_gap=None)
-        return np.asarray(
-            image.convert("L" if channels == 1 else "RGB") if _differs(image, channels) else image
-        )
+        wanted = {1: "L", 3: "RGB", None: image.mode}[channels]
+        return np.asarray(image if image.mode == wanted else image.convert(wanted)), identity
 
     with ThreadPoolExecutor() as pool:
-        arrays = list(pool.map(decode, range(len(sources))))
+        arrays, ids = map(list, zip(*pool.map(decode, range(len(sources))), strict=True))
     if channels is None and len({array.ndim for array in arrays}) > 1:
         arrays = [np.repeat(a[:, :, None], 3, axis=2) if a.ndim == 2 else a for a in arrays]
     stacked = torch.from_numpy(np.stack(arrays))
-    return stacked[:, None] if stacked.dim() == 3 else stacked.permute(0, 3, 1, 2).contiguous()
-
-
-def _differs(image: Image.Image, channels: int | None) -> bool:
-    wanted = {1: "L", 3: "RGB", None: image.mode}[channels]
-    return image.mode != wanted
+    images = stacked[:, None] if stacked.dim() == 3 else stacked.permute(0, 3, 1, 2).contiguous()
+    return images, torch.tensor(ids, dtype=torch.int64)
 
 
 def _open(source: Source, name: str) -> Image.Image:
@@ -68,14 +71,17 @@ def _open(source: Source, name: str) -> Image.Image:
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
             image.load()
             return _plain(image)
-    except (OSError, UnidentifiedImageError, ValueError, SyntaxError, TypeError) as error:
+    except (OSError, ValueError, SyntaxError, TypeError, Image.DecompressionBombError) as error:
         raise ValueError(f"{name} is not an image that can be decoded: {error}") from error
 
 
 def _plain(image: Image.Image) -> Image.Image:
-    if image.mode in ("I", "I;16", "F"):
-        # 16-bit greys: Pillow's own conversion would clip them at 255.
+    if image.mode in DEEP_GREY_MODES:
+        # Pillow's own conversion would clip them at 255.
         values: Any = np.asarray(image, dtype=np.float64)
-        scale = 255 / 65535 if values.max(initial=0) > 255 else 1
-        return Image.fromarray((values * scale).round().astype(np.uint8))
+        if values.min(initial=0) < 0 or values.max(initial=0) > 65535:
+            raise ValueError("its greys are beyond 16 bits; save it with 8 or 16 bits a pixel")
+        return Image.fromarray((values * (255 / 65535)).round().astype(np.uint8))
+    if image.mode == "F":
+        raise ValueError("its pixels are floating-point numbers; save it with 8 or 16 bits a pixel")
     return image.convert("L" if image.mode in GREY_MODES else "RGB")

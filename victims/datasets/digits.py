@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import torch
 
-from victims.datasets.images import ImageSet
+from victims.datasets.images import ImageSet, check_image_size
 
 
-def load(image_size: tuple[int, int] = (16, 16)) -> dict[str, ImageSet]:
-    """One part, `train`, scaled to `image_size` (height, width)."""
+def load(image_size: tuple[int, int] | None = (16, 16)) -> dict[str, ImageSet]:
+    """One part, `train`, scaled to `image_size` (height, width), or 8x8 as they are."""
     from sklearn.datasets import load_digits
 
+    check_image_size(image_size)
     digits = load_digits()
     images = torch.from_numpy(digits.images)[:, None].mul(255 / 16).round().to(torch.uint8)
     labels = torch.from_numpy(digits.target).long()
     part = ImageSet.decoded(images, labels, tuple("0123456789"))
-    height, width = image_size
-    return {"train": part.conform((1, height, width))}
+    return {"train": part.conform((1, *(image_size or part.image_shape[1:])))}

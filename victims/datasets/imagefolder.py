@@ -43,11 +43,11 @@ def load(
         }
 
         def decode(files: list[Path] = files) -> ImageSet:
-            images = decode_images(
+            images, ids = decode_images(
                 [str(file) for file in files], lambda i: str(files[i]), image_size, channels
             )
             labels = torch.tensor([classes.index(file.parent.name) for file in files])
-            return ImageSet.decoded(images, labels, classes)
+            return ImageSet.decoded(images, labels, classes, ids)
 
         loaded[name] = cached(cache, identity, decode)
     return loaded

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,20 +18,45 @@ LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in a grey value (ITU-R BT.601)."""
 
 
-def content_hash(images: Tensor, labels: Tensor) -> str:
-    """SHA-256 over the shape, the bytes and the labels of a set of images, hexadecimal."""
-    digest = hashlib.sha256(str(tuple(images.shape)).encode())
-    digest.update(images.cpu().contiguous().numpy().data)
-    digest.update(labels.cpu().contiguous().numpy().data)
+def content_hash(description: str, *tensors: Tensor) -> str:
+    """SHA-256 over a description and the shapes and bytes of tensors, hexadecimal."""
+    digest = hashlib.sha256(description.encode())
+    for tensor in tensors:
+        digest.update(str(tuple(tensor.shape)).encode())
+        digest.update(tensor.cpu().contiguous().numpy().data)
     return digest.hexdigest()
+
+
+def pixel_id(pixels: np.ndarray) -> int:
+    """63 bits of a hash of one image's shape and bytes: equal for equal pixels, however they were stored."""
+    digest = hashlib.blake2b(str(pixels.shape).encode(), digest_size=8)
+    digest.update(np.ascontiguousarray(pixels).data)
+    return int.from_bytes(digest.digest(), "big") >> 1
+
+
+def pixel_ids(images: Tensor) -> Tensor:
+    """`pixel_id` of each image of a uint8 tensor `[n, c, h, w]`, int64 `[n]`."""
+    arrays = images.cpu().permute(0, 2, 3, 1).contiguous().numpy()
+    if arrays.shape[-1] == 1:
+        arrays = arrays[..., 0]
+    return torch.tensor([pixel_id(array) for array in arrays], dtype=torch.int64)
+
+
+def check_image_size(image_size: Sequence[int] | None) -> None:
+    """Raise ValueError naming dataset.image_size unless it is null or [height, width]."""
+    if image_size is None:
+        return
+    if len(image_size) != 2 or not all(isinstance(side, int) and side >= 1 for side in image_size):
+        raise ValueError(f"dataset.image_size must be [height, width] in pixels, or null, not {image_size}")
 
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
     """Images uint8 `[n, c, h, w]` with labels int64 `[n]`.
 
-    `source` is the content hash of the part of a data set that the rows come from, `rows` int64 `[n]`
-    their numbers in it: so two sets know whether they share images, however they were cut.
+    `ids` int64 `[n]` are hashes of the pixels as they were before any resizing. `source` is a hash over all
+    ids of the part of a data set that the images come from, `rows` int64 `[n]` their numbers in it. So two
+    sets know whether they share images, however they were cut, resized or stored.
     """
 
     images: Tensor
@@ -37,11 +64,16 @@ class ImageSet:
     class_names: tuple[str, ...]
     source: str
     rows: Tensor
+    ids: Tensor
 
     @classmethod
-    def decoded(cls, images: Tensor, labels: Tensor, class_names: tuple[str, ...]) -> ImageSet:
-        """A whole part of a data set, as it was decoded."""
-        return cls(images, labels, class_names, content_hash(images, labels), torch.arange(len(images)))
+    def decoded(
+        cls, images: Tensor, labels: Tensor, class_names: tuple[str, ...], ids: Tensor | None = None
+    ) -> ImageSet:
+        """A whole part of a data set; `ids` where the images are no longer as they were stored."""
+        ids = pixel_ids(images) if ids is None else ids
+        source = content_hash("part of a data set", ids)
+        return cls(images, labels, class_names, source, torch.arange(len(images)), ids)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -59,12 +91,18 @@ class ImageSet:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Content hash of these very images and labels."""
-        return content_hash(self.images, self.labels)
+        """Content hash of these very images and labels, and of how many classes there are."""
+        return content_hash(f"{self.num_classes} classes", self.images, self.labels)
 
     def select(self, index: Tensor | slice) -> ImageSet:
         """Some of the images, by their positions in this set."""
-        return replace(self, images=self.images[index], labels=self.labels[index], rows=self.rows[index])
+        return replace(
+            self,
+            images=self.images[index],
+            labels=self.labels[index],
+            rows=self.rows[index],
+            ids=self.ids[index],
+        )
 
     def conform(self, image_shape: tuple[int, int, int]) -> ImageSet:
         """The images in another network's shape: resized (bilinear, antialiased), grey or colour."""

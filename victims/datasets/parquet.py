@@ -34,6 +34,8 @@ def load(
 ) -> dict[str, ImageSet]:
     """A part for each group of files. Raises FileNotFoundError where there are none, and ValueError,
     naming file and row, for a broken image or a label out of range."""
+    if num_classes is not None and num_classes < 2:
+        raise ValueError(f"dataset.num_classes must be at least 2, or null, not {num_classes}")
     if path is None:
         raise ValueError(
             "set dataset.path (or query_pool.source.path) to a folder with <part>-*.parquet files"
@@ -80,9 +82,12 @@ def _decode(
         file, row = rows[index]
         return f"{file}, row {row}"
 
-    images = decode_images(sources, describe, image_size, channels)
+    images, ids = decode_images(sources, describe, image_size, channels)
     labels = torch.cat([_labels(table, file.name) for file, table in zip(files, tables, strict=True)])
-    names = _class_names(tables[0], labels, num_classes)
+    stated = {file.name: _stated_names(table) for file, table in zip(files, tables, strict=True)}
+    if len(set(stated.values())) > 1:
+        raise ValueError(f"the files name different classes: {stated}")
+    names = _class_names(stated[files[0].name], labels, num_classes)
     wrong = ((labels < 0) | (labels >= len(names))).nonzero().flatten()
     if len(wrong):
         first = int(wrong[0])
@@ -90,7 +95,7 @@ def _decode(
             f"{describe(first)}: label {int(labels[first])} is out of range for {len(names)} classes "
             "(the file's metadata or dataset.num_classes says how many)"
         )
-    return ImageSet.decoded(images, labels, names)
+    return ImageSet.decoded(images, labels, names, ids)
 
 
 def _read(file: Path) -> pa.Table:
@@ -114,10 +119,17 @@ def _labels(table: pa.Table, name: str) -> Tensor:
     return torch.from_numpy(column.to_numpy().astype("int64"))
 
 
-def _class_names(table: pa.Table, labels: Tensor, num_classes: int | None) -> tuple[str, ...]:
-    """Names from the metadata where they are as many as asked for, else the classes' numbers."""
-    metadata = json.loads((table.schema.metadata or {}).get(b"huggingface", b"{}"))
-    feature: dict[str, Any] = metadata.get("info", {}).get("features", {}).get("label", {})
-    names = tuple(map(str, feature.get("names") or ()))
+def _stated_names(table: pa.Table) -> tuple[str, ...]:
+    """The classes' names in the schema's metadata; none where that is missing or malformed."""
+    try:
+        metadata = json.loads((table.schema.metadata or {}).get(b"huggingface", b"{}"))
+        feature: dict[str, Any] = metadata.get("info", {}).get("features", {}).get("label", {})
+        return tuple(map(str, feature.get("names") or ()))
+    except (ValueError, AttributeError):
+        return ()
+
+
+def _class_names(names: tuple[str, ...], labels: Tensor, num_classes: int | None) -> tuple[str, ...]:
+    """Stated names where they are as many as asked for, else the classes' numbers."""
     count = num_classes or len(names) or int(labels.max()) + 1
     return names if len(names) == count else tuple(map(str, range(count)))

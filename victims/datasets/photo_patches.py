@@ -32,7 +32,7 @@ def load(
         offsets = torch.arange(side)
         rows, columns = top[:, None] + offsets, left[:, None] + offsets
         patches = photographs[which[:, None, None], :, rows[:, :, None], columns[:, None, :]]
-        cut = ImageSet(patches.permute(0, 3, 1, 2), which, ("china", "flower"), "", share)
+        cut = ImageSet(patches.permute(0, 3, 1, 2), which, ("china", "flower"), "", share, share)
         images.append(cut.conform((channels, *image_size)).images)
         labels.append(which)
     return {"train": ImageSet.decoded(torch.cat(images), torch.cat(labels), ("china", "flower"))}

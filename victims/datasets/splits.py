@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from victims.datasets.images import ImageSet
+
+log = logging.getLogger(__name__)
+
+TOLERATED_DUPLICATES = 0.01
+"""Share of a set that may have the pixels of images elsewhere before they count as the same images."""
 
 _SLICE = re.compile(r"(?P<part>\w+)(?:\[(?P<start>[^:\]]*):(?P<stop>[^:\]]*)\])?")
 
@@ -57,6 +63,8 @@ def select(parts: Mapping[str, ImageSet], text: str, option: str, hint: str = ""
     positions = torch.cat([positions for _, positions in pieces])
     if not len(positions):
         raise ValueError(f"{option}={text} holds no image{hint}")
+    if len(positions.unique()) < len(positions):
+        raise ValueError(f"{option}={text} names some images twice")
     return parts[names.pop()].select(positions)
 
 
@@ -84,7 +92,7 @@ def _bound(text: str | None, length: int, default: int, where: str, hint: str) -
             value = int(float(text) * length + 1e-9)
         else:
             value = int(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise ValueError(f"{where}: {text!r} is no number, percentage or fraction") from None
     value = value + length if value < 0 else value
     if not 0 <= value <= length:
@@ -93,14 +101,22 @@ def _bound(text: str | None, length: int, default: int, where: str, hint: str) -
 
 
 def overlap(first: ImageSet, second: ImageSet) -> int:
-    """How many images of `first` are also in `second`: the same rows of the same source."""
-    if first.source != second.source:
-        return 0
-    return int(torch.isin(first.rows, second.rows).sum())
+    """How many images of `first` are also in `second`: the same rows of one source, or the same pixels.
+
+    Published data sets hold a few images twice, under other rows: up to TOLERATED_DUPLICATES of the
+    smaller set, such pixels are named in a warning and not counted.
+    """
+    same_rows = 0 if first.source != second.source else int(torch.isin(first.rows, second.rows).sum())
+    same_pixels = int(torch.isin(first.ids, second.ids).sum())
+    if same_pixels > max(same_rows, TOLERATED_DUPLICATES * min(len(first), len(second))):
+        return same_pixels
+    if same_pixels > same_rows:
+        log.warning("%d images have the pixels of others that should differ from them", same_pixels)
+    return same_rows
 
 
 def check_disjoint(sets: Mapping[str, ImageSet]) -> None:
-    """Raise ValueError when two of the named sets share images."""
+    """Raise ValueError when two of the named sets share images (see `overlap`)."""
     for (name, images), (other_name, other) in itertools.combinations(sets.items(), 2):
         shared = overlap(images, other)
         if shared:
@@ -122,6 +138,7 @@ def split(
 
     With `shuffle_seed` each part is put into a random order first, for data sorted by class.
     """
+    parts = with_the_same_classes(parts)
     if shuffle_seed is not None:
         parts = {name: _shuffled(part, shuffle_seed) for name, part in parts.items()}
     cut = {
@@ -137,6 +154,21 @@ def split(
             }
         )
     return Splits(**cut)
+
+
+def with_the_same_classes(parts: Mapping[str, ImageSet]) -> dict[str, ImageSet]:
+    """The parts with one list of classes; raises ValueError where they name different ones.
+
+    Parts whose classes are mere numbers get as many as the part with the most.
+    """
+    longest = max((part.class_names for part in parts.values()), key=len)
+    named = {part.class_names for part in parts.values()}
+    if all(names == tuple(map(str, range(len(names)))) for names in named):
+        return {name: replace(part, class_names=longest) for name, part in parts.items()}
+    if len(named) > 1:
+        listed = "; ".join(f"{name}: {', '.join(part.class_names[:20])}" for name, part in parts.items())
+        raise ValueError(f"the parts of the data set name different classes ({listed})")
+    return dict(parts)
 
 
 def _shuffled(part: ImageSet, seed: int) -> ImageSet:

@@ -11,7 +11,7 @@ import torch
 
 from victims.datasets import parquet
 from victims.datasets.cache import cached
-from victims.datasets.images import ImageSet
+from victims.datasets.images import ImageSet, check_image_size
 
 NAMES = ("MNIST", "FashionMNIST", "SVHN", "CIFAR10", "CIFAR100")
 
@@ -30,6 +30,7 @@ def load(
     """
     if name not in NAMES:
         raise ValueError(f"{name!r} is none of torchvision's data sets known here: {', '.join(NAMES)}")
+    check_image_size(image_size)
     if parquet.parquet_parts(Path(path)):
         return parquet.load(path, image_size, channels, cache=cache)
     parts = {}
