@@ -1,0 +1,136 @@
+"""What Weights & Biases is given, read back from the offline run's own file."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from sweeps.tracking import NoTracker, make_tracker, run_id
+
+CURVE = pd.DataFrame(
+    {
+        "round": [1, 2, 3],
+        "queries": [100, 200, 300],
+        "accuracy": [0.5, 0.7, 0.8],
+        "fidelity": [0.4, 0.6, 0.9],
+        "cost_pate": [30.0, 60.0, 95.0],
+        "total_seconds": [1.0, 3.0, 7.0],
+        "overhead": [1.0, 1.5, 2.5],
+    }
+)
+RESULT = {
+    "final": CURVE.iloc[-1].to_dict(),
+    "victim_accuracy": 0.99,
+    "defense": "pow",
+    "strength": 2.0,
+    "keys": {"cell": "abc"},
+}
+
+
+@pytest.fixture(autouse=True)
+def no_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """A user without a key, whose environment is as it was afterwards."""
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
+    before = dict(os.environ)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    yield
+    for name in set(os.environ) - set(before):
+        del os.environ[name]
+
+
+def config(tmp_path: Path, **logger: Any) -> dict[str, Any]:
+    settings = {"name": "wandb", "project": "tollgate", "entity": None, "mode": None} | logger
+    return {
+        "logger": settings | {"directory": str(tmp_path / "outputs")},
+        "attack": {"name": "knockoff", "budget": 300},
+        "dataset": {"name": "digits"},
+        "defense": {"pow": {"cost": "pate"}},
+    }
+
+
+def records(tmp_path: Path) -> dict[str, list[Any]]:
+    """The records of the one offline run below `tmp_path`, by type."""
+    (path,) = (tmp_path / "outputs" / "wandb").glob("offline-run-*/run-*.wandb")
+    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(path)]
+    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    found: dict[str, list[Any]] = {}
+    for record in map(json.loads, lines):
+        found.setdefault(record["type"], []).append(record.get(record["type"]))
+    return found
+
+
+def exit_codes(written: dict[str, list[Any]]) -> list[int]:
+    return [(record or {}).get("exit_code", 0) for record in written["exit"]]
+
+
+def track(tmp_path: Path) -> dict[str, list[Any]]:
+    with make_tracker(config(tmp_path), "key", tmp_path / "sweep" / "cell") as tracker:
+        tracker.log(CURVE[:1])
+        tracker.log(CURVE)
+        tracker.summarize(RESULT)
+    return records(tmp_path)
+
+
+def test_an_offline_run_holds_the_curve_on_three_axes(tmp_path: Path) -> None:
+    written = track(tmp_path)
+    rows = [record["item"] for record in written["history"]]
+    assert [row["curve/queries"] for row in rows] == [100, 200, 300], "each row once"
+    for row, point in zip(rows, CURVE.to_dict("records"), strict=True):
+        for axis, column in (
+            ("queries", "queries"),
+            ("privacy_cost", "cost_pate"),
+            ("seconds", "total_seconds"),
+        ):
+            assert row[f"by_{axis}/{column}"] == point[column]
+            assert row[f"by_{axis}/accuracy"] == point["accuracy"]
+    metrics = {record["name"]: record.get("step_metric") for record in written["metric"]}
+    assert metrics["by_seconds/accuracy"] == "by_seconds/total_seconds"
+    assert metrics["by_privacy_cost/fidelity"] == "by_privacy_cost/cost_pate"
+    assert metrics["by_queries/overhead"] == "by_queries/queries"
+
+
+def test_an_offline_run_says_what_it_is(tmp_path: Path) -> None:
+    written = track(tmp_path)
+    (run,) = written["run"]
+    assert (run["run_group"], run["job_type"], run["project"]) == ("sweep", "knockoff", "tollgate")
+    assert run["run_id"] == run_id("key", tmp_path / "sweep" / "cell")
+    assert set(run["tags"]) == {"digits", "knockoff", "pow"}
+    assert run["config"]["update"]["attack"]["budget"] == 300
+    final: dict[str, Any] = {}
+    for record in written["summary"]:
+        final |= record["update"]
+    assert final["final/accuracy"] == 0.8
+    assert final["victim_accuracy"] == 0.99
+    assert exit_codes(written) == [0]
+
+
+def test_a_cell_that_raises_is_a_failed_run(tmp_path: Path) -> None:
+    with (
+        pytest.raises(RuntimeError, match="out of luck"),
+        make_tracker(config(tmp_path), "key", tmp_path / "cell"),
+    ):
+        raise RuntimeError("out of luck")
+    assert exit_codes(records(tmp_path)) == [1]
+
+
+def test_ids_are_stable_and_differ_between_cells(tmp_path: Path) -> None:
+    assert run_id("a", tmp_path) == run_id("a", tmp_path)
+    assert len({run_id("a", tmp_path), run_id("b", tmp_path), run_id("a", tmp_path / "x")}) == 3
+    assert run_id("a", tmp_path).isalnum()
+
+
+def test_no_logger_writes_nothing(tmp_path: Path) -> None:
+    with make_tracker(config(tmp_path, name="none"), "key", tmp_path / "cell") as tracker:
+        assert isinstance(tracker, NoTracker)
+        tracker.log(CURVE)
+        tracker.summarize(RESULT)
+    assert list(tmp_path.iterdir()) == []
