@@ -7,7 +7,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from pow.calibration.expectation import LinearExpectation
 from sweeps.composition import Cell, InputError, compose_cell
 from sweeps.curve import Accounting, build_curve
 from sweeps.files import check_writable, link_or_copy, write_atomically, write_json
+from sweeps.progress import query_bar
 from sweeps.stages import ServedVictim, Stages
 from sweeps.store import Store, identity_key
 from sweeps.tracking import Tracker, make_tracker
@@ -66,12 +67,14 @@ class CellRun:
         self.accounting = Accounting.of(cell)
         self.toll: ProofOfWork | None = None
         self.expected: LinearExpectation | None = None
+        self.spent: Callable[[int], None]
 
     def run(self, started: float) -> None:
         """All stages in turn, then the final files."""
         victim = self.stages.victim()
         self._set_toll(victim)
-        extraction = self.stages.extraction(victim, self._on_round)
+        with query_bar(self.cell.settings.budget, self.cell.hardware.progress) as self.spent:
+            extraction = self.stages.extraction(victim, self._on_round)
         curve = self._curve(extraction.rounds, extraction.trace)
         self._publish(curve)
         link_or_copy(extraction.trace_path, self.output / "trace.parquet")
@@ -109,6 +112,7 @@ class CellRun:
     def _on_round(self, rounds: Sequence[RoundResult], trace: pd.DataFrame) -> None:
         curve = self._curve(rounds, trace)
         last = curve.iloc[-1]
+        self.spent(int(last.queries))
         log.info(
             "round %d: %d of %d queries, accuracy %.2f %%, fidelity %.2f %%, %.4g s",
             last["round"],

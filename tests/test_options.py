@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -96,24 +93,3 @@ def test_a_dataset_brings_its_victim_and_an_attack_its_pool_and_the_command_line
     config = composed("dataset=cifar10", "attack=knockoff", "victim=resnet8", "query_pool=cifar100")
     assert config.victim.architecture["_target_"].endswith("resnet8")
     assert config.query_pool.name == "cifar100"
-
-
-def test_the_readmes_commands_exist() -> None:
-    text = (ROOT / "README.md").read_text()
-    targets_of_make = [line.split()[1] for line in text.splitlines() if line.startswith("make ")]
-    assert targets_of_make == ["demo", "test"]
-    for target in targets_of_make:
-        assert shutil.which("make")
-        plan = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=True)
-        assert "run.py" in plan.stdout or "pytest" in plan.stdout
-    grids = [line.split()[2:] for line in text.splitlines() if line.startswith(".venv/bin/python run.py")]
-    assert grids
-    for words in grids:
-        choices = [[f"{key}={v}" for v in values.split(",")] for key, values in pairs(words)]
-        for overrides in itertools.product(*choices):
-            assert composed(*overrides).attack.budget >= 1
-
-
-def pairs(words: list[str]) -> list[tuple[str, str]]:
-    """Keys and values of a command's overrides."""
-    return [(key, value) for key, _, value in (word.partition("=") for word in words if "=" in word)]
