@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import matplotlib
 
@@ -17,7 +17,8 @@ import pandas as pd
 from matplotlib.lines import Line2D
 from rich.table import Table
 
-LINE_STYLES: tuple[Literal["-", "--", ":", "-."], ...] = ("-", "--", ":", "-.")
+LINE_STYLES = ("-", "--", ":", "-.")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,10 +116,7 @@ def plot_accuracy_against_cost(cells: list[CellResult], path: Path) -> None:
             cell.curve["total_seconds"],
             100 * cell.curve["accuracy"],
             color=colors(attacks.index(cell.result["attack"]) % 10),
-            linestyle=LINE_STYLES[defenses.index(cell.defense) % len(LINE_STYLES)],
-            marker="o",
-            markersize=3,
-            linewidth=1.4,
+            **_style(defenses.index(cell.defense)),
         )
     _mark_victim(axes, cells)
     axes.set_xscale("log")
@@ -129,6 +127,16 @@ def plot_accuracy_against_cost(cells: list[CellResult], path: Path) -> None:
     legends = _legends(axes, attacks, defenses)
     figure.savefig(path, dpi=150, bbox_inches="tight", bbox_extra_artists=legends)
     plt.close(figure)
+
+
+def _style(number: int) -> dict[str, Any]:
+    """A line style and a marker, together different for the first 28 numbers."""
+    return {
+        "linestyle": LINE_STYLES[number % len(LINE_STYLES)],
+        "marker": MARKERS[number % len(MARKERS)],
+        "markersize": 4,
+        "linewidth": 1.4,
+    }
 
 
 def _mark_victim(axes: Any, cells: list[CellResult]) -> None:
@@ -149,12 +157,10 @@ def _mark_victim(axes: Any, cells: list[CellResult]) -> None:
 
 
 def _legends(axes: Any, attacks: list[str], defenses: list[str]) -> list[Any]:
-    """Two legends: colours name the attacks, line styles the defences."""
+    """Two legends: colours name the attacks, line styles and markers the defences."""
     colors = plt.get_cmap("tab10")
-    by_attack = [Line2D([], [], color=colors(i % 10), marker="o", markersize=3) for i in range(len(attacks))]
-    by_defense = [
-        Line2D([], [], color="0.3", linestyle=LINE_STYLES[i % len(LINE_STYLES)]) for i in range(len(defenses))
-    ]
+    by_attack = [Line2D([], [], color=colors(i % 10)) for i in range(len(attacks))]
+    by_defense = [Line2D([], [], color="0.3", **_style(i)) for i in range(len(defenses))]
     first = axes.legend(by_attack, attacks, title="attack", loc="upper left", bbox_to_anchor=(1.01, 1.0))
     axes.add_artist(first)
     second = axes.legend(by_defense, defenses, title="defence", loc="lower left", bbox_to_anchor=(1.01, 0.0))
