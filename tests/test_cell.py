@@ -12,6 +12,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
+
+from victims.architectures.mnistnet import mnistnet
+from victims.datasets import digits
+from victims.datasets.splits import split
 
 ROOT = Path(__file__).resolve().parents[1]
 COLUMNS = [
@@ -129,6 +134,46 @@ def test_killed_at_three_moments_it_asks_nothing_twice_and_ends_in_the_same_curv
     pd.testing.assert_frame_equal(curve[COLUMNS], whole[COLUMNS], check_exact=True)
     asked = [int(count) for count in re.findall(r"(\d+) queries asked of the victim", log.read_text())]
     assert sum(asked) == 300
+
+
+def test_a_network_and_weights_of_ones_own_are_stolen(tmp_path: Path) -> None:
+    """Trained by other code, on images that it normalises itself, saved as a state dict."""
+    images = split(
+        digits.load(),
+        {"train": "train[:800]", "pool": "train[800:1497]", "test": "train[1497:]"},
+        shuffle_seed=0,
+    )
+    torch.manual_seed(3)
+    own = mnistnet((1, 16, 16), 10)
+    optimizer = torch.optim.Adam(own.parameters(), 1e-3)
+    inputs, labels = images.train.images.float() / 255, images.train.labels
+    for _ in range(12):
+        for index in torch.randperm(len(inputs)).split(50):
+            optimizer.zero_grad()
+            torch.nn.functional.cross_entropy(own(inputs[index]), labels[index]).backward()
+            optimizer.step()
+    torch.save(own.state_dict(), tmp_path / "own.pt")
+    with torch.no_grad():
+        right = (own(images.test.images.float() / 255).argmax(1) == images.test.labels).double().mean()
+    small = [option for option in SMALL if not option.startswith("victim.")]
+    process = subprocess.run(
+        [
+            *(sys.executable, "run.py", *small, f"paths.store={tmp_path}/store", "defense=none"),
+            *("victim=custom", "victim.architecture._target_=victims.architectures.mnistnet.mnistnet"),
+            *("victim.normalize=false", f"victim.checkpoint={tmp_path}/own.pt"),
+            f"hydra.run.dir={tmp_path}/run",
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert process.returncode == 0, process.stderr
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["victim_accuracy"] == pytest.approx(float(right), abs=0.004)
+    assert right > 0.85
+    assert result["final"]["fidelity"] > 0.6
 
 
 @pytest.mark.parametrize(

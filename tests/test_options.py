@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from hydra.utils import get_method, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from victims.architectures.build import build_network
+from victims.architectures.torchvision_model import torchvision_model
 
 ROOT = Path(__file__).resolve().parents[1]
 CONF = ROOT / "conf"
@@ -93,3 +95,10 @@ def test_a_dataset_brings_its_victim_and_an_attack_its_pool_and_the_command_line
     config = composed("dataset=cifar10", "attack=knockoff", "victim=resnet8", "query_pool=cifar100")
     assert config.victim.architecture["_target_"].endswith("resnet8")
     assert config.query_pool.name == "cifar100"
+
+
+def test_networks_of_torchvision_by_name() -> None:
+    network = build_network(partial(torchvision_model, "squeezenet1_1"), (1, 40, 40), 7)
+    assert network(torch.zeros(2, 1, 40, 40)).shape == (2, 7)
+    with pytest.raises(ValueError, match="did you mean resnet18"):
+        torchvision_model("resnet19", (3, 32, 32), 10)
