@@ -2,18 +2,21 @@
 
 Papernot et al. 2018, "Scalable Private Learning with PATE": Proposition 7 (q), Proposition 8 (RDP of
 GNMax), Theorem 6 (data-dependent bound), Proposition 10 (its two orders).
+Canonne, Kamath, Steinke 2020, "The Discrete Gaussian for Differential Privacy": Proposition 12.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
 Array: TypeAlias = Tensor | np.ndarray
+Bound = Literal["data_dependent", "data_independent", "tightest"]
+Conversion = Literal["classical", "canonne_kamath_steinke"]
 
 ORDERS = torch.from_numpy(np.concatenate([np.arange(2, 100, 0.5), np.geomspace(100, 1000, 200)]))
 """RDP orders 2, 2.5, ..., 99.5 and 200 from 100 to 1000, log-spaced; float64."""
@@ -36,6 +39,12 @@ def _check_delta(delta: float) -> None:
         raise ValueError(f"delta must be between 0 and 1, not {delta}")
 
 
+def check_choice(name: str, value: object, choices: object) -> None:
+    """Raise ValueError unless `value` is one of the words of a Literal."""
+    if value not in get_args(choices):
+        raise ValueError(f"privacy.{name} must be one of {', '.join(get_args(choices))}, not {value!r}")
+
+
 def log_q(votes: Array, sigma: float) -> Tensor:
     """Natural log of the bound q on Pr[noisy max != plurality], float64 `[n]`, for votes `[n, classes]`.
 
@@ -54,16 +63,27 @@ def log_q(votes: Array, sigma: float) -> Tensor:
     return tails.logsumexp(1).clamp_max(math.log1p(-1 / counts.shape[1]))
 
 
-def rdp(log_q: Array, sigma: float, orders: Array) -> Tensor:
+def rdp(log_q: Array, sigma: float, orders: Array, bound: Bound = "data_dependent") -> Tensor:
     """Renyi differential privacy at each order, float64 `[n, orders]`, of queries with `log_q` `[n]`.
 
-    Theorem 6 with the orders of Proposition 10, mu2 = sigma sqrt(-log q) and mu1 = mu2 + 1, where it
-    applies; the data-independent order / sigma^2 elsewhere.
+    data_dependent: Theorem 6 wherever it applies, as in the published analysis, and Proposition 8
+    elsewhere. data_independent: Proposition 8, order / sigma^2. tightest: the smaller of both, since
+    Theorem 6 exceeds Proposition 8 at some orders.
     """
     _check_sigma(sigma)
+    check_choice("bound", bound, Bound)
     logq = _float64(log_q)[:, None]
     order = _float64(orders).to(logq.device)[None, :]
     independent = (order / sigma**2).expand(len(logq), -1)
+    if bound == "data_independent":
+        return independent.clone()
+    dependent = _dependent_rdp(logq, sigma, order, independent)
+    return torch.minimum(dependent, independent) if bound == "tightest" else dependent
+
+
+def _dependent_rdp(logq: Tensor, sigma: float, order: Tensor, independent: Tensor) -> Tensor:
+    """Theorem 6 with the orders of Proposition 10, mu2 = sigma sqrt(-log q) and mu1 = mu2 + 1, for log q
+    `[n, 1]` and orders `[1, orders]`; `independent` `[n, orders]` where it does not apply."""
     mu2 = sigma * (-logq).sqrt()
     mu1 = mu2 + 1
     eps1, eps2 = mu1 / sigma**2, mu2 / sigma**2
@@ -87,12 +107,21 @@ def rdp(log_q: Array, sigma: float, orders: Array) -> Tensor:
     return torch.where(applies, dependent, independent)
 
 
-def epsilon(rdp: Array, orders: Array, delta: float) -> Tensor:
-    """Epsilon at `delta` of RDP `[..., orders]`: the least over orders of rdp + log(1/delta)/(order-1)."""
+def epsilon(rdp: Array, orders: Array, delta: float, conversion: Conversion = "classical") -> Tensor:
+    """Epsilon at `delta` of RDP `[..., orders]`: the least over the orders, float64 `[...]`.
+
+    classical: rdp + log(1/delta) / (order-1) (Mironov 2017, Proposition 3), the paper's.
+    canonne_kamath_steinke: rdp + log((order-1)/order) - (log delta + log order) / (order-1) (2020,
+    Proposition 12), never larger, and at least 0.
+    """
     _check_delta(delta)
+    check_choice("conversion", conversion, Conversion)
     values = _float64(rdp)
     order = _float64(orders).to(values.device)
-    return (values - math.log(delta) / (order - 1)).amin(-1)
+    if conversion == "classical":
+        return (values - math.log(delta) / (order - 1)).amin(-1)
+    paid = torch.log1p(-1 / order) - (math.log(delta) + order.log()) / (order - 1)
+    return (values + paid).amin(-1).clamp_min(0)
 
 
 def query_epsilon_from_log_q(log_q: Array, sigma: float, delta: float) -> Tensor:

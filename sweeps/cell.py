@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from extraction.checkpoint import RoundResult
 from pow.calibration.expectation import LinearExpectation
 from sweeps.composition import Cell, InputError, compose_cell
-from sweeps.curve import Accounting, build_curve
+from sweeps.curve import TraceAccounting, build_curve
 from sweeps.files import check_writable, link_or_copy, write_atomically, write_json
 from sweeps.progress import query_bar
 from sweeps.stages import ServedVictim, Stages
@@ -51,7 +51,9 @@ def run_cell(config: DictConfig, output: Path) -> None:
 def cell_key(cell: Cell) -> str:
     """The cell's identity: its extraction and how that is priced."""
     pricing = {key: cell.config[key] for key in ("defense", "pow_calibration")}
-    pricing["accounting"] = cell.config["privacy"]["accounting"]
+    pricing["accounting"] = {
+        key: cell.config["privacy"][key] for key in ("accounting", "bound", "conversion")
+    }
     pricing["request_seconds"] = cell.config["dataset"]["request_seconds"]
     return identity_key({"extraction": cell.extraction_identity, "pricing": pricing})
 
@@ -64,7 +66,7 @@ class CellRun:
         self.output = output
         self.tracker = tracker
         self.stages = Stages(cell, Store(Path(cell.config["paths"]["store"])))
-        self.accounting = Accounting.of(cell)
+        self.accounting = TraceAccounting(cell.accounting)
         self.toll: ProofOfWork | None = None
         self.expected: LinearExpectation | None = None
         self.spent: Callable[[int], None]

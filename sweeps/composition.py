@@ -16,6 +16,7 @@ from extraction.attacks.base import Attack
 from extraction.settings import ExtractionSettings, SubstituteSettings
 from pow.calibration import Calibration
 from pow.calibration.expectation import LinearExpectation
+from privacy.accountant import Accounting
 from sweeps.files import file_hash
 from training.recipe import Hardware
 from victims.architectures.build import build_network
@@ -77,6 +78,7 @@ class Cell:
     substitute: SubstituteSettings
     defenses: list[Defense]
     toll: Toll | None
+    accounting: Mapping[str, Accounting]
 
     @property
     def numerics(self) -> Config:
@@ -129,6 +131,7 @@ def compose_cell(config: DictConfig, progress: bool) -> Cell:
 def _compose(config: DictConfig, progress: bool) -> Cell:
     plain: Config = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
     settings = _extraction_settings(plain)
+    accounting = _accounting(plain)
     rule: Attack = instantiate(plain["attack"]["rule"], "attack.rule")
     defenses, toll = _defenses(plain)
     data = _load_data(plain["dataset"])
@@ -144,6 +147,7 @@ def _compose(config: DictConfig, progress: bool) -> Cell:
         substitute=SubstituteSettings(**instantiate(plain["substitute"], "substitute")),
         defenses=defenses,
         toll=toll,
+        accounting=accounting,
     )
     _check(cell)
     return cell
@@ -152,9 +156,6 @@ def _compose(config: DictConfig, progress: bool) -> Cell:
 def _check(cell: Cell) -> None:
     classes = cell.data.train.num_classes
     cell.settings.check_against(cell.attack, len(cell.pool), classes)
-    accounting = cell.config["privacy"]["accounting"]
-    if accounting not in ("summed", "composed"):
-        raise ValueError(f"privacy.accounting must be one of summed, composed, not {accounting!r}")
     if cell.toll is not None and cell.toll.cost not in cell.measures:
         valid = ", ".join(cell.measures)
         raise ValueError(
@@ -172,6 +173,18 @@ def _extraction_settings(plain: Config) -> ExtractionSettings:
     return ExtractionSettings(**{key: plain["attack"][key] for key in keys}, seed=plain["seed"])
 
 
+def _accounting(plain: Config) -> dict[str, Accounting]:
+    """How the costs of each measure with Gaussian noise add up."""
+    privacy = plain["privacy"]
+    return {
+        name: Accounting(
+            node["sigma"], node["delta"], privacy["accounting"], privacy["bound"], privacy["conversion"]
+        )
+        for name, node in privacy["measures"].items()
+        if "sigma" in node
+    }
+
+
 def _is_toll(defense: object) -> bool:
     """A defence that charges is left partial by its YAML, since its calibration is known only later."""
     return isinstance(defense, functools.partial)
@@ -187,7 +200,8 @@ def _defenses(plain: Config) -> tuple[list[Defense], Toll | None]:
         calibration = dict(plain["pow_calibration"])
         published = calibration.pop("expected")
         cost = plain["defense"][name]["cost"]
-        applies = published and cost == "pate" and plain["privacy"]["accounting"] == "summed"
+        accounting = _accounting(plain).get("pate")
+        applies = published and cost == "pate" and accounting is not None and accounting.is_the_papers
         toll = Toll(
             complete=complete,
             calibration=instantiate(calibration, "pow_calibration"),

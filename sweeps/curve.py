@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import pandas as pd
-import torch
 
 from extraction.checkpoint import RoundResult
-from privacy.accountant import cumulative_epsilon
-from sweeps.composition import Cell
+from privacy.accountant import Accounting
 from victims.defenses.pow import ProofOfWork
 
 REQUEST_QUERIES = 64
@@ -20,25 +17,17 @@ REQUEST_QUERIES = 64
 
 
 @dataclass(frozen=True)
-class Accounting:
-    """How costs add up: `summed`, or `composed` for the measures whose sigma and delta are given."""
+class TraceAccounting:
+    """How the costs in a trace add up: by RDP for the measures named here, by plain sums for the others."""
 
-    name: Literal["summed", "composed"]
-    noise: Mapping[str, tuple[float, float]]
-
-    @classmethod
-    def of(cls, cell: Cell) -> Accounting:
-        """The accounting that the cell's config asks for."""
-        measures = cell.config["privacy"]["measures"]
-        noise = {name: (node["sigma"], node["delta"]) for name, node in measures.items() if "sigma" in node}
-        return cls(cell.config["privacy"]["accounting"], noise)
+    by_measure: Mapping[str, Accounting]
 
     def cumulative(self, trace: pd.DataFrame, measure: str) -> np.ndarray:
         """Cost of each row of a trace together with all rows before it, float64 `[n]`."""
-        if self.name == "composed" and measure in self.noise:
-            log_q = torch.from_numpy(trace[f"log_q_{measure}"].to_numpy(copy=True))
-            return cumulative_epsilon(log_q, *self.noise[measure], self.name).numpy()
-        return trace[f"cost_{measure}"].to_numpy().cumsum()
+        accounting = self.by_measure.get(measure)
+        if accounting is None or accounting.is_the_papers:
+            return trace[f"cost_{measure}"].to_numpy().cumsum()  # which the trace holds already
+        return accounting.cumulative(trace[f"log_q_{measure}"].to_numpy(copy=True)).numpy()
 
     def cumulative_by_account(self, trace: pd.DataFrame, measure: str) -> np.ndarray:
         """The same, over each account's own rows, in the trace's order."""
@@ -52,7 +41,7 @@ def build_curve(
     rounds: Sequence[RoundResult],
     trace: pd.DataFrame,
     measures: Sequence[str],
-    accounting: Accounting,
+    accounting: TraceAccounting,
     request_seconds: float,
     toll: ProofOfWork | None,
 ) -> pd.DataFrame:
@@ -85,7 +74,7 @@ def build_curve(
 
 
 def _work_by_round(
-    rounds: pd.Series, trace: pd.DataFrame, accounting: Accounting, toll: ProofOfWork | None
+    rounds: pd.Series, trace: pd.DataFrame, accounting: TraceAccounting, toll: ProofOfWork | None
 ) -> pd.DataFrame:
     """Seconds, expected hashes and mean difficulty bits of each round's requests; zero without a toll."""
     columns = ["seconds", "expected_hashes", "difficulty_bits"]

@@ -20,7 +20,7 @@ from sweeps.lock import HeartbeatLock
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 """Raised whenever the code changes what the same configuration makes: old entries are then left alone."""
 
 

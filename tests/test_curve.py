@@ -14,7 +14,8 @@ from extraction.checkpoint import RoundResult
 from pow.calibration import LinearExpectation
 from pow.calibration.paper import PaperCalibration
 from privacy import gnmax
-from sweeps.curve import Accounting, build_curve
+from privacy.accountant import Accounting
+from sweeps.curve import TraceAccounting, build_curve
 from sweeps.files import check_writable, write_atomically
 from victims.defenses.pow import ProofOfWork
 
@@ -44,7 +45,7 @@ def test_a_curve_against_a_loop(accounting: Literal["summed", "composed"]) -> No
         ROUNDS,
         queries,
         ["pate", "gap"],
-        Accounting(accounting, {"pate": (SIGMA, DELTA)}),
+        TraceAccounting({"pate": Accounting(SIGMA, DELTA, accounting)}),
         0.46,
         ProofOfWork(calibration),
     )
@@ -89,7 +90,7 @@ def test_a_curve_against_a_loop(accounting: Literal["summed", "composed"]) -> No
 
 def test_a_curve_of_rounds_that_are_still_in_flight() -> None:
     """The trace may hold queries of a round that is not finished; the curve leaves them out."""
-    curve = build_curve(ROUNDS[:2], trace(), ["gap"], Accounting("summed", {}), 0.46, None)
+    curve = build_curve(ROUNDS[:2], trace(), ["gap"], TraceAccounting({}), 0.46, None)
     assert curve["queries"].tolist() == [30, 60]
     assert curve["cost_gap"].iloc[-1] == pytest.approx(trace()["cost_gap"][:60].sum())
     assert (curve["pow_seconds"] == 0).all() and (curve["overhead"] == 1).all()

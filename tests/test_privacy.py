@@ -159,7 +159,7 @@ def test_neighbour_votes_against_a_loop(monkeypatch: pytest.MonkeyPatch) -> None
         for j in np.argsort(distances)[:7]:
             expected[i, labels[j]] += 1
     for block in (60, 60 * 10, 2**24):
-        monkeypatch.setattr(pknn, "BLOCK_ENTRIES", block)
+        monkeypatch.setattr(pknn, "BLOCK_ENTRIES", {"cpu": block})
         votes = pknn.neighbour_votes(train, labels, query, 7, 4)
         assert votes.dtype == torch.float64
         assert np.array_equal(votes.numpy(), expected)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import mpmath
 import numpy as np
 import pytest
 import torch
@@ -45,3 +46,61 @@ def test_costs_grow_and_composing_never_costs_more(log_q: list[float], sigma: fl
     assert (composed.diff() >= -1e-12 * composed[:-1]).all()
     stricter = accountant.cumulative_epsilon(np.array(log_q), sigma, delta / 10, "composed")
     assert (stricter > composed).all()
+
+
+@pytest.mark.parametrize("how", ["summed", "composed"])
+@pytest.mark.parametrize("bound", ["data_dependent", "data_independent", "tightest"])
+@pytest.mark.parametrize("conversion", ["classical", "canonne_kamath_steinke"])
+def test_an_account_that_asks_in_pieces_pays_what_it_pays_at_once(
+    how: accountant.HowCostsAdd, bound: gnmax.Bound, conversion: gnmax.Conversion
+) -> None:
+    log_q = -np.random.default_rng(1).exponential(20, 60)
+    accounting = accountant.Accounting(10.0, 1e-5, how, bound, conversion)
+    account = accountant.Accountant(accounting)
+    assert account.cost == 0.0
+    parts = [account.add(log_q[a:b]) for a, b in ((0, 1), (1, 20), (20, 20), (20, 60))]
+    assert torch.cat(parts).tolist() == pytest.approx(accounting.cumulative(log_q).tolist(), rel=1e-12)
+    assert account.cost == pytest.approx(float(parts[-1][-1]), rel=1e-12)
+    assert account.queries == 60
+
+
+@pytest.mark.parametrize("order", [2.0, 2.5, 17.0, 99.5, 1000.0])
+@pytest.mark.parametrize("rdp", [0.0, 1e-6, 0.03, 4.0, 300.0])
+def test_the_tighter_conversion_in_fifty_digits(rdp: float, order: float) -> None:
+    """Proposition 12 states delta for an epsilon; ours is the epsilon at which it is the delta asked for."""
+    delta = 1e-6
+    epsilon = gnmax.epsilon(np.array([[rdp]]), np.array([order]), delta, "canonne_kamath_steinke")
+    with mpmath.workdps(50):
+        a = mpmath.mpf(order)
+
+        def delta_at(value: mpmath.mpf) -> mpmath.mpf:
+            return mpmath.exp((a - 1) * (mpmath.mpf(rdp) - value)) / (a - 1) * (1 - 1 / a) ** a
+
+        exact = mpmath.mpf(rdp) + mpmath.log(delta_at(mpmath.mpf(rdp)) / mpmath.mpf(delta)) / (a - 1)
+        assert mpmath.almosteq(delta_at(exact), mpmath.mpf(delta), 1e-40)
+        assert float(epsilon) == pytest.approx(float(max(exact, mpmath.mpf(0))), rel=1e-9)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.floats(-1e4, -0.1), st.floats(0.5, 100), st.floats(1e-9, 0.1))
+def test_bounds_and_conversions_keep_their_order(log_q: float, sigma: float, delta: float) -> None:
+    one = np.array([log_q])
+    dependent, independent, tightest = (
+        gnmax.rdp(one, sigma, gnmax.ORDERS, bound)
+        for bound in ("data_dependent", "data_independent", "tightest")
+    )
+    assert independent[0].tolist() == pytest.approx([order / sigma**2 for order in gnmax.ORDERS.tolist()])
+    assert torch.equal(tightest, torch.minimum(dependent, independent))
+    classical = gnmax.epsilon(tightest, gnmax.ORDERS, delta)
+    tighter = gnmax.epsilon(tightest, gnmax.ORDERS, delta, "canonne_kamath_steinke")
+    assert 0 <= float(tighter) < float(classical)
+
+
+def test_wrong_words_name_the_valid_ones() -> None:
+    for options, said in (
+        ({"how": "averaged"}, r"privacy\.accounting must be one of summed, composed"),
+        ({"bound": "loose"}, r"privacy\.bound must be one of"),
+        ({"conversion": "exact"}, r"privacy\.conversion must be one of classical"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            accountant.Accounting(1.0, 1e-5, **options)  # type: ignore[arg-type]
