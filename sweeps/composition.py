@@ -139,7 +139,7 @@ def _compose(config: DictConfig, progress: bool) -> Cell:
         config=plain,
         hardware=replace(instantiate(plain["trainer"], "trainer"), progress=progress),
         data=data,
-        pool=_load_pool(plain["query_pool"], plain["dataset"], data),
+        pool=load_pool(plain["query_pool"], plain["dataset"], data),
         victim=VictimSettings(**instantiate(plain["victim"], "victim")),
         measures=instantiate(plain["privacy"]["measures"], "privacy.measures"),
         attack=rule,
@@ -224,7 +224,7 @@ def _load_data(dataset: Config) -> Splits:
     )
 
 
-def _load_pool(query_pool: Config, dataset: Config, data: Splits) -> ImageSet:
+def load_pool(query_pool: Config, dataset: Config, data: Splits) -> ImageSet:
     """The thief's pool, in the shape of the victim's images, and none of them the victim's own."""
     if query_pool["source"] is None:
         pool = data.pool
