@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import shlex
 import subprocess
@@ -44,6 +45,19 @@ def execute(command: list[str], folder: Path) -> str:
     return process.stdout
 
 
+def last_step(target: str) -> str:
+    """The last command that `make` would run for a target, also when make itself runs this test."""
+    process = subprocess.run(
+        ["make", "--no-print-directory", "-n", target],
+        cwd=ROOT,
+        env={name: value for name, value in os.environ.items() if not name.startswith("MAKE")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return process.stdout.splitlines()[-1]
+
+
 def write_images(folder: Path, shape: tuple[int, ...], **parts: int) -> None:
     folder.mkdir(parents=True)
     random = np.random.default_rng(0)
@@ -67,9 +81,7 @@ def test_the_commands_are_those_tested_here() -> None:
 
 def test_make_demo(tmp_path: Path) -> None:
     """The command that `make demo` comes to, in an empty folder."""
-    plan = subprocess.run(
-        ["make", "-n", "demo"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout.splitlines()[-1]
+    plan = last_step("demo")
     program, script, *overrides = shlex.split(plan)
     assert program.endswith("/python")
     printed = execute([sys.executable, str(ROOT / script), *overrides], tmp_path)
@@ -86,8 +98,7 @@ def test_make_demo(tmp_path: Path) -> None:
 
 
 def test_make_test_runs_this_suite() -> None:
-    plan = subprocess.run(["make", "-n", "test"], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert plan.stdout.splitlines()[-1].endswith("-m pytest")
+    assert last_step("test").endswith("-m pytest")
 
 
 @pytest.mark.parametrize("command", COMMANDS[2:])
