@@ -77,3 +77,17 @@ def test_float32_distances_of_far_log_probabilities_are_exact() -> None:
     assert not np.array_equal(
         np.sort(np.argsort(products, 1)[:, :20]), np.sort(np.argsort(distances, 1)[:, :20])
     )
+
+
+@pytest.mark.parametrize("train_size", [40, 41, 47, 160, 163, 1000])
+@pytest.mark.parametrize("k", [1, 5, 19, 40])
+def test_neighbours_found_by_groups_are_the_nearest(train_size: int, k: int) -> None:
+    """Sizes that are and are not multiples of a group, with fewer and with more groups than neighbours."""
+    random = np.random.default_rng(train_size)
+    train, query = random.normal(size=(train_size, 3)), random.normal(size=(25, 3))
+    labels = random.integers(0, 6, train_size)
+    expected = np.zeros((25, 6))
+    for i in range(25):
+        nearest = np.argsort(np.linalg.norm(train - query[i], axis=1))[:k]
+        expected[i] = np.bincount(labels[nearest], minlength=6)
+    assert np.array_equal(pknn.neighbour_votes(train, labels, query, k, 6).numpy(), expected)
