@@ -1,0 +1,60 @@
+"""The benchmarks run, and what they compare agrees."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from omegaconf import OmegaConf
+
+from benchmarks import cost_ratios, privacy_costs
+from privacy import gnmax
+from sweeps.report import load_cells
+
+
+def test_the_loop_and_the_measures_agree(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["privacy_costs", "--queries", "60", "--train", "900", "--loop", "20"])
+    privacy_costs.main()
+    rows = [line.split("│")[1:-1] for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
+    assert [row[0].split()[0] for row in rows] == ["epsilon", "votes", "pkNN:", "entropy", "gap"]
+    for row in rows:
+        assert float(row[-1]) < 1e-12
+
+
+def write_cell(folder: Path, attack: str, log_q: float) -> None:
+    """A finished cell of 1,000 equal queries."""
+    folder.mkdir(parents=True)
+    cost = float(gnmax.query_epsilon_from_log_q(np.array([log_q]), 10.0, 1e-5))
+    pd.DataFrame({"cost_pate": cost, "log_q_pate": log_q, "cost_gap": 0.5}, index=range(1000)).to_parquet(
+        folder / "trace.parquet"
+    )
+    measures = {"pate": {"sigma": 10.0, "delta": 1e-5}, "gap": {}}
+    OmegaConf.save(OmegaConf.create({"privacy": {"measures": measures}}), folder / "config.yaml")
+    (folder / "result.json").write_text(json.dumps({"dataset": "mnist", "attack": attack}))
+    pd.DataFrame({"round": [1]}).to_csv(folder / "curve.csv")
+
+
+def test_ratios_to_the_standard_user(tmp_path: Path) -> None:
+    write_cell(tmp_path / "0", "standard", -40.0)
+    write_cell(tmp_path / "1", "knockoff", -0.7)
+    (tmp_path / "paper.csv").write_text(
+        "time (sec),mode,accuracy,diff queries,privacy cost\n"
+        "0,standard,10,0,0\n1,standard,90,16,200\n0,knockoff,10,0,0\n1,knockoff,80,16,500\n"
+    )
+    costs = cost_ratios.our_costs(load_cells([tmp_path]))
+    ratios = cost_ratios.ratios(
+        pd.concat([costs, cost_ratios.papers_costs(tmp_path / "paper.csv", "mnist")])
+    )[1000]
+    dear, cheap = (
+        float(gnmax.query_epsilon_from_log_q(np.array([log_q]), 10.0, 1e-5)) for log_q in (-0.7, -40.0)
+    )
+    assert ratios["mnist", "pate", "summed", "knockoff"] == pytest.approx(dear / cheap)
+    assert ratios["mnist", "pate", "summed", "standard"] == 1
+    assert ratios["mnist", "pate", "composed", "knockoff"] > dear / cheap
+    assert ratios["mnist", "gap", "summed", "knockoff"] == pytest.approx(1)
+    assert ratios["mnist", "pate", "summed, paper", "knockoff"] == 2.5
