@@ -72,16 +72,13 @@ class Accountant:
 
     def _revealed(self, log_q: Tensor) -> Tensor:
         """What adds up: each query's epsilon `[n, 1]`, or its RDP `[n, orders]`."""
-        how = self.accounting
-        each = rdp(log_q, how.sigma, ORDERS, how.bound)
-        return epsilon(each, ORDERS, how.delta, how.conversion)[:, None] if how.how == "summed" else each
+        rule = self.accounting
+        each = rdp(log_q, rule.sigma, ORDERS, rule.bound)
+        return epsilon(each, ORDERS, rule.delta, rule.conversion)[:, None] if rule.how == "summed" else each
 
     def _costs(self, running: Tensor) -> Tensor:
         """Epsilon `[n]` of running totals."""
-        how = self.accounting
-        return running[:, 0] if how.how == "summed" else epsilon(running, ORDERS, how.delta, how.conversion)
-
-
-def cumulative_epsilon(log_q: Array, sigma: float, delta: float, accounting: HowCostsAdd) -> Tensor:
-    """Cost of each query together with all before it, float64 `[n]`, by the paper's bound and conversion."""
-    return Accounting(sigma, delta, accounting).cumulative(log_q)
+        rule = self.accounting
+        if rule.how == "summed":
+            return running[:, 0]
+        return epsilon(running, ORDERS, rule.delta, rule.conversion)

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from privacy import gnmax, pknn, uncertainty
-from privacy.accountant import cumulative_epsilon
+from privacy.accountant import Accounting
 
 REFERENCE = Path(__file__).resolve().parents[2] / "shared" / "reference" / "privacy_examples.json"
 ORDERS = [2.0, 2.5, 7.0, 52.0, 99.5, 333.0, 1000.0]
@@ -130,8 +130,8 @@ def test_blocks_do_not_change_costs() -> None:
 def test_accounting_against_a_loop() -> None:
     votes = torch.randint(0, 60, (40, 10), generator=torch.Generator().manual_seed(0))
     log_q = gnmax.log_q(votes, 10.0)
-    summed = cumulative_epsilon(log_q, 10.0, 1e-5, "summed")
-    composed = cumulative_epsilon(log_q, 10.0, 1e-5, "composed")
+    summed = Accounting(10.0, 1e-5, "summed").cumulative(log_q)
+    composed = Accounting(10.0, 1e-5, "composed").cumulative(log_q)
     total, running = 0.0, torch.zeros_like(gnmax.ORDERS)
     for i in range(len(votes)):
         total += float(gnmax.query_epsilon(votes[i : i + 1], 10.0, 1e-5))
@@ -145,8 +145,8 @@ def test_accounting_against_a_loop() -> None:
 
 def test_hundred_unanimous_answers_of_three_hundred_votes() -> None:
     log_q = gnmax.log_q(torch.tensor([[300] + [0] * 9] * 100), 28.0)
-    assert float(cumulative_epsilon(log_q, 28.0, 1e-5, "summed")[-1]) == pytest.approx(16.1, abs=0.05)
-    assert float(cumulative_epsilon(log_q, 28.0, 1e-5, "composed")[-1]) == pytest.approx(0.19, abs=0.005)
+    assert float(Accounting(28.0, 1e-5, "summed").cumulative(log_q)[-1]) == pytest.approx(16.1, abs=0.05)
+    assert float(Accounting(28.0, 1e-5, "composed").cumulative(log_q)[-1]) == pytest.approx(0.19, abs=0.005)
 
 
 def test_neighbour_votes_against_a_loop(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,7 +185,7 @@ def test_entropy_and_gap_against_a_loop_and_at_their_ends() -> None:
         (lambda: gnmax.log_q(torch.ones(1, 3), 0.0), "sigma"),
         (lambda: gnmax.log_q(torch.ones(3), 1.0), "votes"),
         (lambda: gnmax.query_epsilon(torch.ones(1, 3), 1.0, 1.5), "delta"),
-        (lambda: cumulative_epsilon(torch.zeros(3), 1.0, 0.1, "averaged"), "summed, composed"),  # type: ignore[arg-type]
+        (lambda: Accounting(1.0, 0.1, "averaged").cumulative(torch.zeros(3)), "summed, composed"),  # type: ignore[arg-type]
         (
             lambda: pknn.neighbour_votes(torch.ones(3, 2), torch.zeros(3), torch.ones(1, 2), 4, 2),
             "between 1 and",

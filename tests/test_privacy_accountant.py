@@ -16,7 +16,7 @@ from privacy import accountant, gnmax
 
 @pytest.mark.parametrize("accounting", ["summed", "composed"])
 def test_a_trace_without_queries_costs_nothing(accounting: Literal["summed", "composed"]) -> None:
-    cost = accountant.cumulative_epsilon(torch.empty(0), 10.0, 1e-5, accounting)
+    cost = accountant.Accounting(10.0, 1e-5, accounting).cumulative(torch.empty(0))
     assert cost.shape == (0,) and cost.dtype == torch.float64
 
 
@@ -27,7 +27,7 @@ def test_blocks_do_not_change_a_composition(monkeypatch: pytest.MonkeyPatch, blo
     orders = gnmax.ORDERS.numpy()
     expected = [(row + np.log(1e6) / (orders - 1)).min() for row in running]
     monkeypatch.setattr(accountant, "BLOCK", block)
-    composed = accountant.cumulative_epsilon(log_q, 10.0, 1e-6, "composed")
+    composed = accountant.Accounting(10.0, 1e-6, "composed").cumulative(log_q)
     assert composed.tolist() == pytest.approx(expected, rel=1e-12)
 
 
@@ -39,12 +39,12 @@ def test_blocks_do_not_change_a_composition(monkeypatch: pytest.MonkeyPatch, blo
 )
 def test_costs_grow_and_composing_never_costs_more(log_q: list[float], sigma: float, delta: float) -> None:
     # Both hold at any order: RDP is never negative, and every query's own epsilon has a conversion to pay.
-    summed = accountant.cumulative_epsilon(np.array(log_q), sigma, delta, "summed")
-    composed = accountant.cumulative_epsilon(np.array(log_q), sigma, delta, "composed")
+    summed = accountant.Accounting(sigma, delta, "summed").cumulative(np.array(log_q))
+    composed = accountant.Accounting(sigma, delta, "composed").cumulative(np.array(log_q))
     assert (composed <= summed * (1 + 1e-12)).all()
     assert (summed.diff() > 0).all()
     assert (composed.diff() >= -1e-12 * composed[:-1]).all()
-    stricter = accountant.cumulative_epsilon(np.array(log_q), sigma, delta / 10, "composed")
+    stricter = accountant.Accounting(sigma, delta / 10, "composed").cumulative(np.array(log_q))
     assert (stricter > composed).all()
 
 
