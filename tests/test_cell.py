@@ -13,12 +13,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from commands import ROOT, run_python
 
 from victims.architectures.mnistnet import mnistnet
 from victims.datasets import digits
 from victims.datasets.splits import split
 
-ROOT = Path(__file__).resolve().parents[1]
 COLUMNS = [
     *("round", "queries", "accuracy", "fidelity", "cost_pate", "cost_pknn", "cost_entropy", "cost_gap"),
     *("query_seconds", "pow_seconds", "total_seconds", "overhead", "expected_hashes", "difficulty_bits"),
@@ -38,13 +38,11 @@ def command(tmp_path: Path, *overrides: str) -> list[str]:
     paths = [f"paths.store={tmp_path}/store", f"paths.output={tmp_path}/outputs"]
     flags = [override for override in overrides if override.startswith("-")]
     settings = [override for override in overrides if not override.startswith("-")]
-    return [sys.executable, "run.py", *flags, *SMALL, *paths, *settings]
+    return ["run.py", *flags, *SMALL, *paths, *settings]
 
 
 def run(tmp_path: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(tmp_path, *overrides), cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
-    )
+    return run_python(*command(tmp_path, *overrides))
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +119,10 @@ def test_killed_at_three_moments_it_asks_nothing_twice_and_ends_in_the_same_curv
     log = folder / "log"
     for moment in ("round 1: 100 queries asked", "round 2: 100 queries asked", "round 2: 200 of 300"):
         process = subprocess.Popen(
-            command(tmp_path, *overrides), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [sys.executable, *command(tmp_path, *overrides)],
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         seen = len(log.read_text()) if log.exists() else 0
         while process.poll() is None and moment not in (log.read_text()[seen:] if log.exists() else ""):
@@ -156,18 +157,11 @@ def test_a_network_and_weights_of_ones_own_are_stolen(tmp_path: Path) -> None:
     with torch.no_grad():
         right = (own(images.test.images.float() / 255).argmax(1) == images.test.labels).double().mean()
     small = [option for option in SMALL if not option.startswith("victim.")]
-    process = subprocess.run(
-        [
-            *(sys.executable, "run.py", *small, f"paths.store={tmp_path}/store", "defense=none"),
-            *("victim=custom", "victim.architecture._target_=victims.architectures.mnistnet.mnistnet"),
-            *("victim.normalize=false", f"victim.checkpoint={tmp_path}/own.pt"),
-            f"hydra.run.dir={tmp_path}/run",
-        ],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
+    process = run_python(
+        *("run.py", *small, f"paths.store={tmp_path}/store", "defense=none"),
+        *("victim=custom", "victim.architecture._target_=victims.architectures.mnistnet.mnistnet"),
+        *("victim.normalize=false", f"victim.checkpoint={tmp_path}/own.pt"),
+        f"hydra.run.dir={tmp_path}/run",
     )
     assert process.returncode == 0, process.stderr
     result = json.loads((tmp_path / "run" / "result.json").read_text())
@@ -211,14 +205,7 @@ def test_bad_input_is_one_clear_error_before_any_training(
     names = {option.split("=")[0] for option in overrides}
     paths = [f"paths.store={tmp_path}/store", f"hydra.run.dir={tmp_path}/run"]
     paths = [option for option in paths if option.split("=")[0] not in names]
-    process = subprocess.run(
-        [sys.executable, "run.py", *small, *paths, *overrides],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    process = run_python("run.py", *small, *paths, *overrides)
     assert process.returncode == 1
     assert said in process.stderr
     assert "Traceback" not in process.stderr
@@ -231,13 +218,6 @@ def test_help_does_not_import_torch(flags: list[str]) -> None:
         "import sys, run; sys.argv[1:] = sys.argv[1:]\n"
         "try: run.main()\nfinally: print('torch' in sys.modules)"
     )
-    process = subprocess.run(
-        [sys.executable, "-c", code, *flags],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    process = run_python("-c", code, *flags)
     assert process.stdout.strip().endswith("False"), process.stderr
     assert "jacobian" in process.stdout or "attack" in process.stdout

@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
-
-ROOT = Path(__file__).resolve().parents[1]
+from commands import run_python
 
 
 def test_thieves_queries_cost_more_than_honest_ones(tmp_path: Path) -> None:
-    process = subprocess.run(
-        [
-            *(sys.executable, "-m", "sweeps.explain", "explain.queries=200", "explain.pictures=4"),
-            *(f"paths.store={tmp_path}/store", f"hydra.run.dir={tmp_path}/run", "trainer=cpu"),
-        ],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
+    process = run_python(
+        *("-m", "sweeps.explain", "explain.queries=200", "explain.pictures=4"),
+        *(f"paths.store={tmp_path}/store", f"hydra.run.dir={tmp_path}/run", "trainer=cpu"),
     )
     assert process.returncode == 0, process.stderr
     assert process.stderr == ""

@@ -7,7 +7,6 @@ import os
 import re
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +14,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from commands import ROOT, run_python
 from PIL import Image
 
-ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "README.md").read_text()
 COMMANDS = [
     line.strip()
@@ -38,8 +37,8 @@ SMALL = [
 ]
 
 
-def execute(command: list[str], folder: Path) -> str:
-    process = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=400, check=False)
+def execute(arguments: list[str], folder: Path) -> str:
+    process = run_python(*arguments, folder=folder)
     assert process.returncode == 0, process.stderr
     assert process.stderr == ""
     return process.stdout
@@ -84,7 +83,7 @@ def test_make_demo(tmp_path: Path) -> None:
     plan = last_step("demo")
     program, script, *overrides = shlex.split(plan)
     assert program.endswith("/python")
-    printed = execute([sys.executable, str(ROOT / script), *overrides], tmp_path)
+    printed = execute([str(ROOT / script), *overrides], tmp_path)
     assert printed.count("digits ") >= 6, "a table with six cells"
     assert (tmp_path / "outputs" / "demo" / "accuracy_digits.png").stat().st_size > 10_000
     final = {
@@ -107,7 +106,7 @@ def test_a_grid(command: str, tmp_path: Path) -> None:
     for name, shape in {"mnist": (28, 28), "cifar10": (32, 32, 3), "tinyimagenet32": (32, 32, 3)}.items():
         write_images(tmp_path / "data" / name, shape, train=260, test=50)
     _, script, *overrides = shlex.split(command)
-    printed = execute([sys.executable, str(ROOT / script), *overrides, *SMALL], tmp_path)
+    printed = execute([str(ROOT / script), *overrides, *SMALL], tmp_path)
     assert "What each stolen model cost" in printed
     cells = 1
     for override in overrides:
