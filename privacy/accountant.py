@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from privacy.gnmax import BLOCK, ORDERS, Array, Bound, Conversion, check_choice, epsilon, rdp
+from privacy.gnmax import ORDERS, Array, Bound, Conversion, blocks, check_choice, epsilon, rdp
 
 HowCostsAdd = Literal["summed", "composed"]
 
@@ -61,14 +61,14 @@ class Accountant:
         """Account for queries with `log_q` `[n]`; the cost so far after each of them, float64 `[n]`."""
         values = torch.as_tensor(log_q).to(torch.float64)
         self._spent = self._spent.to(values.device)
-        costs = []
-        for block in values.split(BLOCK):
+        costs = torch.empty_like(values)  # small results among large temporaries would fragment memory
+        for block, paid in zip(blocks(values), blocks(costs), strict=True):
             running = self._spent + self._revealed(block).cumsum(0)
-            costs.append(self._costs(running))
+            paid.copy_(self._costs(running))
             if len(block):
-                self._spent = running[-1]
+                self._spent.copy_(running[-1])
         self.queries += len(values)
-        return torch.cat(costs)
+        return costs
 
     def _revealed(self, log_q: Tensor) -> Tensor:
         """What adds up: each query's epsilon `[n, 1]`, or its RDP `[n, orders]`."""

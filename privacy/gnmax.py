@@ -21,12 +21,17 @@ Conversion = Literal["classical", "canonne_kamath_steinke"]
 ORDERS = torch.from_numpy(np.concatenate([np.arange(2, 100, 0.5), np.geomspace(100, 1000, 200)]))
 """RDP orders 2, 2.5, ..., 99.5 and 200 from 100 to 1000, log-spaced; float64."""
 
-BLOCK = 8192
-"""Queries whose RDP at all orders is held in memory at a time."""
+BLOCK = {"cpu": 1024, "cuda": 2**16}
+"""Queries whose RDP at all orders is held in memory at a time: on a CPU what its caches hold."""
 
 
 def _float64(values: Array) -> Tensor:
     return torch.as_tensor(values).to(torch.float64)
+
+
+def blocks(queries: Tensor) -> tuple[Tensor, ...]:
+    """Views of parts of `queries` `[n]`, one at least, whose RDP at all orders fits into memory."""
+    return queries.split(BLOCK[queries.device.type])
 
 
 def _check_sigma(sigma: float) -> None:
@@ -127,8 +132,11 @@ def epsilon(rdp: Array, orders: Array, delta: float, conversion: Conversion = "c
 def query_epsilon_from_log_q(log_q: Array, sigma: float, delta: float) -> Tensor:
     """Epsilon of each query alone at `delta`, float64 `[n]`, in blocks of constant memory."""
     _check_delta(delta)
-    parts = [epsilon(rdp(block, sigma, ORDERS), ORDERS, delta) for block in _float64(log_q).split(BLOCK)]
-    return torch.cat(parts) if parts else _float64(log_q)
+    values = _float64(log_q)
+    costs = torch.empty_like(values)
+    for block, cost in zip(blocks(values), blocks(costs), strict=True):
+        cost.copy_(epsilon(rdp(block, sigma, ORDERS), ORDERS, delta))
+    return costs
 
 
 def query_epsilon(votes: Array, sigma: float, delta: float) -> Tensor:

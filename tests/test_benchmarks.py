@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from omegaconf import OmegaConf
 
-from benchmarks import cost_ratios, privacy_costs
+from benchmarks import cost_ratios, privacy_costs, privacy_exactness
 from privacy import gnmax
 from sweeps.report import load_cells
 
@@ -24,6 +24,14 @@ def test_the_loop_and_the_measures_agree(
     assert [row[0].split()[0] for row in rows] == ["epsilon", "votes", "pkNN:", "entropy", "gap"]
     for row in rows:
         assert float(row[-1]) < 1e-12
+
+
+def test_the_table_of_errors(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.argv", ["privacy_exactness", "--histograms", "1", "--seed", "1"])
+    privacy_exactness.main()
+    rows = [line.split("│")[1:-1] for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
+    assert [row[0].strip() for row in rows] == ["any", "ties", "unanimity", "one teacher"]
+    assert all(float(cell) < 1e-9 for row in rows for cell in row[1:])
 
 
 def write_cell(folder: Path, attack: str, log_q: float) -> None:

@@ -26,7 +26,7 @@ def test_blocks_do_not_change_a_composition(monkeypatch: pytest.MonkeyPatch, blo
     running = gnmax.rdp(log_q, 10.0, gnmax.ORDERS).numpy().cumsum(0)
     orders = gnmax.ORDERS.numpy()
     expected = [(row + np.log(1e6) / (orders - 1)).min() for row in running]
-    monkeypatch.setattr(accountant, "BLOCK", block)
+    monkeypatch.setattr(gnmax, "BLOCK", {"cpu": block})
     composed = accountant.Accounting(10.0, 1e-6, "composed").cumulative(log_q)
     assert composed.tolist() == pytest.approx(expected, rel=1e-12)
 
