@@ -129,7 +129,7 @@ def relative_error(ours: float, exact: mpf) -> float:
 
 
 def errors(case: Case, at: Tensor = gnmax.ORDERS, delta: float = DELTA) -> dict[str, float]:
-    """Largest relative errors at the orders: of log q, of the RDP of that log q, of epsilon from the votes."""
+    """Largest relative errors over the orders: log q, RDP of that log q, epsilon from the votes on."""
     orders = at.tolist()
     log_q = gnmax.log_q(np.array([case.votes]), case.sigma)
     rdp = gnmax.rdp(log_q, case.sigma, at)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from devices import DEVICES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -39,13 +40,14 @@ def test_log_q_rdp_and_epsilon_are_exact(votes: list[int], sigma: float) -> None
     assert max(errors(Case(votes, sigma), ORDERS).values()) < 1e-9
 
 
-def test_reference_figures() -> None:
+@pytest.mark.parametrize("device", DEVICES)
+def test_reference_figures(device: str) -> None:
     if not REFERENCE.exists():
         pytest.skip(f"{REFERENCE.name} is not beside the project")
     content = json.loads(REFERENCE.read_text())
     orders = torch.tensor(content["orders_at"], dtype=torch.float64)
     for example in content["examples"]:
-        votes = torch.tensor([example["votes"]])
+        votes = torch.tensor([example["votes"]], device=device)
         log_q = gnmax.log_q(votes, example["sigma"])
         assert float(log_q) == pytest.approx(example["log_q"], rel=1e-9)
         rdp = gnmax.rdp(log_q, example["sigma"], orders)[0].tolist()
@@ -81,11 +83,12 @@ def test_blocks_do_not_change_costs() -> None:
     assert torch.equal(whole[-5:], gnmax.query_epsilon(votes[-5:], 10.0, 1e-5))
 
 
-def test_accounting_against_a_loop() -> None:
+@pytest.mark.parametrize("device", DEVICES)
+def test_accounting_against_a_loop(device: str) -> None:
     votes = torch.randint(0, 60, (40, 10), generator=torch.Generator().manual_seed(0))
     log_q = gnmax.log_q(votes, 10.0)
-    summed = Accounting(10.0, 1e-5, "summed").cumulative(log_q)
-    composed = Accounting(10.0, 1e-5, "composed").cumulative(log_q)
+    summed = Accounting(10.0, 1e-5, "summed").cumulative(log_q.to(device)).cpu()
+    composed = Accounting(10.0, 1e-5, "composed").cumulative(log_q.to(device)).cpu()
     total, running = 0.0, torch.zeros_like(gnmax.ORDERS)
     for i in range(len(votes)):
         total += float(gnmax.query_epsilon(votes[i : i + 1], 10.0, 1e-5))
@@ -103,7 +106,8 @@ def test_hundred_unanimous_answers_of_three_hundred_votes() -> None:
     assert float(Accounting(28.0, 1e-5, "composed").cumulative(log_q)[-1]) == pytest.approx(0.19, abs=0.005)
 
 
-def test_neighbour_votes_against_a_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("device", DEVICES)
+def test_neighbour_votes_against_a_loop(monkeypatch: pytest.MonkeyPatch, device: str) -> None:
     random = np.random.default_rng(0)
     train, query = random.normal(size=(60, 5)) * 20 - 50, random.normal(size=(23, 5)) * 20 - 50
     labels = random.integers(0, 4, 60)
@@ -113,14 +117,15 @@ def test_neighbour_votes_against_a_loop(monkeypatch: pytest.MonkeyPatch) -> None
         for j in np.argsort(distances)[:7]:
             expected[i, labels[j]] += 1
     for block in (60, 60 * 10, 2**24):
-        monkeypatch.setattr(pknn, "BLOCK_ENTRIES", {"cpu": block})
-        votes = pknn.neighbour_votes(train, labels, query, 7, 4)
+        monkeypatch.setattr(pknn, "BLOCK_ENTRIES", {device: block})
+        votes = pknn.neighbour_votes(train, labels, torch.as_tensor(query, device=device), 7, 4).cpu()
         assert votes.dtype == torch.float64
         assert np.array_equal(votes.numpy(), expected)
 
 
-def test_entropy_and_gap_against_a_loop_and_at_their_ends() -> None:
-    probs = torch.rand(20, 6, generator=torch.Generator().manual_seed(0)).double().softmax(1)
+@pytest.mark.parametrize("device", DEVICES)
+def test_entropy_and_gap_against_a_loop_and_at_their_ends(device: str) -> None:
+    probs = torch.rand(20, 6, generator=torch.Generator().manual_seed(0)).double().softmax(1).to(device)
     for row, entropy, gap in zip(
         probs.tolist(), uncertainty.entropy(probs), uncertainty.gap(probs), strict=True
     ):
