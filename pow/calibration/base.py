@@ -1,27 +1,79 @@
-"""What every calibration is."""
+"""What every calibration is: seconds of work for what an account has revealed beyond an honest user."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
+from pow.calibration.expectation import LinearExpectation
 
-class Calibration(Protocol):
-    """Prices requests of at most `request_size` queries."""
 
-    @property
-    def request_size(self) -> int:
-        """Queries that are charged together."""
-        ...
+@dataclass(frozen=True)
+class Calibration(ABC):
+    """Prices requests of at most `request_size` queries.
+
+    `strength` multiplies the seconds, which stay between `floor` and `cap`. `sided` two charges users
+    below the expectation like those above it; one charges them as if they were at it. The reference client
+    solves `reference_rate` hashes a second. Raises ValueError naming the option for values that make no
+    sense.
+    """
+
+    expected: LinearExpectation
+    strength: float = 1.0
+    sided: Literal["one", "two"] = "one"
+    floor: float = 0.001
+    cap: float = 3600.0
+    request_size: int = 64
+    reference_rate: float = 2.3e6
+
+    def __post_init__(self) -> None:
+        self._require(self.strength > 0, "strength", "above 0")
+        self._require(self.sided in ("one", "two"), "sided", "one of one, two")
+        self._require(self.floor > 0, "floor", "above 0 seconds")
+        self._require(self.cap >= self.floor, "cap", f"at least the floor of {self.floor} seconds")
+        self._require(self.reference_rate > 0, "reference_rate", "above 0 hashes a second")
+        self._require(
+            isinstance(self.request_size, int) and self.request_size >= 1,
+            "request_size",
+            "a whole number of at least 1",
+        )
+
+    def _require(self, valid: bool, option: str, rule: str) -> None:
+        if not valid:
+            raise ValueError(f"pow_calibration.{option} must be {rule}, not {getattr(self, option)!r}")
+
+    def deviation(self, cost: np.ndarray, queries: np.ndarray) -> np.ndarray:
+        """What is charged of an account's cumulative cost: its distance from the expectation, at least 0."""
+        distance = np.asarray(cost, dtype=np.float64) - self.expected(queries)
+        return np.abs(distance) if self.sided == "two" else np.maximum(distance, 0)
 
     def seconds(self, cost: np.ndarray, queries: np.ndarray) -> np.ndarray:
         """Seconds of work for each request, float64 `[m]`.
 
         cost and queries `[m]` are the account's cumulative ones with the request included.
         """
-        ...
+        return self.bounded(self.schedule(self.deviation(cost, queries)))
+
+    def bounded(self, seconds: np.ndarray) -> np.ndarray:
+        """The schedule's seconds times the strength, between floor and cap."""
+        return np.clip(self.strength * seconds, self.floor, self.cap)
+
+    @abstractmethod
+    def schedule(self, deviation: np.ndarray) -> np.ndarray:
+        """Seconds at strength 1 for each deviation, float64 `[m]`, before floor and cap; finite."""
 
     def expected_hashes(self, seconds: np.ndarray) -> np.ndarray:
         """Expected hashes that take the reference client so many seconds, float64 `[m]`."""
-        ...
+        return np.asarray(seconds, dtype=np.float64) * self.reference_rate
+
+
+LARGEST_EXPONENT = 600.0
+"""A thief's deviation may be far beyond what a float's power can hold; this one exceeds every cap."""
+
+
+def power(base: float, exponent: np.ndarray) -> np.ndarray:
+    """base ** exponent, never infinite."""
+    return np.exp(np.minimum(np.asarray(exponent) * np.log(base), LARGEST_EXPONENT))

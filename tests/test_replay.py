@@ -1,0 +1,126 @@
+"""Recorded traces, priced again: the authors' figures, and a plain loop over our own rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pow import replay
+from pow.calibration.constant import ConstantCalibration
+from pow.calibration.expectation import LinearExpectation
+from pow.calibration.linear import LinearCalibration
+from pow.traces import read_authors_trace, read_query_trace
+
+REFERENCE = Path(__file__).resolve().parents[2] / "shared" / "reference"
+OVERHEADS = {
+    "standard": 1.14,
+    "copycat": 299,
+    "adaptiveknockoff": 289,
+    "data free": 19.1,
+    "entropyrev": 1.15,
+    "worstcase": 2.72,
+    "jacobian": 1.24,
+}
+
+
+def reference(name: str) -> Path:
+    if not REFERENCE.exists():
+        pytest.skip("the paper's figures are not beside the project")
+    return REFERENCE / name
+
+
+def test_the_papers_mnist_figures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "rows.csv"
+    benign = reference("traces/benign_mnist.csv")
+    command = [str(reference("traces/mnist.csv")), "--benign", str(benign), "--out", str(out)]
+    assert replay.main([*command, "--calibration", "paper", "--dataset", "mnist"]) == 0
+    ours, expected = pd.read_csv(out), pd.read_csv(reference("replay_mnist_expected.csv"))
+    assert ours[["dataset", "mode", "row"]].equals(expected[["dataset", "mode", "row"]])
+    for column in ("time", "queries", "privacy", "accuracy", "time_pow"):
+        assert ours[column].to_numpy() == pytest.approx(expected[column].to_numpy(), rel=1e-9)
+    last = ours.groupby("mode").last()["overhead"]
+    assert {mode: float(f"{last[mode]:.3g}") for mode in last.index} == OVERHEADS
+    assert "19.1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("dataset", "overhead"), [("svhn", 1.03), ("cifar10", 1.07)])
+def test_honest_users_of_the_other_data_sets(dataset: str, overhead: float, tmp_path: Path) -> None:
+    """Each row adds its own time and what its deviation from the fitted line costs."""
+    path = reference(f"traces/benign_{dataset}.csv")
+    out = tmp_path / "rows.csv"
+    assert replay.main([str(path), "--dataset", dataset, "--benign", str(path), "--out", str(out)]) == 0
+    trace = pd.read_csv(path)
+    slope, intercept = np.polyfit(trace["queries"], trace["privacy"], 1)
+    total = trace["time"].iloc[-1]
+    for queries, privacy in zip(trace["queries"], trace["privacy"], strict=True):
+        total += max(1.0075 ** abs(privacy - slope * queries - intercept), 0.1)
+    last = pd.read_csv(out).iloc[-1]
+    assert last["time_pow"] == pytest.approx(total, rel=1e-9)
+    assert last["overhead"] == pytest.approx(overhead, abs=0.005)
+
+
+def test_both_spellings_of_the_authors_columns(tmp_path: Path) -> None:
+    rows = [[0.2, "a", 0, 0], [7.0, "a", 16, 250.0], [14.0, "a", 16, 600.0]]
+    for names, file in (
+        (["time (sec)", "mode", "diff queries", "privacy cost"], "published.csv"),
+        (["time", "mode", "diff queries", "privacy"], "other.csv"),
+    ):
+        pd.DataFrame(rows, columns=names).to_csv(tmp_path / file, index=False)
+    first, second = (read_authors_trace(tmp_path / name) for name in ("published.csv", "other.csv"))
+    assert first.equals(second)
+    assert first["queries"].tolist() == [0, 1000, 2000]
+
+
+def test_our_traces_against_a_loop() -> None:
+    random = np.random.default_rng(0)
+    trace = pd.DataFrame({"round": 1, "account": random.integers(0, 2, 150), "cost_pate": random.random(150)})
+    calibration = LinearCalibration(LinearExpectation(0.4, 0.0), slope=0.5, request_size=16)
+    rows = replay.replay_queries(trace, "pate", calibration, 0.46, "mine")
+    work = 0.0
+    for account in (0, 1):
+        costs = trace.loc[trace["account"] == account, "cost_pate"].tolist()
+        for end in [*range(16, len(costs), 16), len(costs)]:
+            work += max(0.001, 0.5 * max(0.0, sum(costs[:end]) - 0.4 * end))
+    last = rows.iloc[-1]
+    assert last["queries"] == 150
+    assert last["time_pow"] == pytest.approx(150 / 64 * 0.46 + work, rel=1e-12)
+    assert last["expected_hashes"] == pytest.approx(work * 2.3e6, rel=1e-12)
+    assert last["privacy"] == pytest.approx(trace["cost_pate"].sum())
+
+
+def test_a_constant_toll_asks_the_same_of_everybody() -> None:
+    calibration = ConstantCalibration(LinearExpectation(1.0, 0.0), each=0.5, strength=2.0)
+    seconds = calibration.seconds(np.array([-1e9, 0.0, 1e9]), np.array([1, 2, 3]))
+    assert seconds.tolist() == [1.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("content", "arguments", "said"),
+    [
+        ("mode,accuracy\na,1\n", [], "has no column time, privacy, queries"),
+        ("time,privacy,queries\n1,x,3\n", [], "privacy is not numeric"),
+        ("time,privacy,queries\n1,,3\n", [], "privacy has an empty cell"),
+        ("time,privacy,queries\n", [], "holds no rows"),
+        ("", [], "not a CSV file"),
+        ("time,privacy,queries\n1,2,3\n", ["--dataset", "digits"], "--benign"),
+        ("time,privacy,queries\n1,2,3\n", ["--strength", "0"], "pow_calibration.strength must be above 0"),
+        ("time,privacy,queries\n1,2,3\n", ["pow_calibration.bass=2"], "bass"),
+    ],
+)
+def test_what_cannot_be_priced_is_said(
+    content: str, arguments: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "trace.csv"
+    path.write_text(content)
+    assert replay.main([str(path), *arguments]) == 1
+    assert said in capsys.readouterr().err
+
+
+def test_a_measure_that_the_trace_lacks_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "trace.parquet"
+    pd.DataFrame({"round": [1], "account": [0], "cost_gap": [0.5]}).to_parquet(path)
+    with pytest.raises(ValueError, match="no measure 'pate'; it has gap"):
+        read_query_trace(path, "pate")
