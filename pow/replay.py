@@ -20,7 +20,9 @@ from rich.console import Console
 from rich.table import Table
 
 from pow.calibration import Calibration, LinearExpectation
+from pow.calibration.fitted import FittedCalibration, fit_to_users
 from pow.calibration.paper import PaperCalibration
+from pow.honest_users import HonestUsers
 from pow.requests import charge
 from pow.traces import read_authors_trace, read_query_trace
 
@@ -97,14 +99,29 @@ def configured(options: argparse.Namespace) -> tuple[Calibration, float]:
     with initialize_config_dir(str(CONFIG), version_base=None):
         config = compose("config", overrides)
     node = dict(OmegaConf.to_container(config.pow_calibration, resolve=True))  # type: ignore[arg-type]
-    published = node.pop("expected") or config.dataset.benign_cost
+    published, users = node.pop("expected") or config.dataset.benign_cost, node.pop("users", None)
+    make: Callable[..., Calibration] = instantiate(node, _convert_="all")
+    request_seconds = float(config.dataset.request_seconds)
+    if users is not None:
+        return fitted(make, instantiate(users, _convert_="all"), options), request_seconds
     if options.benign is None and not published:
-        raise ValueError(
-            f"{options.dataset} has no published expectation: name an honest trace with --benign"
-        )
+        raise ValueError(f"{options.dataset} has no published expectation: name an honest trace by --benign")
     expected = expectation(options.benign, options.cost) if options.benign else LinearExpectation(**published)
-    make: Callable[..., Calibration] = instantiate(node)
-    return make(expected=expected), float(config.dataset.request_seconds)
+    return make(expected=expected), request_seconds
+
+
+def fitted(make: Callable[..., Calibration], users: HonestUsers, options: argparse.Namespace) -> Calibration:
+    """A calibration fitted to honest users who draw from the queries of --benign; says what it guarantees."""
+    unfitted = make(expected=LinearExpectation(0.0, 0.0))
+    assert isinstance(unfitted, FittedCalibration)
+    if options.benign is None or options.benign.suffix != ".parquet":
+        raise ValueError(f"--calibration {options.calibration} needs a trace.parquet by --benign")
+    priced = read_query_trace(options.benign, options.cost)
+    calibration, guarantee = fit_to_users(
+        unfitted, users, priced, lambda rows: rows[f"cost_{options.cost}"].to_numpy().cumsum(), options.seed
+    )
+    print(guarantee.sentence(calibration))
+    return calibration
 
 
 def replay(options: argparse.Namespace) -> pd.DataFrame:
@@ -150,6 +167,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--strength", type=float)
     parser.add_argument("--cost", default="pate", help="the measure of our traces that is charged")
     parser.add_argument("--benign", type=Path, help="an honest user's trace")
+    parser.add_argument("--seed", type=int, default=0, help="of simulated honest users")
     parser.add_argument("--out", type=Path, help="CSV file for all rows")
     return parser.parse_intermixed_args(arguments)
 

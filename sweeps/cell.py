@@ -16,7 +16,7 @@ import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
 from extraction.checkpoint import RoundResult
-from pow.calibration.expectation import LinearExpectation
+from sweeps.calibrating import Calibrated, calibrate
 from sweeps.composition import Cell, InputError, compose_cell
 from sweeps.curve import TraceAccounting, build_curve
 from sweeps.files import check_writable, link_or_copy, write_atomically, write_json
@@ -68,7 +68,7 @@ class CellRun:
         self.stages = Stages(cell, Store(Path(cell.config["paths"]["store"])))
         self.accounting = TraceAccounting(cell.accounting)
         self.toll: ProofOfWork | None = None
-        self.expected: LinearExpectation | None = None
+        self.calibrated: Calibrated | None = None
         self.spent: Callable[[int], None]
 
     def run(self, started: float) -> None:
@@ -99,17 +99,8 @@ class CellRun:
         toll = self.cell.toll
         if toll is None:
             return
-        self.expected = toll.expected
-        if self.expected is None:
-            trace = self.stages.benign(victim)
-            cost = self.accounting.cumulative(trace, toll.cost)
-            self.expected = LinearExpectation.fit(pd.Series(range(1, len(trace) + 1)).to_numpy(), cost)
-        log.info(
-            "an honest user is expected to cost %.6g a query, and %.6g at the start",
-            self.expected.slope,
-            self.expected.intercept,
-        )
-        self.toll = toll.defense(self.expected)
+        self.calibrated = calibrate(toll, self.stages, victim, self.accounting, self.cell.config["seed"])
+        self.toll = toll.defense(calibration=self.calibrated.calibration)
 
     def _on_round(self, rounds: Sequence[RoundResult], trace: pd.DataFrame) -> None:
         curve = self._curve(rounds, trace)
@@ -144,7 +135,7 @@ class CellRun:
         self, curve: pd.DataFrame, victim: ServedVictim, extraction_key: str, started: float
     ) -> dict[str, Any]:
         config = self.cell.config
-        expected = self.expected
+        calibrated = self.calibrated
         return {
             "dataset": config["dataset"]["name"],
             "attack": config["attack"]["name"],
@@ -154,7 +145,7 @@ class CellRun:
             "seed": config["seed"],
             "final": curve.iloc[-1].to_dict(),
             "victim_accuracy": victim.accuracy,
-            "expected_cost": {"slope": expected.slope, "intercept": expected.intercept} if expected else None,
+            **(calibrated.figures() if calibrated else {"expected_cost": None}),
             "keys": {"cell": cell_key(self.cell), "victim": victim.key, "extraction": extraction_key},
             "started": started,
             "seconds": time.time() - started,

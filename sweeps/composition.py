@@ -16,6 +16,7 @@ from extraction.attacks.base import Attack
 from extraction.settings import ExtractionSettings, SubstituteSettings
 from pow.calibration import Calibration
 from pow.calibration.expectation import LinearExpectation
+from pow.honest_users import HonestUsers
 from privacy.accountant import Accounting
 from sweeps.files import file_hash
 from training.recipe import Hardware
@@ -50,17 +51,15 @@ def instantiate(node: Any, option: str) -> Any:
 class Toll:
     """The defence that charges: completed once the expected cost of an honest user is known.
 
-    `expected` is the published expectation, or None where it is to be measured on this victim.
+    `expected` is the published expectation, or None where it is to be measured on this victim. `users` are
+    the honest users that a calibration is fitted to, if it is.
     """
 
-    complete: Callable[..., ProofOfWork]
+    defense: Callable[..., ProofOfWork]
     calibration: Callable[..., Calibration]
     expected: LinearExpectation | None
+    users: HonestUsers | None
     cost: str
-
-    def defense(self, expected: LinearExpectation) -> ProofOfWork:
-        """The proof of work, calibrated to the expectation."""
-        return self.complete(calibration=self.calibration(expected=expected))
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,17 +197,18 @@ def _defenses(plain: Config) -> tuple[list[Defense], Toll | None]:
     toll = None
     for name, complete in tolls.items():
         calibration = dict(plain["pow_calibration"])
-        published = calibration.pop("expected")
+        published, users = calibration.pop("expected"), calibration.pop("users", None)
         cost = plain["defense"][name]["cost"]
         accounting = _accounting(plain).get("pate")
         applies = published and cost == "pate" and accounting is not None and accounting.is_the_papers
         toll = Toll(
-            complete=complete,
+            defense=complete,
             calibration=instantiate(calibration, "pow_calibration"),
             expected=LinearExpectation(**published) if applies else None,
+            users=instantiate(users, "pow_calibration.users"),
             cost=cost,
         )
-        toll.defense(LinearExpectation(0.0, 0.0))  # an invalid calibration is refused here
+        toll.calibration(expected=LinearExpectation(0.0, 0.0))  # an invalid one is refused here
     return [defense for defense in made.values() if not _is_toll(defense)], toll
 
 

@@ -1,4 +1,4 @@
-"""The stages of a cell that train or ask, each kept in the store: victim, teachers, benign, extraction."""
+"""The stages of a cell that train or ask, each in the store: victim, teachers, honest users, extraction."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from sweeps.store import Store
 from training.batches import to_float
 from training.fit import accuracy, predict_logits
 from training.seeds import generator
+from victims.datasets.corruptions import lightly_corrupted
 from victims.datasets.images import ImageSet
 from victims.measures.base import MeasuredVictim
 from victims.meter import Meter
@@ -32,6 +33,9 @@ from victims.types import Oracle
 from victims.victim import build_victim, make_victim
 
 log = logging.getLogger(__name__)
+
+HONEST_IMAGES = 2000
+"""Test images that honest users are simulated from, at most."""
 
 OnRound = Callable[[list[RoundResult], pd.DataFrame], None]
 
@@ -122,26 +126,56 @@ class Stages:
 
     def benign(self, victim: ServedVictim) -> pd.DataFrame:
         """Costs of an honest user's queries: the test images in random order, one row a query."""
-        cell = self.cell
-        images = cell.data.test.images
 
         def make(directory: Path) -> None:
+            images, seed = self.cell.data.test.images, self.cell.config["seed"]
             log.info("measuring an honest user's cost on %d test images", len(images))
-            meter = self.meter(victim)
-            order = torch.randperm(len(images), generator=generator(cell.config["seed"], "benign"))
+            order = torch.randperm(len(images), generator=generator(seed, "benign"))
+            self._price(victim, images[order]).to_parquet(directory / "trace.parquet")
+
+        return pd.read_parquet(self.store.get("benign", self._honest_identity, make).path / "trace.parquet")
+
+    def honest(self, victim: ServedVictim) -> pd.DataFrame:
+        """What simulated honest users draw from: a row a test image, and one for each lightly corrupted.
+
+        Columns: the measures', `label` (the true class) and `corrupted`.
+        """
+
+        def make(directory: Path) -> None:
+            test, seed = self.cell.data.test, self.cell.config["seed"]
+            random = generator(seed, "honest")
+            order = torch.randperm(len(test.images), generator=random)[:HONEST_IMAGES]
+            log.info("measuring honest users' costs on %d test images, clean and corrupted", len(order))
             parts = []
-            for index in order.split(cell.hardware.batch_size):
-                batch = to_float(images[index].to(cell.hardware.device))
-                log_probs = predict_logits(victim.network, batch, cell.hardware).log_softmax(1)
-                costs = meter.costs(batch, log_probs)
-                parts.append(pd.DataFrame({name: values.cpu().numpy() for name, values in costs.items()}))
+            for corrupted in (False, True):
+                corruption = random if corrupted else None
+                priced = self._price(victim, test.images[order], corruption)
+                labels = test.labels[order].cpu().numpy()
+                parts.append(priced.assign(label=labels, corrupted=corrupted))
             pd.concat(parts, ignore_index=True).to_parquet(directory / "trace.parquet")
 
-        identity = cell.meter_identity | {
-            "benign": cell.data.test.fingerprint,
-            "seed": cell.config["seed"],
-        }
-        return pd.read_parquet(self.store.get("benign", identity, make).path / "trace.parquet")
+        return pd.read_parquet(self.store.get("honest", self._honest_identity, make).path / "trace.parquet")
+
+    @property
+    def _honest_identity(self) -> dict[str, Any]:
+        """All that decides what honest users' images cost."""
+        test, seed = self.cell.data.test.fingerprint, self.cell.config["seed"]
+        return self.cell.meter_identity | {"benign": test, "seed": seed}
+
+    def _price(
+        self, victim: ServedVictim, images: torch.Tensor, corruption: torch.Generator | None = None
+    ) -> pd.DataFrame:
+        """Each measure's columns, a row an image uint8 `[n, c, h, w]`."""
+        hardware, meter = self.cell.hardware, self.meter(victim)
+        parts = []
+        for part in images.split(hardware.batch_size):
+            batch = to_float(part.to(hardware.device))
+            if corruption is not None:
+                batch = lightly_corrupted(batch, corruption)
+            log_probs = predict_logits(victim.network, batch, hardware).log_softmax(1)
+            costs = meter.costs(batch, log_probs)
+            parts.append(pd.DataFrame({name: values.cpu().numpy() for name, values in costs.items()}))
+        return pd.concat(parts, ignore_index=True)
 
     def extraction(self, victim: ServedVictim, on_round: OnRound) -> FinishedExtraction:
         """The attack's trace and the substitute's worth after each round.
