@@ -13,6 +13,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -23,8 +24,8 @@ from pow.calibration import Calibration, LinearExpectation
 from pow.calibration.fitted import FittedCalibration, fit_to_users
 from pow.calibration.paper import PaperCalibration
 from pow.honest_users import HonestUsers
-from pow.requests import charge
-from pow.traces import read_authors_trace, read_query_trace
+from pow.requests import Scope, ScopeName, charge
+from pow.traces import read_authors_trace, read_query_trace, split_over_accounts
 
 CONFIG = Path(__file__).resolve().parents[1] / "conf"
 REQUEST_QUERIES = 64
@@ -48,14 +49,22 @@ def replay_authors(trace: pd.DataFrame, calibration: Calibration) -> pd.DataFram
 
 
 def replay_queries(
-    trace: pd.DataFrame, cost: str, calibration: Calibration, request_seconds: float, mode: str
+    trace: pd.DataFrame,
+    cost: str,
+    calibration: Calibration,
+    request_seconds: float,
+    mode: str,
+    scope: Scope,
 ) -> pd.DataFrame:
     """The same columns for a trace with a row a query, grouped into requests of the calibration's size.
 
-    Each account's costs are summed. `request_seconds` is the time of a request of 64 queries without work.
+    Costs are summed over accounts as `scope` says. `request_seconds` is the time of a request of 64 queries
+    without work.
     """
-    cumulative = trace.groupby("account")[f"cost_{cost}"].cumsum().to_numpy()
-    bill = charge(calibration, trace["account"].to_numpy(), trace["round"].to_numpy(), cumulative)
+    account, round = trace["account"].to_numpy(), trace["round"].to_numpy()
+    payer = scope.payer(account)
+    cumulative = trace.groupby(payer)[f"cost_{cost}"].cumsum().to_numpy()
+    bill = charge(calibration, account, round, cumulative, payer)
     queries = bill["queries"].cumsum()
     rows = pd.DataFrame(
         {
@@ -130,7 +139,10 @@ def replay(options: argparse.Namespace) -> pd.DataFrame:
     if options.trace.suffix == ".parquet":
         trace = read_query_trace(options.trace, options.cost)
         mode = options.trace.absolute().parent.name
-        rows = replay_queries(trace, options.cost, calibration, request_seconds, mode)
+        if options.accounts is not None:
+            trace = split_over_accounts(trace, options.accounts)
+        scope = Scope(options.scope, options.subnet_size)
+        rows = replay_queries(trace, options.cost, calibration, request_seconds, mode, scope)
     else:
         rows = replay_authors(read_authors_trace(options.trace), calibration)
     rows.insert(0, "dataset", options.dataset)
@@ -166,6 +178,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--dataset", choices=datasets, default="mnist")
     parser.add_argument("--strength", type=float)
     parser.add_argument("--cost", default="pate", help="the measure of our traces that is charged")
+    parser.add_argument("--accounts", type=int, help="share our traces' queries over so many accounts")
+    parser.add_argument("--scope", choices=get_args(ScopeName), default="account", help="whose costs add up")
+    parser.add_argument("--subnet-size", type=int, default=256, help="accounts in a subnet")
     parser.add_argument("--benign", type=Path, help="an honest user's trace")
     parser.add_argument("--seed", type=int, default=0, help="of simulated honest users")
     parser.add_argument("--out", type=Path, help="CSV file for all rows")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 COLUMNS = {
@@ -69,3 +70,17 @@ def read_query_trace(path: Path, cost: str) -> pd.DataFrame:
     if cost not in measures:
         raise ValueError(f"{path} has no measure {cost!r}; it has {', '.join(measures) or 'none'}")
     return trace
+
+
+def split_over_accounts(trace: pd.DataFrame, accounts: int) -> pd.DataFrame:
+    """The trace as if each round's queries had been shared evenly over so many accounts, in order.
+
+    Exact for a defence that answers all accounts alike. Raises ValueError for fewer than one account.
+    """
+    if accounts < 1:
+        raise ValueError(f"--accounts must be at least 1, not {accounts}")
+    account = np.empty(len(trace), dtype=np.int64)
+    for rows in trace.groupby("round", sort=False).indices.values():
+        for number, share in enumerate(np.array_split(rows, accounts)):
+            account[share] = number
+    return trace.assign(account=account)

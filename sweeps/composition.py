@@ -208,7 +208,7 @@ def _defenses(plain: Config) -> tuple[list[Defense], Toll | None]:
             users=instantiate(users, "pow_calibration.users"),
             cost=cost,
         )
-        toll.calibration(expected=LinearExpectation(0.0, 0.0))  # an invalid one is refused here
+        toll.defense(calibration=toll.calibration(expected=LinearExpectation(0.0, 0.0)))  # refused if invalid
     return [defense for defense in made.values() if not _is_toll(defense)], toll
 
 

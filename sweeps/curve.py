@@ -29,10 +29,10 @@ class TraceAccounting:
             return trace[f"cost_{measure}"].to_numpy().cumsum()  # which the trace holds already
         return accounting.cumulative(trace[f"log_q_{measure}"].to_numpy(copy=True)).numpy()
 
-    def cumulative_by_account(self, trace: pd.DataFrame, measure: str) -> np.ndarray:
-        """The same, over each account's own rows, in the trace's order."""
+    def cumulative_by_payer(self, trace: pd.DataFrame, measure: str, payer: np.ndarray) -> np.ndarray:
+        """The same, over the rows of each payer `[n]`, in the trace's order."""
         cumulative = np.empty(len(trace))
-        for rows in trace.groupby("account", sort=False).indices.values():
+        for rows in trace.groupby(payer, sort=False).indices.values():
             cumulative[rows] = self.cumulative(trace.iloc[rows], measure)
         return cumulative
 
@@ -81,11 +81,9 @@ def _work_by_round(
     if toll is None:
         return pd.DataFrame(0.0, index=rounds, columns=columns)
     asked = trace[trace["round"] <= rounds.max()]
-    bill = toll.bill(
-        asked["account"].to_numpy(),
-        asked["round"].to_numpy(),
-        accounting.cumulative_by_account(asked, toll.cost),
-    )
+    account = asked["account"].to_numpy()
+    cumulative = accounting.cumulative_by_payer(asked, toll.cost, toll.scope.payer(account))
+    bill = toll.bill(account, asked["round"].to_numpy(), cumulative)
     bill["difficulty_bits"] = np.log2(bill["expected_hashes"])
     by_round = bill.groupby("round").agg(
         {"seconds": "sum", "expected_hashes": "sum", "difficulty_bits": "mean"}

@@ -188,6 +188,7 @@ def test_a_network_and_weights_of_ones_own_are_stolen(tmp_path: Path) -> None:
         (["privacy.accounting=averaged"], "privacy.accounting must be one of summed, composed"),
         (["privacy.bound=loose"], "privacy.bound must be one of data_dependent, data_independent, tightest"),
         (["privacy.conversion=exact"], "privacy.conversion must be one of classical, canonne_kamath_steinke"),
+        (["defense.pow.scope=city"], "defense.pow.scope must be one of account, subnet, global"),
         (["defense.pow.cost=price"], "defense.pow.cost must be one of pate, pknn, entropy, gap"),
         (["victim=lenet5"], "lenet5 takes images of 28x28 pixels or more"),
         (["victim.checkpoint=nowhere.pt"], "victim.checkpoint=nowhere.pt"),

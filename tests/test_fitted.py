@@ -54,7 +54,7 @@ def test_the_base_is_the_steepest_that_holds() -> None:
     def exceeding(tried: FittedCalibration) -> int:
         return int((tried.overheads(requests) >= 2.0).sum())
 
-    # With 5 % above the bound, 1 or none of 120 is seen there with probability 0.0155, 2 or fewer with 0.0575.
+    # With 5 % above the bound, 1 or none of 120 is seen there with probability 0.016, up to 2 with 0.058.
     assert exceeding(calibration) <= 1
     steeper = replace(calibration, base=1 + (calibration.base - 1) * 1.002)
     assert exceeding(steeper) >= 2

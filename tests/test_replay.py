@@ -12,7 +12,8 @@ from pow import replay
 from pow.calibration.constant import ConstantCalibration
 from pow.calibration.expectation import LinearExpectation
 from pow.calibration.linear import LinearCalibration
-from pow.traces import read_authors_trace, read_query_trace
+from pow.requests import Scope, ScopeName
+from pow.traces import read_authors_trace, read_query_trace, split_over_accounts
 
 REFERENCE = Path(__file__).resolve().parents[2] / "shared" / "reference"
 OVERHEADS = {
@@ -78,7 +79,7 @@ def test_our_traces_against_a_loop() -> None:
     random = np.random.default_rng(0)
     trace = pd.DataFrame({"round": 1, "account": random.integers(0, 2, 150), "cost_pate": random.random(150)})
     calibration = LinearCalibration(LinearExpectation(0.4, 0.0), slope=0.5, request_size=16)
-    rows = replay.replay_queries(trace, "pate", calibration, 0.46, "mine")
+    rows = replay.replay_queries(trace, "pate", calibration, 0.46, "mine", Scope())
     work = 0.0
     for account in (0, 1):
         costs = trace.loc[trace["account"] == account, "cost_pate"].tolist()
@@ -89,6 +90,50 @@ def test_our_traces_against_a_loop() -> None:
     assert last["time_pow"] == pytest.approx(150 / 64 * 0.46 + work, rel=1e-12)
     assert last["expected_hashes"] == pytest.approx(work * 2.3e6, rel=1e-12)
     assert last["privacy"] == pytest.approx(trace["cost_pate"].sum())
+
+
+@pytest.mark.parametrize("name", ["account", "subnet", "global"])
+def test_many_accounts_against_a_loop(name: ScopeName) -> None:
+    random = np.random.default_rng(0)
+    trace = pd.DataFrame({"round": np.repeat([1, 2], 100), "account": 0, "cost_pate": random.random(200)})
+    split = split_over_accounts(trace, 6)
+    assert split.groupby(["round", "account"]).size().tolist() == 2 * [17, 17, 17, 17, 16, 16]
+    calibration = LinearCalibration(LinearExpectation(0.4, 0.0), slope=0.5, request_size=5, sided="two")
+    rows = replay.replay_queries(split, "pate", calibration, 0.46, "mine", Scope(name, subnet_size=4))
+    group = {"account": lambda a: a, "subnet": lambda a: a // 4, "global": lambda a: 0}[name]
+    spent: dict[int, list[float]] = {}
+    work = 0.0
+    queries = [(int(r), int(a), float(c)) for r, a, c in split.itertuples(index=False)]
+    for i, (round, account, cost) in enumerate(queries):
+        mine = spent.setdefault(group(account), [])
+        mine.append(cost)
+        held = sum(1 for query in queries[: i + 1] if query[:2] == (round, account))
+        last = i == 199 or queries[i + 1][:2] != (round, account)
+        if held % 5 == 0 or last:
+            work += max(0.001, 0.5 * abs(sum(mine) - 0.4 * len(mine)))
+    assert rows.iloc[-1]["time_pow"] == pytest.approx(200 / 64 * 0.46 + work, rel=1e-9)
+
+
+def test_many_accounts_help_a_thief_unless_they_pay_together(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    thief, honest = tmp_path / "trace.parquet", tmp_path / "honest.parquet"
+    pd.DataFrame({"round": 1, "account": 0, "cost_pate": [0.6] * 2000}).to_parquet(thief)
+    pd.DataFrame({"cost_pate": [0.3] * 2000}).to_parquet(honest)
+
+    def overhead(*arguments: str) -> float:
+        out = tmp_path / "rows.csv"
+        command = [str(thief), "--calibration", "linear", "--benign", str(honest), "--out", str(out)]
+        assert replay.main([*command, *arguments]) == 0
+        return float(pd.read_csv(out).iloc[-1]["overhead"])
+
+    alone = overhead()
+    assert overhead("--accounts", "10") < 1 + 0.3 * (alone - 1)
+    # Each account's last request is smaller than 64 queries and is charged as one.
+    assert overhead("--accounts", "10", "--scope", "global") >= alone
+    assert overhead("--accounts", "10", "--scope", "subnet", "--subnet-size", "5") < alone
+    assert replay.main([str(thief), "--accounts", "0", "--benign", str(honest)]) == 1
+    assert "--accounts must be at least 1" in capsys.readouterr().err
 
 
 def test_a_constant_toll_asks_the_same_of_everybody() -> None:

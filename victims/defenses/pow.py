@@ -6,21 +6,28 @@ import numpy as np
 import pandas as pd
 
 from pow.calibration import Calibration
-from pow.requests import charge
+from pow.requests import Scope, ScopeName, charge
 from victims.types import Oracle
 
 
 class ProofOfWork:
-    """Charges each account for its cumulative privacy cost, request by request.
+    """Charges for the cumulative privacy cost (of each account, or as `scope` says), request by request.
 
     In process the work is not done but priced: the answers are those of the wrapped oracle.
     """
 
     changes_answers = False
 
-    def __init__(self, calibration: Calibration, cost: str = "pate") -> None:
+    def __init__(
+        self,
+        calibration: Calibration,
+        cost: str = "pate",
+        scope: ScopeName = "account",
+        subnet_size: int = 256,
+    ) -> None:
         self.calibration = calibration
         self.cost = cost
+        self.scope = Scope(scope, subnet_size)
 
     def wrap(self, oracle: Oracle) -> Oracle:
         """The oracle itself: work changes no answer."""
@@ -29,6 +36,6 @@ class ProofOfWork:
     def bill(self, account: np.ndarray, round: np.ndarray, cumulative_cost: np.ndarray) -> pd.DataFrame:
         """One row a request: round, account, queries, seconds, expected_hashes.
 
-        The arguments have one entry a query, in the order asked; `cumulative_cost` is the account's own.
+        The arguments have one entry a query, in the order asked; `cumulative_cost` is its payer's own.
         """
-        return charge(self.calibration, account, round, cumulative_cost)
+        return charge(self.calibration, account, round, cumulative_cost, self.scope.payer(account))
