@@ -1,0 +1,63 @@
+"""Argon2id below a target: memory-hard, so that a graphics card gains little (RFC 9106)."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from argon2.low_level import Type, hash_secret_raw
+
+from pow.puzzles.base import Puzzle
+
+STANDARD_MEMORY = 8192
+
+
+@dataclass(frozen=True)
+class Argon2idPuzzle(Puzzle):
+    """Digest of the nonce (8 bytes, big-endian) with the part's seed as salt; a hash is one evaluation.
+
+    `memory` is in KiB for all of the `lanes` threads, `passes` is the time cost. Argon2 hashes all three, so
+    a nonce found with others is worth nothing.
+    """
+
+    kind: ClassVar[str] = "argon2id"
+    digest_bits: ClassVar[int] = 256
+    memory_hard: ClassVar[bool] = True
+
+    memory: int = STANDARD_MEMORY
+    passes: int = 1
+    lanes: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._require_whole("lanes", 1, 64)
+        self._require_whole("memory", 8 * self.lanes, 2**21)
+        self._require_whole("passes", 1, 100)
+
+    @property
+    def chunk(self) -> int:
+        """See Puzzle."""
+        return max(1, round(4 / self.relative_work(memory=self.memory, passes=self.passes)))
+
+    @classmethod
+    def relative_work(cls, *, memory: int = STANDARD_MEMORY, passes: int = 1, **options: Any) -> float:
+        """See Puzzle: in proportion to the memory that is filled, and how often."""
+        return memory * passes / STANDARD_MEMORY
+
+    def search(self, part: int, start: int, count: int) -> int | None:
+        """See Puzzle."""
+        salt, largest = self.seed(part), self.largest
+        for nonce in range(start, start + count):
+            digest = hash_secret_raw(
+                struct.pack(">Q", nonce),
+                salt,
+                time_cost=self.passes,
+                memory_cost=self.memory,
+                parallelism=self.lanes,
+                hash_len=self.digest_bits // 8,
+                type=Type.ID,
+            )
+            if digest <= largest:
+                return nonce
+        return None

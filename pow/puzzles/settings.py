@@ -1,0 +1,51 @@
+"""Which puzzles a service asks for; as a file in conf/puzzle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from pow.puzzles.base import MOST_PARTS, Puzzle
+
+
+@dataclass(frozen=True)
+class PuzzleSettings:
+    """A kind of puzzle, its number of sub-puzzles, and the kind's own options.
+
+    Raises ValueError naming the option for values that make no sense.
+    """
+
+    kind: type[Puzzle]
+    parts: int = 1
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if type(self.parts) is not int or not 1 <= self.parts <= MOST_PARTS:
+            raise ValueError(
+                f"puzzle.parts must be a whole number between 1 and {MOST_PARTS}, not {self.parts!r}"
+            )
+        self.puzzle(b"any", float(self.parts))  # refused if an option is wrong
+
+    @property
+    def name(self) -> str:
+        """The kind's name."""
+        return self.kind.kind
+
+    def puzzle(self, challenge: bytes, difficulty: float) -> Puzzle:
+        """The puzzle of so many expected hashes; at least one a part."""
+        return self.kind(challenge, max(difficulty, float(self.parts)), self.parts, **self.options)
+
+    def expected_hashes(self, difficulty: np.ndarray) -> np.ndarray:
+        """What puzzles of these difficulties `[n]` take on average, float64 `[n]`.
+
+        That is the difficulty itself, but for a kind that knows whole bits only.
+        """
+        return self.kind.granted(np.maximum(np.asarray(difficulty, dtype=np.float64), self.parts), self.parts)
+
+    @property
+    def relative_work(self) -> float:
+        """Work of a hash with these options over that of a hash with the kind's standard ones."""
+        return self.kind.relative_work(**self.options)
