@@ -1,17 +1,18 @@
 """A recorded trace under a calibration: what it would have cost.
 
-    python -m pow.replay TRACE --calibration paper --dataset mnist [--benign FILE] [--out FILE] [OVERRIDES]
+    python -m pow.replay TRACE --calibration paper --dataset mnist [--hardware NAME] [--out FILE] [OVERRIDES]
 
 TRACE is a run's trace.parquet or a CSV in the format of the proof-of-work paper's authors. OVERRIDES change
-options of the calibration: pow_calibration.request_size=64. The expectation is that of --benign (an honest
-user's trace of either kind), else the calibration's or the data set's published one.
+options of the calibration or the puzzle: pow_calibration.request_size=64, puzzle=argon2id. The expectation is
+that of --benign (an honest user's trace of either kind), else the calibration's or the data set's published
+one. --hardware NAME bills the work on a file of conf/hardware.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -20,19 +21,21 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from pow.calibration import Calibration, LinearExpectation
+from pow.calibration import REQUEST_QUERIES, Calibration, LinearExpectation
 from pow.calibration.fitted import FittedCalibration, fit_to_users
 from pow.calibration.paper import PaperCalibration
+from pow.hardware import Hardware
 from pow.honest_users import HonestUsers
+from pow.options import instantiate
+from pow.pricing import Pricing, make_pricing
+from pow.puzzles.settings import PuzzleSettings
 from pow.requests import Scope, ScopeName, charge
 from pow.traces import read_authors_trace, read_query_trace, split_over_accounts
 
 CONFIG = Path(__file__).resolve().parents[1] / "conf"
-REQUEST_QUERIES = 64
-"""Queries in a request of the latency profile (`dataset.request_seconds`)."""
 
 
-def replay_authors(trace: pd.DataFrame, calibration: Calibration) -> pd.DataFrame:
+def replay_authors(trace: pd.DataFrame, calibration: Calibration, puzzle: PuzzleSettings) -> pd.DataFrame:
     """The trace of `read_authors_trace`, each row a request, with `time_pow`, `overhead`, `expected_hashes`.
 
     time_pow: cumulative seconds with proof of work. A row without queries, which opens the authors' traces,
@@ -41,7 +44,7 @@ def replay_authors(trace: pd.DataFrame, calibration: Calibration) -> pd.DataFram
     queries = trace["queries"].to_numpy()
     opening = queries == 0
     extra = calibration.seconds(np.where(opening, 0, trace["privacy"].to_numpy()), queries)
-    hashes = calibration.expected_hashes(extra)
+    hashes = puzzle.expected_hashes(calibration.expected_hashes(extra))
     authors = isinstance(calibration, PaperCalibration)
     extra = np.where(opening, extra - 1 if authors else 0.0, extra)
     hashes = np.where(opening, 0.0, hashes)
@@ -52,6 +55,7 @@ def replay_queries(
     trace: pd.DataFrame,
     cost: str,
     calibration: Calibration,
+    puzzle: PuzzleSettings,
     request_seconds: float,
     mode: str,
     scope: Scope,
@@ -64,7 +68,7 @@ def replay_queries(
     account, round = trace["account"].to_numpy(), trace["round"].to_numpy()
     payer = scope.payer(account)
     cumulative = trace.groupby(payer)[f"cost_{cost}"].cumsum().to_numpy()
-    bill = charge(calibration, account, round, cumulative, payer)
+    bill = charge(calibration, puzzle, account, round, cumulative, payer)
     queries = bill["queries"].cumsum()
     rows = pd.DataFrame(
         {
@@ -90,16 +94,18 @@ def _with_work(rows: pd.DataFrame, seconds: np.ndarray, hashes: np.ndarray) -> p
 def expectation(path: Path, cost: str) -> LinearExpectation:
     """The line through an honest user's cumulative cost, from a trace of either kind."""
     if path.suffix == ".parquet":
-        costs = read_query_trace(path, cost)[f"cost_{cost}"].to_numpy()
+        trace = read_query_trace(path, cost)
+        if "corrupted" in trace:  # as honest users' images in the store are
+            trace = trace[~trace["corrupted"]]
+        costs = trace[f"cost_{cost}"].to_numpy()
         return LinearExpectation.fit(np.arange(1, len(costs) + 1), costs.cumsum())
-    trace = read_authors_trace(path)
-    return LinearExpectation.fit(trace["queries"].to_numpy(), trace["privacy"].to_numpy())
+    rows = read_authors_trace(path)
+    return LinearExpectation.fit(rows["queries"].to_numpy(), rows["privacy"].to_numpy())
 
 
-def configured(options: argparse.Namespace) -> tuple[Calibration, float]:
-    """The calibration by its config file, and the data set's seconds for a request of 64 queries."""
+def configured(options: argparse.Namespace) -> tuple[Calibration, PuzzleSettings, float]:
+    """The calibration, the puzzle, and the data set's seconds for a request of 64 queries."""
     from hydra import compose, initialize_config_dir
-    from hydra.utils import instantiate
     from omegaconf import OmegaConf
 
     overrides = [f"dataset={options.dataset}", f"pow_calibration={options.calibration}", *options.overrides]
@@ -107,21 +113,32 @@ def configured(options: argparse.Namespace) -> tuple[Calibration, float]:
         overrides.append(f"pow_calibration.strength={options.strength}")
     with initialize_config_dir(str(CONFIG), version_base=None):
         config = compose("config", overrides)
-    node = dict(OmegaConf.to_container(config.pow_calibration, resolve=True))  # type: ignore[arg-type]
-    published, users = node.pop("expected") or config.dataset.benign_cost, node.pop("users", None)
-    make: Callable[..., Calibration] = instantiate(node, _convert_="all")
-    request_seconds = float(config.dataset.request_seconds)
-    if users is not None:
-        return fitted(make, instantiate(users, _convert_="all"), options), request_seconds
-    if options.benign is None and not published:
+    groups = ("pow_calibration", "puzzle", "hardware", "honest_hardware", "reference_client")
+    pricing = make_pricing({name: OmegaConf.to_container(config[name], resolve=True) for name in groups})
+    return (
+        calibrated(pricing, config.dataset.benign_cost, options),
+        pricing.puzzle,
+        config.dataset.request_seconds,
+    )
+
+
+def calibrated(
+    pricing: Pricing, benign_cost: Mapping[str, float] | None, options: argparse.Namespace
+) -> Calibration:
+    """The pricing's calibration, to an honest user as the options name one, or as the data set does."""
+    if pricing.users is not None:
+        return fitted(pricing, pricing.users, options)
+    if options.benign is not None:
+        return pricing.calibration(expected=expectation(options.benign, options.cost))
+    published = pricing.published or (LinearExpectation(**benign_cost) if benign_cost else None)
+    if published is None:
         raise ValueError(f"{options.dataset} has no published expectation: name an honest trace by --benign")
-    expected = expectation(options.benign, options.cost) if options.benign else LinearExpectation(**published)
-    return make(expected=expected), request_seconds
+    return pricing.calibration(expected=published)
 
 
-def fitted(make: Callable[..., Calibration], users: HonestUsers, options: argparse.Namespace) -> Calibration:
+def fitted(pricing: Pricing, users: HonestUsers, options: argparse.Namespace) -> Calibration:
     """A calibration fitted to honest users who draw from the queries of --benign; says what it guarantees."""
-    unfitted = make(expected=LinearExpectation(0.0, 0.0))
+    unfitted = pricing.calibration(expected=LinearExpectation(0.0, 0.0))
     assert isinstance(unfitted, FittedCalibration)
     if options.benign is None or options.benign.suffix != ".parquet":
         raise ValueError(f"--calibration {options.calibration} needs a trace.parquet by --benign")
@@ -134,19 +151,48 @@ def fitted(make: Callable[..., Calibration], users: HonestUsers, options: argpar
 
 
 def replay(options: argparse.Namespace) -> pd.DataFrame:
-    """All rows of the trace, priced, with the data set's name in front."""
-    calibration, request_seconds = configured(options)
+    """All rows of the trace, priced, with the data set's name in front and the hardware's bills behind."""
+    calibration, puzzle, request_seconds = configured(options)
     if options.trace.suffix == ".parquet":
         trace = read_query_trace(options.trace, options.cost)
         mode = options.trace.absolute().parent.name
         if options.accounts is not None:
             trace = split_over_accounts(trace, options.accounts)
         scope = Scope(options.scope, options.subnet_size)
-        rows = replay_queries(trace, options.cost, calibration, request_seconds, mode, scope)
+        rows = replay_queries(trace, options.cost, calibration, puzzle, request_seconds, mode, scope)
     else:
-        rows = replay_authors(read_authors_trace(options.trace), calibration)
+        rows = replay_authors(read_authors_trace(options.trace), calibration, puzzle)
     rows.insert(0, "dataset", options.dataset)
+    for name in options.hardware:
+        add_bill(rows, load_hardware(name), puzzle)
     return rows
+
+
+def load_hardware(name: str) -> Hardware:
+    """The hardware of a file in conf/hardware."""
+    from omegaconf import OmegaConf
+
+    hardware: Hardware = instantiate(OmegaConf.load(CONFIG / "hardware" / f"{name}.yaml"), "--hardware")
+    return hardware
+
+
+def add_bill(rows: pd.DataFrame, hardware: Hardware, puzzle: PuzzleSettings) -> None:
+    """Adds cumulative columns solve_seconds_<name>, kwh_<name>, usd_<name>."""
+    bill = hardware.bill(rows["expected_hashes"].to_numpy(), puzzle)
+    for figure, values in {"solve_seconds": bill.seconds, "kwh": bill.kwh, "usd": bill.usd}.items():
+        rows[f"{figure}_{hardware.name}"] = values
+
+
+def bills(rows: pd.DataFrame, hardware: Sequence[str]) -> Table:
+    """A line a mode and hardware: the bill of its last row."""
+    table = Table(title="What solving takes")
+    for name in ("mode", "hardware", "seconds", "kWh", "USD"):
+        table.add_column(name, justify="left" if name in ("mode", "hardware") else "right")
+    for mode, row in rows.groupby("mode", sort=False).last().iterrows():
+        for name in hardware:
+            figures = (row[f"{figure}_{name}"] for figure in ("solve_seconds", "kwh", "usd"))
+            table.add_row(str(mode), name, *(f"{value:.3g}" for value in figures))
+    return table
 
 
 def summary(rows: pd.DataFrame) -> Table:
@@ -181,6 +227,13 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--accounts", type=int, help="share our traces' queries over so many accounts")
     parser.add_argument("--scope", choices=get_args(ScopeName), default="account", help="whose costs add up")
     parser.add_argument("--subnet-size", type=int, default=256, help="accounts in a subnet")
+    parser.add_argument(
+        "--hardware",
+        action="append",
+        default=[],
+        choices=sorted(path.stem for path in (CONFIG / "hardware").glob("*.yaml")),
+        help="bill the work on this hardware; may be given several times",
+    )
     parser.add_argument("--benign", type=Path, help="an honest user's trace")
     parser.add_argument("--seed", type=int, default=0, help="of simulated honest users")
     parser.add_argument("--out", type=Path, help="CSV file for all rows")
@@ -199,7 +252,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, HydraException) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    Console(width=110).print(summary(rows))
+    console = Console(width=110)
+    console.print(summary(rows))
+    if options.hardware:
+        console.print(bills(rows, options.hardware))
     return 0
 
 

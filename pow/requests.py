@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from pow.calibration.base import Calibration
+from pow.puzzles.settings import PuzzleSettings
 
 ScopeName = Literal["account", "subnet", "global"]
 
@@ -40,6 +41,7 @@ class Scope:
 
 def charge(
     calibration: Calibration,
+    puzzle: PuzzleSettings,
     account: np.ndarray,
     round: np.ndarray,
     cumulative_cost: np.ndarray,
@@ -65,5 +67,5 @@ def charge(
     )
     seconds = calibration.seconds(requests.pop("cost").to_numpy(), requests.pop("total").to_numpy())
     requests["seconds"] = seconds
-    requests["expected_hashes"] = calibration.expected_hashes(seconds)
+    requests["expected_hashes"] = puzzle.expected_hashes(calibration.expected_hashes(seconds))
     return requests

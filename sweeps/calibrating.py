@@ -13,7 +13,7 @@ from pow.calibration import Calibration, LinearExpectation
 from pow.calibration.fitted import FittedCalibration, Guarantee, fit_to_users
 from sweeps.composition import Toll
 from sweeps.curve import TraceAccounting
-from sweeps.stages import ServedVictim, Stages
+from sweeps.stages import ServedVictim, Stages, clean_rows
 
 log = logging.getLogger(__name__)
 
@@ -36,12 +36,15 @@ class Calibrated:
 def calibrate(
     toll: Toll, stages: Stages, victim: ServedVictim, accounting: TraceAccounting, seed: int
 ) -> Calibrated:
-    """The toll's calibration: to the published expectation, to the one measured here, or to honest users."""
-    if toll.users is not None:
+    """The toll's calibration: to the published expectation, to the one measured here, or to honest users.
+
+    The one measured here is that of a user who asks about the honest users' clean images in their order.
+    """
+    if toll.pricing.users is not None:
         return _fitted(toll, stages.honest(victim), accounting, seed)
     expected = toll.expected
     if expected is None:
-        trace = stages.benign(victim)
+        trace = clean_rows(stages.honest(victim))
         cost = accounting.cumulative(trace, toll.cost)
         expected = LinearExpectation.fit(np.arange(1, len(trace) + 1), cost)
     log.info(
@@ -49,14 +52,14 @@ def calibrate(
         expected.slope,
         expected.intercept,
     )
-    return Calibrated(toll.calibration(expected=expected), None)
+    return Calibrated(toll.pricing.calibration(expected=expected), None)
 
 
 def _fitted(toll: Toll, priced: pd.DataFrame, accounting: TraceAccounting, seed: int) -> Calibrated:
-    unfitted = toll.calibration(expected=LinearExpectation(0.0, 0.0))
-    assert isinstance(unfitted, FittedCalibration) and toll.users is not None
+    unfitted = toll.pricing.calibration(expected=LinearExpectation(0.0, 0.0))
+    assert isinstance(unfitted, FittedCalibration) and toll.pricing.users is not None
     calibration, guarantee = fit_to_users(
-        unfitted, toll.users, priced, lambda rows: accounting.cumulative(rows, toll.cost), seed
+        unfitted, toll.pricing.users, priced, lambda rows: accounting.cumulative(rows, toll.cost), seed
     )
     log.info("%s", guarantee.sentence(calibration))
     return Calibrated(calibration, guarantee)

@@ -20,7 +20,7 @@ class SweepSummary(Callback):
 
         directory = Path(config.hydra.sweep.dir)
         cells = load_cells([directory])
-        console = Console(width=None if Console().is_terminal else 140)
+        console = Console(width=None if Console().is_terminal else 190)
         console.print(terminal_table(cells))
         for path in write_plots(cells, directory):
             console.print(f"plot: {path}", soft_wrap=True)

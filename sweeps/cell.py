@@ -16,18 +16,27 @@ import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
 from extraction.checkpoint import RoundResult
+from pow.traces import split_over_accounts
+from sweeps.bills import Billing, honest_work, until_given_up
 from sweeps.calibrating import Calibrated, calibrate
-from sweeps.composition import Cell, InputError, compose_cell
+from sweeps.composition import Cell, Config, InputError, compose_cell
 from sweeps.curve import TraceAccounting, build_curve
 from sweeps.files import check_writable, link_or_copy, write_atomically, write_json
 from sweeps.progress import query_bar
-from sweeps.stages import ServedVictim, Stages
+from sweeps.stages import FinishedExtraction, ServedVictim, Stages, clean_rows
 from sweeps.store import Store, identity_key
 from sweeps.tracking import Tracker, make_tracker
-from victims.defenses.pow import ProofOfWork
 
 log = logging.getLogger(__name__)
 
+PRICING_GROUPS = (
+    "defense",
+    "pow_calibration",
+    "puzzle",
+    "hardware",
+    "honest_hardware",
+    "reference_client",
+)
 PACKAGES = ("tollgate", "torch", "torchvision", "pytorch-lightning", "hydra-core", "numpy")
 
 
@@ -50,7 +59,8 @@ def run_cell(config: DictConfig, output: Path) -> None:
 
 def cell_key(cell: Cell) -> str:
     """The cell's identity: its extraction and how that is priced."""
-    pricing = {key: cell.config[key] for key in ("defense", "pow_calibration")}
+    pricing = {key: cell.config[key] for key in PRICING_GROUPS}
+    pricing["attack"] = {key: cell.config["attack"][key] for key in ("accounts", "give_up_usd")}
     pricing["accounting"] = {
         key: cell.config["privacy"][key] for key in ("accounting", "bound", "conversion")
     }
@@ -67,20 +77,22 @@ class CellRun:
         self.tracker = tracker
         self.stages = Stages(cell, Store(Path(cell.config["paths"]["store"])))
         self.accounting = TraceAccounting(cell.accounting)
-        self.toll: ProofOfWork | None = None
+        self.billing: Billing | None = None
         self.calibrated: Calibrated | None = None
         self.spent: Callable[[int], None]
 
     def run(self, started: float) -> None:
         """All stages in turn, then the final files."""
         victim = self.stages.victim()
-        self._set_toll(victim)
+        self._set_billing(victim)
         with query_bar(self.cell.settings.budget, self.cell.hardware.progress) as self.spent:
             extraction = self.stages.extraction(victim, self._on_round)
-        curve = self._curve(extraction.rounds, extraction.trace)
+        whole = self._curve(extraction.rounds, extraction.trace)
+        curve = self._paid(whole)
         self._publish(curve)
-        link_or_copy(extraction.trace_path, self.output / "trace.parquet")
+        self._keep_trace(extraction)
         result = self._result(curve, victim, extraction.key, started)
+        result["gave_up"] = not curve.equals(whole)
         write_json(self.output / "result.json", result)
         self.tracker.summarize(result)
         last = curve.iloc[-1]
@@ -95,12 +107,21 @@ class CellRun:
             last.overhead,
         )
 
-    def _set_toll(self, victim: ServedVictim) -> None:
-        toll = self.cell.toll
+    def _set_billing(self, victim: ServedVictim) -> None:
+        cell, toll = self.cell, self.cell.toll
         if toll is None:
             return
-        self.calibrated = calibrate(toll, self.stages, victim, self.accounting, self.cell.config["seed"])
-        self.toll = toll.defense(calibration=self.calibrated.calibration)
+        seed = cell.config["seed"]
+        self.calibrated = calibrate(toll, self.stages, victim, self.accounting, seed)
+        defense = toll.defense(calibration=self.calibrated.calibration, puzzle=toll.pricing.puzzle)
+        work = honest_work(
+            defense,
+            clean_rows(self.stages.honest(victim)),
+            lambda rows: self.accounting.cumulative(rows, toll.cost),
+            cell.settings.budget,
+            seed,
+        )
+        self.billing = Billing(defense, toll.pricing.thief, toll.pricing.honest, work)
 
     def _on_round(self, rounds: Sequence[RoundResult], trace: pd.DataFrame) -> None:
         curve = self._curve(rounds, trace)
@@ -115,21 +136,56 @@ class CellRun:
             100 * last.fidelity,
             last.total_seconds,
         )
-        self._publish(curve)
+        self._publish(self._paid(curve))
 
     def _curve(self, rounds: Sequence[RoundResult], trace: pd.DataFrame) -> pd.DataFrame:
         return build_curve(
             rounds,
-            trace,
+            self._shared_out(trace),
             list(self.cell.measures),
             self.accounting,
             self.cell.config["dataset"]["request_seconds"],
-            self.toll,
+            self.billing,
         )
+
+    def _paid(self, curve: pd.DataFrame) -> pd.DataFrame:
+        """The part of the curve that the thief pays for."""
+        cell = self.cell
+        return until_given_up(curve, cell.config["attack"]["give_up_usd"], cell.data.train.num_classes)
+
+    def _shared_out(self, trace: pd.DataFrame) -> pd.DataFrame:
+        """The trace with the accounts that asked."""
+        accounts = self.cell.accounts_after
+        return split_over_accounts(trace, accounts) if accounts > 1 else trace
+
+    def _keep_trace(self, extraction: FinishedExtraction) -> None:
+        path = self.output / "trace.parquet"
+        if self.cell.accounts_after == 1:
+            link_or_copy(extraction.trace_path, path)
+        else:
+            trace = self._shared_out(extraction.trace)
+            write_atomically(path, lambda temporary: trace.to_parquet(temporary))
 
     def _publish(self, curve: pd.DataFrame) -> None:
         write_atomically(self.output / "curve.csv", lambda path: curve.to_csv(path, index=False))
         self.tracker.log(curve)
+
+    def _pricing(self) -> dict[str, Any]:
+        """What distinguishes a cell's price from those of other cells."""
+        config, toll = self.cell.config, self.cell.toll
+        pricing: dict[str, Any] = {
+            "accounts": config["attack"]["accounts"],
+            "give_up_usd": config["attack"]["give_up_usd"],
+        }
+        if toll is None:
+            return pricing | dict.fromkeys(("calibration", "strength", "puzzle", "hardware", "scope"))
+        return pricing | {
+            "calibration": _calibration_name(config),
+            "strength": config["pow_calibration"]["strength"],
+            "puzzle": toll.pricing.puzzle.name,
+            "hardware": toll.pricing.thief.name,
+            "scope": self.billing.toll.scope.name if self.billing else None,
+        }
 
     def _result(
         self, curve: pd.DataFrame, victim: ServedVictim, extraction_key: str, started: float
@@ -140,7 +196,7 @@ class CellRun:
             "dataset": config["dataset"]["name"],
             "attack": config["attack"]["name"],
             "defense": "+".join(config["defense"]) or "none",
-            "strength": config["pow_calibration"]["strength"] if self.toll else None,
+            **self._pricing(),
             "knows": config["attack"]["knows"],
             "seed": config["seed"],
             "final": curve.iloc[-1].to_dict(),
@@ -152,6 +208,12 @@ class CellRun:
             "versions": {name: _version(name) for name in PACKAGES} | {"python": platform.python_version()},
             "git_commit": _git_commit(),
         }
+
+
+def _calibration_name(config: Config) -> str:
+    """The name of the calibration's file, and of its option."""
+    module: str = config["pow_calibration"]["_target_"]
+    return module.split(".")[-2]
 
 
 def _version(package: str) -> str | None:

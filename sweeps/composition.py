@@ -8,15 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import hydra.utils
-from hydra.errors import CompactHydraException, InstantiationException
+from hydra.errors import CompactHydraException
 from omegaconf import DictConfig, OmegaConf
 
 from extraction.attacks.base import Attack
 from extraction.settings import ExtractionSettings, SubstituteSettings
-from pow.calibration import Calibration
-from pow.calibration.expectation import LinearExpectation
-from pow.honest_users import HonestUsers
+from pow.calibration import LinearExpectation
+from pow.options import instantiate
+from pow.pricing import Pricing, make_pricing
 from privacy.accountant import Accounting
 from sweeps.files import file_hash
 from training.recipe import Hardware
@@ -36,29 +35,16 @@ class InputError(CompactHydraException):
     """Something in the configuration, the data or the output folder is not as it must be."""
 
 
-def instantiate(node: Any, option: str) -> Any:
-    """Hydra's instantiate, with plain containers, whose error names the option and the cause only."""
-    try:
-        return hydra.utils.instantiate(node, _convert_="all")
-    except InstantiationException as error:
-        cause = error.__cause__
-        if isinstance(cause, ValueError | OSError):
-            raise cause from error
-        raise ValueError(f"{option}: {cause or error}") from error
-
-
 @dataclass(frozen=True, eq=False)
 class Toll:
     """The defence that charges: completed once the expected cost of an honest user is known.
 
-    `expected` is the published expectation, or None where it is to be measured on this victim. `users` are
-    the honest users that a calibration is fitted to, if it is.
+    `expected` is the published expectation, or None where it is to be measured on this victim.
     """
 
     defense: Callable[..., ProofOfWork]
-    calibration: Callable[..., Calibration]
+    pricing: Pricing
     expected: LinearExpectation | None
-    users: HonestUsers | None
     cost: str
 
 
@@ -78,6 +64,12 @@ class Cell:
     defenses: list[Defense]
     toll: Toll | None
     accounting: Mapping[str, Accounting]
+
+    @property
+    def accounts_after(self) -> int:
+        """Over how many accounts the trace is shared out after the extraction."""
+        asked: int = self.config["attack"]["accounts"]
+        return asked if self.settings.accounts == 1 else 1
 
     @property
     def numerics(self) -> Config:
@@ -107,6 +99,7 @@ class Cell:
             if not _is_toll(instantiate(node, f"defense.{name}"))
         }
         attack = {key: self.config["attack"][key] for key in ATTACK_RULES_OF_CHOICE}
+        attack["accounts"] = self.settings.accounts
         return {
             "meter": self.meter_identity,
             "pool": self.pool.fingerprint,
@@ -129,10 +122,13 @@ def compose_cell(config: DictConfig, progress: bool) -> Cell:
 
 def _compose(config: DictConfig, progress: bool) -> Cell:
     plain: Config = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
-    settings = _extraction_settings(plain)
     accounting = _accounting(plain)
     rule: Attack = instantiate(plain["attack"]["rule"], "attack.rule")
     defenses, toll = _defenses(plain)
+    settings = _extraction_settings(plain, defenses)
+    give_up = plain["attack"]["give_up_usd"]
+    if give_up is not None and not give_up > 0:
+        raise ValueError(f"attack.give_up_usd must be above 0, or null, not {give_up!r}")
     data = _load_data(plain["dataset"])
     cell = Cell(
         config=plain,
@@ -167,9 +163,15 @@ def _check(cell: Cell) -> None:
     build_network(cell.substitute.architecture, cell.pool.image_shape, classes)
 
 
-def _extraction_settings(plain: Config) -> ExtractionSettings:
+def _extraction_settings(plain: Config, defenses: list[Defense]) -> ExtractionSettings:
+    """The settings that an extraction runs with.
+
+    Where no defence can tell accounts apart by its answers, one account asks, and the queries are shared
+    out when they are priced: any number of accounts then shares one extraction.
+    """
     keys = ("budget", "round_size", "accounts", "answers", "top_k", "warm_start")
-    return ExtractionSettings(**{key: plain["attack"][key] for key in keys}, seed=plain["seed"])
+    settings = ExtractionSettings(**{key: plain["attack"][key] for key in keys}, seed=plain["seed"])
+    return settings if defenses else replace(settings, accounts=1)
 
 
 def _accounting(plain: Config) -> dict[str, Accounting]:
@@ -194,21 +196,15 @@ def _defenses(plain: Config) -> tuple[list[Defense], Toll | None]:
     tolls = {name: defense for name, defense in made.items() if _is_toll(defense)}
     if len(tolls) > 1:
         raise ValueError(f"only one defence can charge, and {', '.join(tolls)} all do")
+    pricing = make_pricing(plain)
     toll = None
     for name, complete in tolls.items():
-        calibration = dict(plain["pow_calibration"])
-        published, users = calibration.pop("expected"), calibration.pop("users", None)
         cost = plain["defense"][name]["cost"]
         accounting = _accounting(plain).get("pate")
-        applies = published and cost == "pate" and accounting is not None and accounting.is_the_papers
-        toll = Toll(
-            defense=complete,
-            calibration=instantiate(calibration, "pow_calibration"),
-            expected=LinearExpectation(**published) if applies else None,
-            users=instantiate(users, "pow_calibration.users"),
-            cost=cost,
-        )
-        toll.defense(calibration=toll.calibration(expected=LinearExpectation(0.0, 0.0)))  # refused if invalid
+        applies = cost == "pate" and accounting is not None and accounting.is_the_papers
+        toll = Toll(complete, pricing, pricing.published if applies else None, cost)
+        unfitted = pricing.calibration(expected=LinearExpectation(0.0, 0.0))
+        complete(calibration=unfitted, puzzle=pricing.puzzle)  # refused if an option is wrong
     return [defense for defense in made.values() if not _is_toll(defense)], toll
 
 

@@ -9,11 +9,10 @@ import numpy as np
 import pandas as pd
 
 from extraction.checkpoint import RoundResult
+from pow.calibration import REQUEST_QUERIES
 from privacy.accountant import Accounting
+from sweeps.bills import Billing, add_bills
 from victims.defenses.pow import ProofOfWork
-
-REQUEST_QUERIES = 64
-"""Queries in a request of the latency profile (`dataset.request_seconds`)."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +42,9 @@ def build_curve(
     measures: Sequence[str],
     accounting: TraceAccounting,
     request_seconds: float,
-    toll: ProofOfWork | None,
+    billing: Billing | None,
 ) -> pd.DataFrame:
-    """One row a round; cumulative but for round, accuracy, fidelity, overhead and difficulty_bits.
+    """One row a round; cumulative but for round, accuracy, fidelity, the overheads and difficulty_bits.
 
     `request_seconds` is the time of a request of 64 queries without proof of work. Counted figures come
     first; `measured_*` are seconds that this machine took.
@@ -62,12 +61,13 @@ def build_curve(
     for measure in measures:
         curve[f"cost_{measure}"] = accounting.cumulative(trace, measure)[last]
     curve["query_seconds"] = curve["queries"] / REQUEST_QUERIES * request_seconds
-    work = _work_by_round(curve["round"], trace, accounting, toll)
+    work = _work_by_round(curve["round"], trace, accounting, billing.toll if billing else None)
     curve["pow_seconds"] = work["seconds"].cumsum().to_numpy()
     curve["total_seconds"] = curve["query_seconds"] + curve["pow_seconds"]
     curve["overhead"] = curve["total_seconds"] / curve["query_seconds"]
     curve["expected_hashes"] = work["expected_hashes"].cumsum().to_numpy()
     curve["difficulty_bits"] = work["difficulty_bits"].to_numpy()
+    add_bills(curve, billing)
     curve["measured_query_seconds"] = np.cumsum([result.query_time for result in rounds])
     curve["measured_train_seconds"] = np.cumsum([result.train_time for result in rounds])
     return curve

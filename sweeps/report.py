@@ -31,11 +31,20 @@ class CellResult:
 
     @property
     def defense(self) -> str:
-        """The defence, with its strength where it has one."""
-        strength = self.result["strength"]
-        return (
-            self.result["defense"] if strength in (None, 1.0) else f"{self.result['defense']} x{strength:g}"
-        )
+        """The defence, with what of its price is not standard."""
+        result = self.result
+        standard = {"calibration": "paper", "strength": 1.0, "puzzle": "sha256", "scope": "account"}
+        unusual = [name for name, value in standard.items() if result[name] not in (None, value)]
+        labels = [f"x{result[name]:g}" if name == "strength" else result[name] for name in unusual]
+        return " ".join([result["defense"], *labels])
+
+    @property
+    def attack(self) -> str:
+        """The attack, with its accounts and its limit where it has them."""
+        result = self.result
+        accounts = [f"{result['accounts']:,} accounts"] if result["accounts"] > 1 else []
+        limit = [f"up to ${result['give_up_usd']:g}"] if result["give_up_usd"] is not None else []
+        return ", ".join([result["attack"], *accounts, *limit])
 
 
 def load_cells(directories: Iterable[Path]) -> list[CellResult]:
@@ -60,8 +69,9 @@ def summary(cells: Iterable[CellResult]) -> pd.DataFrame:
         [
             {
                 "dataset": cell.result["dataset"],
-                "attack": cell.result["attack"],
+                "attack": cell.attack,
                 "defense": cell.defense,
+                "hardware": cell.result["hardware"] or "",
                 "seed": cell.result["seed"],
                 "victim_accuracy": cell.result["victim_accuracy"],
                 **cell.curve.iloc[-1].to_dict(),
@@ -84,7 +94,10 @@ def terminal_table(cells: list[CellResult]) -> Table:
         "seconds",
         "with work",
         "overhead",
+        "honest's",
         "hashes",
+        "hardware",
+        "USD",
     ):
         table.add_column(name, justify="right")
     for row in summary(cells).to_dict("records"):
@@ -100,14 +113,17 @@ def terminal_table(cells: list[CellResult]) -> Table:
             f"{row['query_seconds']:.4g}",
             f"{row['total_seconds']:.4g}",
             f"{row['overhead']:.3g}",
+            f"{row['honest_overhead']:.3g}",
             f"{row['expected_hashes']:.3g}",
+            row["hardware"],
+            f"{row['thief_usd']:.2g}",
         )
     return table
 
 
 def plot_accuracy_against_cost(cells: list[CellResult], path: Path) -> None:
     """Accuracy against total cost in seconds (log scale): a colour an attack, a line style a defence."""
-    attacks = list(dict.fromkeys(cell.result["attack"] for cell in cells))
+    attacks = list(dict.fromkeys(cell.attack for cell in cells))
     defenses = list(dict.fromkeys(cell.defense for cell in cells))
     colors = plt.get_cmap("tab10")
     figure, axes = plt.subplots(figsize=(8, 5))
@@ -115,7 +131,7 @@ def plot_accuracy_against_cost(cells: list[CellResult], path: Path) -> None:
         axes.plot(
             cell.curve["total_seconds"],
             100 * cell.curve["accuracy"],
-            color=colors(attacks.index(cell.result["attack"]) % 10),
+            color=colors(attacks.index(cell.attack) % 10),
             **_style(defenses.index(cell.defense)),
         )
     _mark_victim(axes, cells)

@@ -124,17 +124,6 @@ class Stages:
             self._meter = Meter({name: make(measured) for name, make in cell.measures.items()})
         return self._meter
 
-    def benign(self, victim: ServedVictim) -> pd.DataFrame:
-        """Costs of an honest user's queries: the test images in random order, one row a query."""
-
-        def make(directory: Path) -> None:
-            images, seed = self.cell.data.test.images, self.cell.config["seed"]
-            log.info("measuring an honest user's cost on %d test images", len(images))
-            order = torch.randperm(len(images), generator=generator(seed, "benign"))
-            self._price(victim, images[order]).to_parquet(directory / "trace.parquet")
-
-        return pd.read_parquet(self.store.get("benign", self._honest_identity, make).path / "trace.parquet")
-
     def honest(self, victim: ServedVictim) -> pd.DataFrame:
         """What simulated honest users draw from: a row a test image, and one for each lightly corrupted.
 
@@ -245,6 +234,11 @@ class Stages:
         test = self.cell.data.test
         labels = predict_logits(victim.network, test.images, self.cell.hardware).argmax(1)
         return Evaluation(test.images, test.labels, labels)
+
+
+def clean_rows(honest: pd.DataFrame) -> pd.DataFrame:
+    """What honest users' images cost without corruption, a row an image."""
+    return honest[~honest["corrupted"]].reset_index(drop=True)
 
 
 def score(network: nn.Module, images: ImageSet, cell: Cell) -> float:

@@ -13,8 +13,11 @@ import pytest
 from extraction.checkpoint import RoundResult
 from pow.calibration import LinearExpectation
 from pow.calibration.paper import PaperCalibration
+from pow.hardware import Hardware
+from pow.puzzles import PuzzleSettings, Sha256Puzzle
 from privacy import gnmax
 from privacy.accountant import Accounting
+from sweeps.bills import Billing, HonestWork, until_given_up
 from sweeps.curve import TraceAccounting, build_curve
 from sweeps.files import check_writable, write_atomically
 from victims.defenses.pow import ProofOfWork
@@ -37,6 +40,13 @@ def trace() -> pd.DataFrame:
     )
 
 
+def billing(calibration: PaperCalibration) -> Billing:
+    thief = Hardware("fast", {"sha256": 1e6}, watts=360.0, usd_per_hour=7.2, source="invented")
+    honest = Hardware("slow", {"sha256": 1e3}, watts=3.6, usd_per_hour=0.36, source="invented")
+    work = HonestWork(np.array([0.0, 40.0, 80.0]), np.array([0.0, 2.0, 4.0]), np.array([0.0, 2e4, 3e4]))
+    return Billing(ProofOfWork(calibration, PuzzleSettings(Sha256Puzzle)), thief, honest, work)
+
+
 @pytest.mark.parametrize("accounting", ["summed", "composed"])
 def test_a_curve_against_a_loop(accounting: Literal["summed", "composed"]) -> None:
     queries, expected = trace(), LinearExpectation(0.3, 1.0)
@@ -47,7 +57,7 @@ def test_a_curve_against_a_loop(accounting: Literal["summed", "composed"]) -> No
         ["pate", "gap"],
         TraceAccounting({"pate": Accounting(SIGMA, DELTA, accounting)}),
         0.46,
-        ProofOfWork(calibration),
+        billing(calibration),
     )
 
     def cost(rows: list[int]) -> float:
@@ -84,6 +94,15 @@ def test_a_curve_against_a_loop(accounting: Literal["summed", "composed"]) -> No
         assert row["overhead"] == pytest.approx(row["total_seconds"] / row["query_seconds"])
         assert row["expected_hashes"] == pytest.approx(hashes, rel=1e-9)
         assert row["difficulty_bits"] == pytest.approx(np.mean(bits), rel=1e-9)
+        assert row["thief_solve_seconds"] == pytest.approx(hashes / 1e6, rel=1e-9)
+        assert row["thief_kwh"] == pytest.approx(hashes / 1e6 * 360 / 3.6e6, rel=1e-9)
+        assert row["thief_usd"] == pytest.approx(hashes / 1e6 / 3600 * 7.2, rel=1e-9)
+        honest = {30: (1.5, 1.5e4), 60: (3.0, 2.5e4), 90: (4.0, 3e4)}[result.queries]
+        assert row["honest_pow_seconds"] == pytest.approx(honest[0])
+        assert row["honest_overhead"] == pytest.approx(1 + honest[0] / row["query_seconds"])
+        assert row["honest_solve_seconds"] == pytest.approx(honest[1] / 1e3)
+        assert row["honest_kwh"] == pytest.approx(honest[1] / 1e3 * 3.6 / 3.6e6)
+        assert row["honest_usd"] == pytest.approx(honest[1] / 1e3 / 3600 * 0.36)
         assert row["measured_query_seconds"] == 1.5 * result.round
         assert row["measured_train_seconds"] == 2.5 * result.round
 
@@ -94,6 +113,20 @@ def test_a_curve_of_rounds_that_are_still_in_flight() -> None:
     assert curve["queries"].tolist() == [30, 60]
     assert curve["cost_gap"].iloc[-1] == pytest.approx(trace()["cost_gap"][:60].sum())
     assert (curve["pow_seconds"] == 0).all() and (curve["overhead"] == 1).all()
+    assert (curve["thief_usd"] == 0).all() and (curve["honest_overhead"] == 1).all()
+
+
+def test_a_thief_gives_up_before_the_round_it_cannot_pay() -> None:
+    curve = pd.DataFrame(
+        {"round": [1, 2, 3], "queries": [10, 20, 30], "accuracy": [0.5, 0.6, 0.7], "fidelity": 0.5}
+        | {"thief_usd": [1.0, 2.0, 4.0], "overhead": 3.0, "honest_overhead": 1.2}
+    )
+    assert until_given_up(curve, None, 10).equals(curve)
+    assert until_given_up(curve, 4.0, 10)["round"].tolist() == [1, 2, 3]
+    assert until_given_up(curve, 3.9, 10)["round"].tolist() == [1, 2]
+    nothing = until_given_up(curve, 0.9, 10)
+    assert nothing[["round", "queries", "thief_usd"]].to_numpy().tolist() == [[0, 0, 0]]
+    assert nothing[["accuracy", "fidelity", "overhead"]].to_numpy().tolist() == [[0.1, 0.1, 1.0]]
 
 
 def test_a_full_disk_is_said_before_anything_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 
 from pow.calibration.expectation import LinearExpectation
 from pow.calibration.paper import PaperCalibration
+from pow.puzzles import PuzzleSettings, Sha256Puzzle
 from pow.requests import charge
 
 REFERENCE = Path(__file__).resolve().parents[2] / "shared" / "reference"
 MNIST = LinearExpectation(0.2586695, -16.497579)
+SHA256 = PuzzleSettings(Sha256Puzzle)
 
 
 def reference(name: str) -> pd.DataFrame:
@@ -90,7 +92,7 @@ def test_requests_against_a_loop(queries: list[tuple[int, int]], request_size: i
                 asked = sum(1 for i in range(request[-1] + 1) if accounts[i] == account)
                 extra = 1.0075 ** abs(cost[request[-1]] - 0.5 * asked)
                 expected.append((round, account, len(request), extra))
-    bill = charge(calibration, accounts, rounds, cost, accounts)
+    bill = charge(calibration, SHA256, accounts, rounds, cost, accounts)
     assert bill["queries"].sum() == len(queries)
     assert bill[["round", "account", "queries"]].to_numpy().tolist() == [list(row[:3]) for row in expected]
     assert bill["seconds"].to_numpy() == pytest.approx([row[3] for row in expected], rel=1e-12)
@@ -98,7 +100,7 @@ def test_requests_against_a_loop(queries: list[tuple[int, int]], request_size: i
 
 def test_a_query_without_a_cost_is_not_priced() -> None:
     with pytest.raises(ValueError, match="NaN"):
-        charge(PaperCalibration(MNIST), np.zeros(2), np.ones(2), np.array([1.0, np.nan]), np.zeros(2))
+        charge(PaperCalibration(MNIST), SHA256, np.zeros(2), np.ones(2), np.array([1.0, np.nan]), np.zeros(2))
 
 
 @pytest.mark.parametrize(

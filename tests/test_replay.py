@@ -12,10 +12,12 @@ from pow import replay
 from pow.calibration.constant import ConstantCalibration
 from pow.calibration.expectation import LinearExpectation
 from pow.calibration.linear import LinearCalibration
+from pow.puzzles import PuzzleSettings, Sha256Puzzle
 from pow.requests import Scope, ScopeName
 from pow.traces import read_authors_trace, read_query_trace, split_over_accounts
 
 REFERENCE = Path(__file__).resolve().parents[2] / "shared" / "reference"
+SHA256 = PuzzleSettings(Sha256Puzzle)
 OVERHEADS = {
     "standard": 1.14,
     "copycat": 299,
@@ -79,7 +81,7 @@ def test_our_traces_against_a_loop() -> None:
     random = np.random.default_rng(0)
     trace = pd.DataFrame({"round": 1, "account": random.integers(0, 2, 150), "cost_pate": random.random(150)})
     calibration = LinearCalibration(LinearExpectation(0.4, 0.0), slope=0.5, request_size=16)
-    rows = replay.replay_queries(trace, "pate", calibration, 0.46, "mine", Scope())
+    rows = replay.replay_queries(trace, "pate", calibration, SHA256, 0.46, "mine", Scope())
     work = 0.0
     for account in (0, 1):
         costs = trace.loc[trace["account"] == account, "cost_pate"].tolist()
@@ -99,7 +101,7 @@ def test_many_accounts_against_a_loop(name: ScopeName) -> None:
     split = split_over_accounts(trace, 6)
     assert split.groupby(["round", "account"]).size().tolist() == 2 * [17, 17, 17, 17, 16, 16]
     calibration = LinearCalibration(LinearExpectation(0.4, 0.0), slope=0.5, request_size=5, sided="two")
-    rows = replay.replay_queries(split, "pate", calibration, 0.46, "mine", Scope(name, subnet_size=4))
+    rows = replay.replay_queries(split, "pate", calibration, SHA256, 0.46, "mine", Scope(name, subnet_size=4))
     group = {"account": lambda a: a, "subnet": lambda a: a // 4, "global": lambda a: 0}[name]
     spent: dict[int, list[float]] = {}
     work = 0.0

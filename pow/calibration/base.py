@@ -10,6 +10,9 @@ import numpy as np
 
 from pow.calibration.expectation import LinearExpectation
 
+REQUEST_QUERIES = 64
+"""Queries in a request of the latency profile (`dataset.request_seconds`)."""
+
 
 @dataclass(frozen=True)
 class Calibration(ABC):

@@ -11,12 +11,9 @@ import numpy as np
 import pandas as pd
 from scipy.stats import beta, binom
 
-from pow.calibration.base import Calibration, power
+from pow.calibration.base import REQUEST_QUERIES, Calibration, power
 from pow.calibration.expectation import LinearExpectation
 from pow.honest_users import Cumulative, HonestUsers, halves
-
-REQUEST_QUERIES = 64
-"""Queries in a request of the latency profile (`dataset.request_seconds`)."""
 
 CONFIDENCE = 0.95
 """That the stated share of users, and not only of those fitted to, stays below the bound."""

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from pow.calibration import Calibration
+from pow.puzzles.settings import PuzzleSettings
 from pow.requests import Scope, ScopeName, charge
 from victims.types import Oracle
 
@@ -21,11 +22,13 @@ class ProofOfWork:
     def __init__(
         self,
         calibration: Calibration,
+        puzzle: PuzzleSettings,
         cost: str = "pate",
         scope: ScopeName = "account",
         subnet_size: int = 256,
     ) -> None:
         self.calibration = calibration
+        self.puzzle = puzzle
         self.cost = cost
         self.scope = Scope(scope, subnet_size)
 
@@ -38,4 +41,5 @@ class ProofOfWork:
 
         The arguments have one entry a query, in the order asked; `cumulative_cost` is its payer's own.
         """
-        return charge(self.calibration, account, round, cumulative_cost, self.scope.payer(account))
+        payer = self.scope.payer(account)
+        return charge(self.calibration, self.puzzle, account, round, cumulative_cost, payer)

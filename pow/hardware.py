@@ -1,0 +1,67 @@
+"""What solves puzzles: how fast, at what power and price; and the bill for a number of hashes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from pow.puzzles.settings import PuzzleSettings
+
+SECONDS_AN_HOUR = 3600.0
+WATTS_A_KILOWATT = 1000.0
+
+
+@dataclass(frozen=True)
+class Bill:
+    """Seconds of solving, energy in kWh and price in USD; float64 `[n]` each."""
+
+    seconds: np.ndarray
+    kwh: np.ndarray
+    usd: np.ndarray
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """One device, or one core, that solves puzzles; as a file in conf/hardware.
+
+    hashes_per_second: for each kind of puzzle at its standard settings (for argon2id 8 MiB and one pass);
+    watts: while it hashes; usd_per_hour: rent, or the electricity where it is owned; source: where the
+    figures are from; measured: whether the rates were measured by this project. Raises ValueError naming the
+    option for values that make no sense.
+    """
+
+    name: str
+    hashes_per_second: Mapping[str, float]
+    watts: float
+    usd_per_hour: float
+    source: str
+    measured: bool = False
+
+    def __post_init__(self) -> None:
+        slow = [kind for kind, rate in self.hashes_per_second.items() if not rate > 0]
+        if slow or not self.hashes_per_second:
+            raise ValueError(
+                f"hardware {self.name}: hashes_per_second must be above 0 for each kind of puzzle"
+            )
+        for option in ("watts", "usd_per_hour"):
+            if not getattr(self, option) >= 0:
+                raise ValueError(
+                    f"hardware {self.name}: {option} must be at least 0, not {getattr(self, option)!r}"
+                )
+
+    def rate(self, puzzle: PuzzleSettings) -> float:
+        """Hashes a second of the puzzle; raises ValueError for a kind without a figure."""
+        if puzzle.name not in self.hashes_per_second:
+            raise ValueError(
+                f"hardware {self.name} has no hash rate for puzzle={puzzle.name}; "
+                f"it has {', '.join(self.hashes_per_second)}"
+            )
+        return self.hashes_per_second[puzzle.name] / puzzle.relative_work
+
+    def bill(self, hashes: np.ndarray, puzzle: PuzzleSettings) -> Bill:
+        """What it takes to compute so many hashes `[n]`."""
+        seconds = np.asarray(hashes, dtype=np.float64) / self.rate(puzzle)
+        hours = seconds / SECONDS_AN_HOUR
+        return Bill(seconds, hours * self.watts / WATTS_A_KILOWATT, hours * self.usd_per_hour)
