@@ -20,7 +20,8 @@ class RoundResult:
     """One point of an extraction: what the substitute is worth after a round.
 
     accuracy: agreement with the truth; fidelity: agreement with the victim; both on the test images.
-    query_time and train_time are measured seconds of this round.
+    query_time and train_time are measured seconds of this round: of waiting for answers, and of all that the
+    thief computes itself. peak_memory is the most that was in use until then, in bytes (0: not measured).
     """
 
     round: int
@@ -29,6 +30,7 @@ class RoundResult:
     fidelity: float
     query_time: float
     train_time: float
+    peak_memory: int = 0
 
 
 @dataclass(frozen=True, eq=False)

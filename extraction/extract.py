@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+import resource
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
-from extraction.attacks.base import Attack, Thief
+from extraction.attacks.base import Attack, CostOracle, Thief
 from extraction.checkpoint import Checkpoint, RoundResult, load_checkpoint
 from extraction.settings import ExtractionSettings, SubstituteSettings
 from extraction.transfer_set import TransferSet
-from training.fit import accuracy, fit, predict_logits
+from training.fit import accuracy, predict_logits
 from training.recipe import Hardware
-from training.seeds import derive_seed, seeded
+from training.seeds import seeded
 from victims.architectures.build import build_network
 from victims.datasets.images import ImageSet
-from victims.types import BudgetExhausted, Oracle, QueryBatch
+from victims.types import Answer, BudgetExhausted, Oracle, QueryBatch
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,10 +39,50 @@ class Evaluation:
         return accuracy(logits, self.truth), accuracy(logits, self.victim)
 
 
+class RoundOracle:
+    """Asks a round's queries, an even share of each batch from each account, and keeps the answers."""
+
+    def __init__(self, oracle: Oracle, extraction: Extraction, round: int) -> None:
+        self.oracle = oracle
+        self.extraction = extraction
+        self.round = round
+        self.queries = 0
+        self.seconds = 0.0
+
+    def __call__(self, images: Tensor) -> Answer:
+        """See Ask."""
+        started = time.perf_counter()
+        try:
+            return Answer(torch.cat([self._share(*share) for share in self._shares(images)]))
+        finally:
+            self.seconds += time.perf_counter() - started
+
+    def _shares(self, images: Tensor) -> list[tuple[int, Tensor]]:
+        """Accounts and what each asks; none asks nothing."""
+        shares = images.tensor_split(self.extraction.settings.accounts)
+        return [(account, share) for account, share in enumerate(shares) if len(share)]
+
+    def _share(self, account: int, images: Tensor) -> Tensor:
+        answer = self.oracle.query(QueryBatch(images, account, self.round))
+        self.queries += len(images)
+        if self.extraction.attack.keeps_transfer_set:
+            self.extraction.transfer_set = self.extraction.transfer_set.add(images, answer)
+        return answer.values
+
+
+def peak_memory(device: torch.device) -> int:
+    """Most bytes in use so far: of the device for a GPU, else of this process, victim included."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
 class Extraction:
     """One attack on one oracle, resumed from `checkpoint_path` where that holds a checkpoint.
 
-    `num_classes` and the images' shape are public: a service states them.
+    `num_classes` and the images' shape are public: a service states them. `other_pool` and `costs` are for
+    attacks that use a second pool or know the defender's cost (see Thief).
     """
 
     def __init__(
@@ -50,9 +94,13 @@ class Extraction:
         settings: ExtractionSettings,
         hardware: Hardware,
         checkpoint_path: Path,
+        other_pool: ImageSet | None = None,
+        costs: CostOracle | None = None,
     ) -> None:
         self.attack = attack
         self.pool = pool
+        self.other_pool = other_pool
+        self.costs = costs
         self.num_classes = num_classes
         self.substitute_settings = substitute
         self.settings = settings
@@ -94,44 +142,51 @@ class Extraction:
             self._save()
             on_round(result)
         if self.substitute is None:
-            raise RuntimeError("the oracle refused the first round, so there is no substitute")
+            raise RuntimeError("no query was answered in the first round, so there is no substitute")
         return self.substitute
 
     def _run_round(self, oracle: Oracle, evaluation: Evaluation) -> RoundResult | None:
-        number = len(self.rounds) + 1
-        started = time.perf_counter()
-        asked = self._ask(oracle, number)
-        if asked == 0:
+        number, started = len(self.rounds) + 1, time.perf_counter()
+        asking = RoundOracle(oracle, self, number)
+        student = self._student(number)
+        count = min(self.settings.round_size, self.settings.budget - self.queries)
+        with contextlib.suppress(BudgetExhausted):
+            self.attack.run_round(self._thief(number, student), asking, count)
+        if asking.queries == 0:
             return None
-        queried = time.perf_counter()
-        self.substitute = self._train_substitute(number)
-        trained = time.perf_counter()
+        self.attack.train(self._thief(number, student), student, self.substitute_settings.recipe)
+        self.substitute = student.eval()
+        own_time = time.perf_counter() - started - asking.seconds
         right, agreeing = evaluation.score(self.substitute, self.hardware)
         return RoundResult(
             round=number,
-            queries=self.queries + asked,
+            queries=self.queries + asking.queries,
             accuracy=right,
             fidelity=agreeing,
-            query_time=queried - started,
-            train_time=trained - queried,
+            query_time=asking.seconds,
+            train_time=own_time,
+            peak_memory=peak_memory(self.hardware.device),
         )
 
-    def _ask(self, oracle: Oracle, number: int) -> int:
-        """Ask this round's queries, an even share from each account; returns how many were answered."""
-        settings = self.settings
-        thief = Thief(self.pool, self.transfer_set, self.substitute, number, settings.seed, self.hardware)
-        count = min(settings.round_size, settings.budget - self.queries)
-        images = self.attack.queries(thief, count)
-        before = len(self.transfer_set)
-        for account, share in enumerate(images.tensor_split(settings.accounts)):
-            if not len(share):
-                continue
-            try:
-                answer = oracle.query(QueryBatch(share, account, number))
-            except BudgetExhausted:
-                break
-            self.transfer_set = self.transfer_set.add(share, answer)
-        return len(self.transfer_set) - before
+    def _thief(self, number: int, student: nn.Module) -> Thief:
+        return Thief(
+            self.pool,
+            self.transfer_set,
+            self.substitute,
+            number,
+            self.settings.seed,
+            self.hardware,
+            self.num_classes,
+            student,
+            self.other_pool,
+            self.costs,
+        )
+
+    def _student(self, number: int) -> nn.Module:
+        """The network that a round trains."""
+        if self.settings.warm_start and self.substitute is not None:
+            return self.substitute
+        return self.hardware.place(self._new_substitute(number))
 
     def _new_substitute(self, round: int) -> nn.Module:
         with seeded(self.settings.seed, "substitute", round):
@@ -141,19 +196,6 @@ class Extraction:
                 self.num_classes,
                 self.pool.images,
             )
-
-    def _train_substitute(self, number: int) -> nn.Module:
-        last = self.substitute if self.settings.warm_start else None
-        network = last if last is not None else self._new_substitute(number)
-        fit(
-            network,
-            self.transfer_set.images,
-            self.transfer_set.targets,
-            self.substitute_settings.recipe,
-            self.hardware,
-            derive_seed(self.settings.seed, "substitute training", number),
-        )
-        return network
 
     def _save(self) -> None:
         if self.substitute is None:

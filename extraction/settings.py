@@ -32,11 +32,17 @@ class ExtractionSettings:
                 raise ValueError(f"attack.{name} must be a whole number of at least 1, not {value!r}")
         check_choice("attack.answers", self.answers, AnswerKind)
 
-    def check_against(self, attack: Attack, pool_size: int, num_classes: int) -> None:
-        """Raise ValueError for a budget that the pool cannot serve, or a top_k without meaning."""
-        if self.budget > pool_size and not attack.repeats:
+    def check_against(self, attack: Attack, supply: int | None, num_classes: int) -> None:
+        """Raise ValueError for what cannot work: answers that the attack cannot use, a budget beyond the
+        images at hand (`supply`), a top_k without meaning."""
+        if self.answers not in attack.answers:
             raise ValueError(
-                f"attack.budget={self.budget} is more than the {pool_size:,} images of the query pool, and "
+                f"attack.answers={self.answers} is not enough for this attack, which computes with "
+                f"{' or '.join(attack.answers)} answers"
+            )
+        if supply is not None and self.budget > supply:
+            raise ValueError(
+                f"attack.budget={self.budget} is more than the {supply:,} images of the query pool, and "
                 "this attack asks about no image twice; lower attack.budget or choose another query_pool"
             )
         if self.answers == "topk" and self.top_k > num_classes:

@@ -116,7 +116,7 @@ class CellRun:
         defense = toll.defense(calibration=self.calibrated.calibration, puzzle=toll.pricing.puzzle)
         work = honest_work(
             defense,
-            clean_rows(self.stages.honest(victim)),
+            clean_rows(self.stages.honest(victim)).filter(regex=f"_{toll.cost}$"),
             lambda rows: self.accounting.cumulative(rows, toll.cost),
             cell.settings.budget,
             seed,

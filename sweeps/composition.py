@@ -56,6 +56,7 @@ class Cell:
     hardware: Hardware
     data: Splits
     pool: ImageSet
+    other_pool: ImageSet | None
     victim: VictimSettings
     measures: Mapping[str, Callable[..., Measure]]
     attack: Attack
@@ -64,6 +65,11 @@ class Cell:
     defenses: list[Defense]
     toll: Toll | None
     accounting: Mapping[str, Accounting]
+
+    @property
+    def knows_cost(self) -> bool:
+        """Whether the thief sees the defender's cost."""
+        return "cost" in self.config["attack"]["knows"]
 
     @property
     def accounts_after(self) -> int:
@@ -103,6 +109,7 @@ class Cell:
         return {
             "meter": self.meter_identity,
             "pool": self.pool.fingerprint,
+            **({"other_pool": self.other_pool.fingerprint} if self.other_pool else {}),
             "test": self.data.test.fingerprint,
             "attack": attack,
             "substitute": self.config["substitute"],
@@ -129,12 +136,13 @@ def _compose(config: DictConfig, progress: bool) -> Cell:
     give_up = plain["attack"]["give_up_usd"]
     if give_up is not None and not give_up > 0:
         raise ValueError(f"attack.give_up_usd must be above 0, or null, not {give_up!r}")
-    data = _load_data(plain["dataset"])
+    data, other = _load_data(plain["dataset"]), plain["attack"]["other_pool"]
     cell = Cell(
         config=plain,
         hardware=replace(instantiate(plain["trainer"], "trainer"), progress=progress),
         data=data,
         pool=load_pool(plain["query_pool"], plain["dataset"], data),
+        other_pool=load_pool(other, plain["dataset"], data) if other else None,
         victim=VictimSettings(**instantiate(plain["victim"], "victim")),
         measures=instantiate(plain["privacy"]["measures"], "privacy.measures"),
         attack=rule,
@@ -150,7 +158,9 @@ def _compose(config: DictConfig, progress: bool) -> Cell:
 
 def _check(cell: Cell) -> None:
     classes = cell.data.train.num_classes
-    cell.settings.check_against(cell.attack, len(cell.pool), classes)
+    cell.settings.check_against(cell.attack, cell.attack.supply(cell.pool, cell.other_pool), classes)
+    if cell.attack.needs_cost and not cell.knows_cost:
+        raise ValueError("attack.knows must name cost for this attack, which asks by the defender's own cost")
     if cell.toll is not None and cell.toll.cost not in cell.measures:
         valid = ", ".join(cell.measures)
         raise ValueError(

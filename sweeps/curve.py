@@ -70,6 +70,7 @@ def build_curve(
     add_bills(curve, billing)
     curve["measured_query_seconds"] = np.cumsum([result.query_time for result in rounds])
     curve["measured_train_seconds"] = np.cumsum([result.train_time for result in rounds])
+    curve["measured_peak_mib"] = [result.peak_memory / 2**20 for result in rounds]
     return curve
 
 

@@ -123,9 +123,14 @@ class JournaledOracle:
         digest = query_digest(batch)
         recorded = self.journal.read(batch.round, self._calls, digest)
         if recorded is not None:
-            log.info("round %d: %d queries answered from the journal", batch.round, len(batch))
+            log.log(self._level, "round %d: %d queries answered from the journal", batch.round, len(batch))
             return Answer(recorded.values.to(self.device))
         answer = self.oracle.query(batch)
         self.journal.write(batch.round, self._calls, digest, self.meter.take(), answer)
-        log.info("round %d: %d queries asked of the victim", batch.round, len(batch))
+        log.log(self._level, "round %d: %d queries asked of the victim", batch.round, len(batch))
         return answer
+
+    @property
+    def _level(self) -> int:
+        """A line a round: an attack that asks in many small batches would fill the log."""
+        return logging.INFO if self._calls == 0 else logging.DEBUG

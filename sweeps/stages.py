@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from extraction.attacks.base import CostOracle
 from extraction.checkpoint import RoundResult
 from extraction.extract import Evaluation, Extraction
 from sweeps.composition import Cell, Config
@@ -198,6 +199,8 @@ class Stages:
             cell.settings,
             cell.hardware,
             checkpoint,
+            cell.other_pool,
+            self._costs(victim) if cell.knows_cost else None,
         )
         if extraction.rounds:
             log.info("resuming after round %d (%d queries)", len(extraction.rounds), extraction.queries)
@@ -214,6 +217,17 @@ class Stages:
         write_json(directory / "result.json", {"rounds": [asdict(result) for result in extraction.rounds]})
         checkpoint.unlink(missing_ok=True)
         shutil.rmtree(journal.directory)
+
+    def _costs(self, victim: ServedVictim) -> CostOracle:
+        """The defender's own cost, for an attack that is said to know it."""
+        meter, hardware = self.meter(victim), self.cell.hardware
+
+        def costs(images: Tensor) -> dict[str, Tensor]:
+            log_probs = predict_logits(victim.network, images, hardware).log_softmax(1)
+            columns = meter.costs(images, log_probs)
+            return {name: columns[f"cost_{name}"] for name in meter.measures}
+
+        return costs
 
     def _oracle(self, victim: ServedVictim, journal: Journal, next_round: int) -> Oracle:
         cell, meter = self.cell, self.meter(victim)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from extraction.attacks.base import Attack, Thief
+from extraction.attacks.base import Attack, QueryAttack, Thief
 from extraction.attacks.jacobian import Jacobian, label_gradient
 from extraction.attacks.knockoff import Knockoff
 from extraction.attacks.standard import Standard
@@ -35,7 +35,7 @@ def pool() -> ImageSet:
 def thief(substitute: nn.Module | None, known: int = 0, round: int = 1) -> Thief:
     images = pool()
     answered = TransferSet(images.images[:known].float() / 255, images.labels[:known])
-    return Thief(images, answered, substitute, round, 3, CPU)
+    return Thief(images, answered, substitute, round, 3, CPU, 10)
 
 
 class TruthOracle:
@@ -55,7 +55,7 @@ class TruthOracle:
 
 
 @pytest.mark.parametrize("attack", [Standard(), Knockoff()])
-def test_pool_attacks_ask_about_each_image_once(attack: Attack) -> None:
+def test_pool_attacks_ask_about_each_image_once(attack: QueryAttack) -> None:
     asked = torch.cat([attack.queries(thief(None, known), 100) for known in range(0, 500, 100)])
     assert len(asked.unique(dim=0)) == len(pool().images.unique(dim=0))
     assert torch.equal(attack.queries(thief(None), 7), attack.queries(thief(None), 100)[:7])
@@ -186,6 +186,6 @@ def test_a_budget_beyond_the_pool_is_refused_unless_the_attack_makes_images() ->
     settings = ExtractionSettings(budget=501, round_size=100)
     with pytest.raises(ValueError, match=r"attack.budget=501.*500 images"):
         settings.check_against(Standard(), 500, 10)
-    settings.check_against(Jacobian(10, 0.1), 500, 10)
+    settings.check_against(Jacobian(10, 0.1), Jacobian(10, 0.1).supply(pool(), None), 10)
     with pytest.raises(ValueError, match=r"attack\.top_k=11"):
         ExtractionSettings(5, 5, answers="topk", top_k=11).check_against(Standard(), 500, 10)

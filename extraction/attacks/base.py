@@ -1,26 +1,39 @@
-"""What an attack is: a rule for the next images to ask about."""
+"""What an attack is: how a round of queries is asked, and what is trained on the answers."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, get_args
 
 import torch
 from torch import Tensor, nn
 
 from extraction.transfer_set import TransferSet
 from training.batches import to_float
-from training.recipe import Hardware
-from training.seeds import generator
+from training.fit import fit
+from training.recipe import Hardware, Recipe
+from training.seeds import derive_seed, generator
 from victims.datasets.images import ImageSet
+from victims.types import Answer, AnswerKind
+
+Ask = Callable[[Tensor], Answer]
+"""Asks about images float32 in [0, 1] `[n, c, h, w]`: each is counted, charged and kept with its answer.
+
+Raises BudgetExhausted when the budget does not cover them all."""
+
+CostOracle = Callable[[Tensor], Mapping[str, Tensor]]
+"""The defender's own cost of images, float64 `[n]` a measure, as nobody but `knows: [cost]` may see it."""
 
 
 @dataclass(frozen=True, eq=False)
 class Thief:
-    """What a thief has when it chooses the queries of a round (numbered from 1).
+    """What a thief has in a round (numbered from 1).
 
-    `substitute` is the network trained on the answers so far; None before the first answer.
+    `substitute` is the network trained on the answers so far; None before the first answer. `student` is the
+    one that this round trains: a new one, or with `attack.warm_start` the substitute itself. `other_pool` is
+    a second pool (attack.other_pool), `costs` the capability of `attack.knows`.
     """
 
     pool: ImageSet
@@ -29,18 +42,42 @@ class Thief:
     round: int
     seed: int
     hardware: Hardware
+    num_classes: int
+    student: nn.Module | None = None
+    other_pool: ImageSet | None = None
+    costs: CostOracle | None = None
+
+    def random(self, *purpose: str | int) -> torch.Generator:
+        """A stream of random numbers for one purpose in this round."""
+        return generator(self.seed, *purpose, self.round)
 
 
 class Attack(ABC):
-    """Chooses queries round by round. Randomness comes from `thief.seed` and `thief.round` alone, so that
-    a resumed extraction makes the same choices."""
+    """Asks and learns round by round. Randomness comes from the thief's seed and round alone, so that a
+    resumed extraction makes the same choices."""
 
-    repeats = False
-    """Whether the attack can go on when each image of the pool was asked about (by making images)."""
+    answers: ClassVar[tuple[AnswerKind, ...]] = get_args(AnswerKind)
+    """What an interface must give for the attack to work."""
+
+    needs_cost: ClassVar[bool] = False
+    """Whether the attack assumes the defender's own cost (`knows: [cost]`)."""
+
+    keeps_transfer_set: ClassVar[bool] = True
+    """Whether answers are kept for later rounds; one that asks millions learns from each as it comes."""
+
+    def supply(self, pool: ImageSet, other_pool: ImageSet | None) -> int | None:
+        """How many images the attack can ask about; None where it makes its own."""
+        return len(pool)
 
     @abstractmethod
-    def queries(self, thief: Thief, count: int) -> Tensor:
-        """At most `count` images to ask about next, float32 in [0, 1] `[m, c, h, w]`, m >= 1."""
+    def run_round(self, thief: Thief, ask: Ask, count: int) -> None:
+        """Ask about at most `count` images; about none if that is too few to go on."""
+
+    def train(self, thief: Thief, network: nn.Module, recipe: Recipe) -> None:
+        """Train the round's network, in place, on the transfer set: supervised, by default."""
+        known = thief.transfer_set
+        seed = derive_seed(thief.seed, "substitute training", thief.round)
+        fit(network, known.images, known.targets, recipe, thief.hardware, seed)
 
     def state_dict(self) -> dict[str, Any]:
         """What the attack remembers between rounds, for the checkpoint; nothing by default."""
@@ -50,6 +87,23 @@ class Attack(ABC):
         """Take back what `state_dict` gave."""
 
 
+class QueryAttack(Attack):
+    """Chooses all of a round's queries at once."""
+
+    @abstractmethod
+    def queries(self, thief: Thief, count: int) -> Tensor:
+        """At most `count` images to ask about next, float32 in [0, 1] `[m, c, h, w]`, m >= 1."""
+
+    def run_round(self, thief: Thief, ask: Ask, count: int) -> None:
+        """Ask about what `queries` chooses."""
+        ask(self.queries(thief, count))
+
+
+def pool_images(thief: Thief, pool: ImageSet, index: Tensor) -> Tensor:
+    """Images of a pool as queries, float32 in [0, 1] `[n, c, h, w]` on the thief's device."""
+    return to_float(pool.images[index.to(pool.images.device)].to(thief.hardware.device))
+
+
 def random_pool_images(thief: Thief, count: int) -> Tensor:
     """The next `count` images of the pool in the seed's random order, none twice: `[count, c, h, w]`.
 
@@ -57,5 +111,4 @@ def random_pool_images(thief: Thief, count: int) -> Tensor:
     """
     order = torch.randperm(len(thief.pool), generator=generator(thief.seed, "pool order"))
     taken = len(thief.transfer_set)
-    index = order[taken : taken + count].to(thief.pool.images.device)
-    return to_float(thief.pool.images[index].to(thief.hardware.device))
+    return pool_images(thief, thief.pool, order[taken : taken + count])

@@ -11,15 +11,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from extraction.attacks.base import Attack, Thief, random_pool_images
+from extraction.attacks.base import QueryAttack, Thief, random_pool_images
 from training.recipe import Hardware
 from training.seeds import generator
+from victims.datasets.images import ImageSet
 
 
-class Jacobian(Attack):
+class Jacobian(QueryAttack):
     """`initial` random images of the pool first; then steps of size `step` in every pixel."""
-
-    repeats = True
 
     def __init__(self, initial: int, step: float) -> None:
         if initial < 1:
@@ -29,6 +28,10 @@ class Jacobian(Attack):
         self.initial = initial
         self.step = step
 
+    def supply(self, pool: ImageSet, other_pool: ImageSet | None) -> int | None:
+        """No limit: images are made."""
+        return None
+
     def queries(self, thief: Thief, count: int) -> Tensor:
         """Initial images of the pool in the first round, images made from the transfer set afterwards."""
         if thief.substitute is None:
@@ -37,12 +40,16 @@ class Jacobian(Attack):
         order = torch.randperm(len(known), generator=generator(thief.seed, "jacobian", thief.round))
         index = order[:count].to(known.images.device)
         images, labels = known.images[index], known.labels[index]
-        gradient = label_gradient(thief.substitute, images, labels, thief.hardware)
+        gradient = label_gradient(thief.substitute, images, self.classes(thief, labels), thief.hardware)
         return (images + self.step * gradient.sign()).clamp_(0, 1)
+
+    def classes(self, thief: Thief, labels: Tensor) -> Tensor:
+        """Whose gradient is followed, for images with these answers; int64 `[n]`."""
+        return labels
 
 
 def label_gradient(network: nn.Module, images: Tensor, labels: Tensor, hardware: Hardware) -> Tensor:
-    """Gradient of each image's logit at its own label, `[n, c, h, w]`, in one backward pass a batch.
+    """Gradient of each image's logit at the label given for it, `[n, c, h, w]`, in one backward pass a batch.
 
     An image's logits depend on that image alone (the network is in evaluation mode), so the gradient of
     the sum over the batch holds each image's own gradient.

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from extraction.attacks.base import Attack, Thief, random_pool_images
+from extraction.attacks.base import QueryAttack, Thief, random_pool_images
 
 
-class Standard(Attack):
+class Standard(QueryAttack):
     """Asks about the in-distribution pool in random order, no image twice."""
 
     def queries(self, thief: Thief, count: int) -> Tensor:

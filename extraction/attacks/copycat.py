@@ -1,0 +1,9 @@
+"""Copycat CNN (Correia-Silva et al. 2018): foreign images, and the labels that the victim gives them."""
+
+from __future__ import annotations
+
+from extraction.attacks.knockoff import Knockoff
+
+
+class Copycat(Knockoff):
+    """Asks about an out-of-distribution pool in random order, as Knockoff, but learns from hard labels."""

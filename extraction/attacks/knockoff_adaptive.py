@@ -1,0 +1,130 @@
+"""Knockoff Nets, adaptive strategy (Orekondy et al. 2019, section 4.1.2): a bandit over pool classes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from extraction.attacks.base import Ask, Attack, Thief, pool_images
+from training.fit import predict_logits
+from training.seeds import generator
+from victims.types import Answer
+
+REWARDS = ("certainty", "diversity", "loss")
+
+
+class KnockoffAdaptive(Attack):
+    """Learns which classes of a labelled pool are worth asking about, by a gradient bandit.
+
+    The policy is a softmax over preferences, one a class. After each `batch` of queries, in order of the
+    paper's update: H += (r - mean r) / N(class) * (1[class] - policy), r being the mean of `rewards`, each in
+    [0, 1]: certainty, the margin between the answer's two largest probabilities; diversity, by how much the
+    answer exceeds the mean answer so far, summed over classes; loss, 1 - exp(-cross entropy) of the
+    substitute's answer to the victim's, 0 before there is a substitute.
+    """
+
+    def __init__(self, batch: int = 50, rewards: tuple[str, ...] = REWARDS) -> None:
+        if batch < 1:
+            raise ValueError(f"attack.rule.batch must be at least 1, not {batch}")
+        unknown = set(rewards) - set(REWARDS)
+        if unknown or not rewards:
+            raise ValueError(f"attack.rule.rewards must be some of {', '.join(REWARDS)}, not {rewards!r}")
+        self.batch, self.rewards = batch, tuple(rewards)
+        self.preference = torch.zeros(0, dtype=torch.float64)
+        self.taken = torch.zeros(0, dtype=torch.int64)
+        self.answer_sum = torch.zeros(0, dtype=torch.float64)
+        self.reward_sum = torch.zeros((), dtype=torch.float64)
+
+    def run_round(self, thief: Thief, ask: Ask, count: int) -> None:
+        """Ask batch after batch, each drawn from the policy that the last one's rewards left."""
+        if not len(self.taken):
+            self.taken = torch.zeros(thief.pool.num_classes, dtype=torch.int64)
+            self.preference = torch.zeros(thief.pool.num_classes, dtype=torch.float64)
+        order = images_by_class(thief)
+        random = thief.random("bandit")
+        for start in range(0, count, self.batch):
+            size = min(self.batch, count - start)
+            actions, index = self._draw(order, size, random)
+            images = pool_images(thief, thief.pool, index)
+            answer = ask(images)
+            self._learn(actions, self._reward(thief, images, answer))
+
+    @property
+    def policy(self) -> Tensor:
+        """Probability of each class, float64 `[classes]`."""
+        return self.preference.softmax(0)
+
+    def _draw(self, order: list[Tensor], size: int, random: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Classes by the policy, and for each the class's next image in random order, int64 `[size]` both."""
+        sizes = torch.tensor([len(images) for images in order])
+        actions: list[Tensor] = []
+        index: list[Tensor] = []
+        missing = size
+        while missing:
+            weights = self.policy * (self.taken < sizes)
+            drawn = torch.multinomial(weights, missing, replacement=True, generator=random).bincount(
+                minlength=len(order)
+            )
+            drawn = torch.minimum(drawn, sizes - self.taken)
+            for action in drawn.nonzero().flatten().tolist():
+                first, number = int(self.taken[action]), int(drawn[action])
+                index.append(order[action][first : first + number])
+                actions.append(torch.full((number,), action))
+            self.taken += drawn
+            missing -= int(drawn.sum())
+        return torch.cat(actions), torch.cat(index)
+
+    def _reward(self, thief: Thief, images: Tensor, answer: Answer) -> Tensor:
+        """The mean of the rewards of each query, float64 `[n]` in [0, 1]."""
+        probabilities = _probabilities(answer, thief.num_classes)
+        known = int(self.taken.sum()) - len(images)
+        mean = self.answer_sum / known if known else torch.zeros(thief.num_classes, dtype=torch.float64)
+        self.answer_sum = probabilities.sum(0) + (self.answer_sum if known else 0)
+        each = {
+            "certainty": _margin(probabilities),
+            "diversity": (probabilities - mean).clamp_min(0).sum(1),
+            "loss": torch.zeros(len(images), dtype=torch.float64),
+        }
+        if thief.substitute is not None:
+            logits = predict_logits(thief.substitute, images, thief.hardware).double().cpu()
+            each["loss"] = 1 - (probabilities * logits.log_softmax(1)).sum(1).exp()
+        return torch.stack([each[name] for name in self.rewards]).mean(0)
+
+    def _learn(self, actions: Tensor, reward: Tensor) -> None:
+        """The paper's update of the preferences, summed over a batch."""
+        asked = int(self.taken.sum())
+        self.reward_sum = self.reward_sum + reward.sum()
+        advantage = (reward - self.reward_sum / asked) / self.taken[actions]
+        policy = self.policy
+        self.preference = self.preference.index_add(0, actions, advantage) - advantage.sum() * policy
+
+    def state_dict(self) -> dict[str, Any]:
+        """Preferences, and what the rewards compare with."""
+        names = ("preference", "taken", "answer_sum", "reward_sum")
+        return {name: getattr(self, name).clone() for name in names}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """See Attack."""
+        for name, value in state.items():
+            setattr(self, name, value.cpu().clone())
+
+
+def images_by_class(thief: Thief) -> list[Tensor]:
+    """Numbers of the pool's images of each class, in the seed's random order."""
+    order = torch.randperm(len(thief.pool), generator=generator(thief.seed, "pool order"))
+    labels = thief.pool.labels.cpu()[order]
+    return [order[labels == action] for action in range(thief.pool.num_classes)]
+
+
+def _probabilities(answer: Answer, num_classes: int) -> Tensor:
+    values = answer.values.cpu()
+    if values.dim() == 1:
+        return torch.nn.functional.one_hot(values, num_classes).double()
+    return values.double() / values.double().sum(1, keepdim=True)
+
+
+def _margin(probabilities: Tensor) -> Tensor:
+    first, second = probabilities.topk(2, dim=1).values.unbind(1)
+    return first - second

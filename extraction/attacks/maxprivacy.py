@@ -1,0 +1,12 @@
+"""The queries that reveal most by the defender's own measure, first."""
+
+from __future__ import annotations
+
+from extraction.selection import CostSelection
+
+
+class MaxPrivacy(CostSelection):
+    """Asks first about images that the defender finds dearest; `measure` names the cost."""
+
+    def __init__(self, measure: str = "pate") -> None:
+        super().__init__(measure, dearest_first=True)

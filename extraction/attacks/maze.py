@@ -1,0 +1,9 @@
+"""MAZE (Kariyappa et al. 2021): data-free extraction with more directions, and answers that are replayed."""
+
+from __future__ import annotations
+
+from extraction.attacks.dfme import Dfme
+
+
+class Maze(Dfme):
+    """As Dfme, with the Kullback-Leibler divergence, and steps on earlier answers, which cost no query."""

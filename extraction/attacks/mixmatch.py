@@ -1,0 +1,42 @@
+"""Semi-supervised extraction with MixMatch (Berthelot et al. 2019; Jagielski et al. 2020 for extraction).
+
+Few images of the pool are asked about; the substitute learns from their answers and from all other images of
+the pool, which cost nothing.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from extraction.attacks.base import QueryAttack, Thief, random_pool_images
+from training.mixmatch import MixMatchRecipe, fit_mixmatch
+from training.recipe import Recipe
+from training.seeds import derive_seed
+
+
+class MixMatchExtraction(QueryAttack):
+    """Random queries; `recipe` trains on their answers, the only labels there are, and on the whole pool."""
+
+    def __init__(self, recipe: MixMatchRecipe) -> None:
+        self.recipe = recipe
+
+    def queries(self, thief: Thief, count: int) -> Tensor:
+        """The next `count` images of the pool's random order."""
+        return random_pool_images(thief, count)
+
+    def train(self, thief: Thief, network: nn.Module, recipe: Recipe) -> None:
+        """By MixMatch, whatever the substitute's own recipe."""
+        known = thief.transfer_set
+        targets = known.targets
+        if targets.dim() == 1:
+            targets = torch.nn.functional.one_hot(targets, thief.num_classes).float()
+        fit_mixmatch(
+            network,
+            known.images,
+            targets,
+            thief.pool.images,
+            self.recipe,
+            thief.hardware,
+            derive_seed(thief.seed, "substitute training", thief.round),
+        )
