@@ -20,6 +20,8 @@ CONF = Path(__file__).resolve().parents[1] / "conf"
     [
         (["attack.budget=0"], "attack.budget must be a whole number of at least 1"),
         (["attack.answers=loud"], "attack.answers must be one of soft, topk, hard"),
+        (["attack=dfme", "attack.answers=hard"], "attack.answers=hard is not enough for this attack"),
+        (["attack=worstcase", "attack.knows=[]"], "attack.knows must name cost for this attack"),
         (["dataset.splits=paper"], "valid: default"),
         (
             ["dataset.splits={train: 'train[:900]', pool: 'train[800:]', test: 'train[:9]'}"],

@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 from omegaconf import OmegaConf
 
-from benchmarks import cost_ratios, privacy_costs, privacy_exactness
+from benchmarks import cost_ratios, privacy_costs, privacy_exactness, puzzles
+from pow.puzzles import Sha256Puzzle
 from privacy import gnmax
 from sweeps.report import load_cells
 
@@ -66,3 +67,33 @@ def test_ratios_to_the_standard_user(tmp_path: Path) -> None:
     assert ratios["mnist", "pate", "composed", "knockoff"] > dear / cheap
     assert ratios["mnist", "gap", "summed", "knockoff"] == pytest.approx(1)
     assert ratios["mnist", "pate", "summed, paper", "knockoff"] == 2.5
+
+
+def test_hashes_and_checks_a_second(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["puzzles", "--seconds", "0.01", "--no-compiled"])
+    monkeypatch.setattr(puzzles, "cores", lambda: 2)
+    puzzles.main()
+    rows = [line.split("│")[1:-1] for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
+    assert [row[0].strip() for row in rows] == [
+        "sha256, naive loop",
+        "sha256, our loop",
+        "sha256, our loop, 2 processes",
+        "hashcash loop",
+        "argon2id loop",
+        "sha256 check",
+        "hashcash check",
+        "argon2id check",
+    ]
+    assert all(float(row[1].replace(",", "")) > 0 for row in rows)
+    assert [bool(row[2].strip()) for row in rows] == [True] * 3 + [False] * 5
+    assert float(rows[0][2]) == 1
+
+
+def test_the_naive_loop_finds_what_the_plain_loop_finds() -> None:
+    puzzle = Sha256Puzzle(b"challenge", 50.0, 2)
+    naive = puzzles.naive_search(puzzle)
+    for part, start in ((0, 0), (1, 7), (1, 2**62)):
+        assert naive(part, start, 2000) == puzzle.search(part, start, 2000) is not None
+    assert naive(0, 0, 1) == puzzle.search(0, 0, 1)

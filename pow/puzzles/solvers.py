@@ -117,7 +117,7 @@ class _Limits:
             raise Unsolved("out of time", self.tried)
         if self.max_hashes is None:
             return wanted
-        left = self.max_hashes - self.tried
+        left = self.max_hashes - self.tried - under_way
         if left == 0 and under_way == 0:
             raise Unsolved("max_hashes reached", self.tried)
         return min(wanted, left)

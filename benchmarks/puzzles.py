@@ -1,0 +1,119 @@
+"""Hashes a second of each way to solve a puzzle, and what a check costs.
+
+    python -m benchmarks.puzzles [--seconds 3] [--no-compiled]
+
+All sha256 rates are ratios to the loop that one would write first. PyTorch's kernel is compiled in processes
+of its own, for one thread and for all, which takes some minutes; a second process tells what it takes when
+PyTorch's cache is warm.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import multiprocessing
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from typing import NamedTuple
+
+from rich.console import Console
+from rich.table import Table
+
+from pow.hash_rate import check_rate, hash_rate, loop_rate, pool_rate, shown
+from pow.puzzles import KINDS, Sha256Puzzle
+from pow.puzzles.base import HARDEST_PART
+from pow.puzzles.solvers import Search, cores
+
+UNSOLVABLE = Sha256Puzzle(b"a challenge for measuring", HARDEST_PART)
+
+
+class Kernel(NamedTuple):
+    """Seconds that compiling takes, and hashes a second."""
+
+    compilation: float
+    rate: float
+
+
+def naive_search(puzzle: Sha256Puzzle) -> Search:
+    """As Puzzle.search, hashing each nonce from the start."""
+
+    def search(part: int, start: int, count: int) -> int | None:
+        seed, largest = puzzle.seed(part), puzzle.largest
+        for nonce in range(start, start + count):
+            if hashlib.sha256(seed + nonce.to_bytes(8, "big")).digest() <= largest:
+                return nonce
+        return None
+
+    return search
+
+
+def kernel_rate(threads: int, device: str, seconds: float, cache: str) -> Kernel:
+    """PyTorch's kernel, with its cache in that folder; once a process."""
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = os.environ["TRITON_CACHE_DIR"] = cache
+    import torch
+
+    from pow.puzzles.kernel import BatchSearch
+
+    torch.set_num_threads(threads)
+    began = time.perf_counter()
+    search = BatchSearch(UNSOLVABLE, device, compile_kernel=True)
+    compilation = time.perf_counter() - began
+    return Kernel(compilation, hash_rate(search, search.batch, seconds))
+
+
+def in_new_process(threads: int, device: str, seconds: float, cache: str) -> Kernel:
+    """The same where nothing is compiled yet."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(kernel_rate, threads, device, seconds, cache).result()
+
+
+def sha256_rates(seconds: float) -> Iterator[tuple[str, float]]:
+    """Every way in Python."""
+    yield "sha256, naive loop", hash_rate(naive_search(UNSOLVABLE), UNSOLVABLE.chunk, seconds)
+    yield "sha256, our loop", loop_rate("sha256", seconds)
+    yield f"sha256, our loop, {cores()} processes", pool_rate("sha256", seconds, cores())
+
+
+def kernel_rates(seconds: float) -> Iterator[tuple[str, Kernel]]:
+    """Every way in PyTorch; compilations are cold but for the one that is called warm."""
+    from pow.puzzles.kernel import best_device
+
+    with tempfile.TemporaryDirectory() as cache:
+        yield "1 thread", in_new_process(1, "cpu", seconds, cache)
+        yield "1 thread, warm", in_new_process(1, "cpu", seconds, cache)
+        if cores() > 1:
+            yield f"{cores()} threads", in_new_process(cores(), "cpu", seconds, cache)
+        if best_device() == "cuda":
+            yield "cuda", in_new_process(cores(), "cuda", seconds, cache)
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement")
+    parser.add_argument("--compiled", action=argparse.BooleanOptionalAction, default=True)
+    options = parser.parse_args()
+    kernels = dict(kernel_rates(options.seconds) if options.compiled else ())
+    rates = dict(sha256_rates(options.seconds))
+    naive = next(iter(rates.values()))
+    rates |= {f"sha256, kernel, {name}": kernel.rate for name, kernel in kernels.items()}
+    table = Table(title=f"Hashes and checks a second, {options.seconds:g} s each")
+    for column in ("what", "a second", "to the naive loop", "compiled in s"):
+        table.add_column(column, justify="left" if column == "what" else "right")
+    for name, rate in rates.items():
+        kernel = kernels.get(name.removeprefix("sha256, kernel, "))
+        table.add_row(name, shown(rate), f"{rate / naive:.2f}", f"{kernel.compilation:.1f}" if kernel else "")
+    for kind in ("hashcash", "argon2id"):
+        table.add_row(f"{kind} loop", shown(loop_rate(kind, options.seconds)), "", "")
+    for kind in KINDS:
+        table.add_row(f"{kind} check", shown(check_rate(kind, options.seconds)), "", "")
+    Console(width=100).print(table)
+
+
+if __name__ == "__main__":
+    main()
