@@ -31,6 +31,7 @@ CONF = Path(__file__).resolve().parents[1] / "conf"
         (["attack.give_up_usd=-1"], "attack.give_up_usd must be above 0, or null, not -1"),
         (["puzzle=argon2id"], "choose puzzle=hashcash or sha256, or another pow_calibration"),
         (["puzzle.parts=0"], "puzzle.parts must be a whole number between 1 and 4096, not 0"),
+        (["+puzzle.options.memory=9"], "puzzle.options: sha256 has no memory"),
         (["hardware=h100", "puzzle=argon2id", "pow_calibration=linear"], "h100 has no hash rate for"),
         (["privacy.accounting=averaged"], "privacy.accounting must be one of summed, composed"),
         (["privacy.bound=loose"], "privacy.bound must be one of data_dependent, data_independent, tightest"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,9 @@ class PuzzleSettings:
             raise ValueError(
                 f"puzzle.parts must be a whole number between 1 and {MOST_PARTS}, not {self.parts!r}"
             )
+        unknown = set(self.options) - {each.name for each in fields(self.kind)}
+        if unknown:
+            raise ValueError(f"puzzle.options: {self.name} has no {', '.join(sorted(unknown))}")
         self.puzzle(b"any", float(self.parts))  # refused if an option is wrong
 
     @property
