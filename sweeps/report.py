@@ -34,7 +34,7 @@ class CellResult:
         """The defence, with what of its price is not standard."""
         result = self.result
         standard = {"calibration": "paper", "strength": 1.0, "puzzle": "sha256", "scope": "account"}
-        unusual = [name for name, value in standard.items() if result[name] not in (None, value)]
+        unusual = [name for name, value in standard.items() if result.get(name) not in (None, value)]
         labels = [f"x{result[name]:g}" if name == "strength" else result[name] for name in unusual]
         return " ".join([result["defense"], *labels])
 
@@ -42,8 +42,8 @@ class CellResult:
     def attack(self) -> str:
         """The attack, with its accounts and its limit where it has them."""
         result = self.result
-        accounts = [f"{result['accounts']:,} accounts"] if result["accounts"] > 1 else []
-        limit = [f"up to ${result['give_up_usd']:g}"] if result["give_up_usd"] is not None else []
+        accounts = [f"{result['accounts']:,} accounts"] if result.get("accounts", 1) > 1 else []
+        limit = [f"up to ${result['give_up_usd']:g}"] if result.get("give_up_usd") is not None else []
         return ", ".join([result["attack"], *accounts, *limit])
 
 
@@ -71,7 +71,7 @@ def summary(cells: Iterable[CellResult]) -> pd.DataFrame:
                 "dataset": cell.result["dataset"],
                 "attack": cell.attack,
                 "defense": cell.defense,
-                "hardware": cell.result["hardware"] or "",
+                "hardware": cell.result.get("hardware") or "",
                 "seed": cell.result["seed"],
                 "victim_accuracy": cell.result["victim_accuracy"],
                 **cell.curve.iloc[-1].to_dict(),
