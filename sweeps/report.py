@@ -125,13 +125,13 @@ def plot_accuracy_against_cost(cells: list[CellResult], path: Path) -> None:
     """Accuracy against total cost in seconds (log scale): a colour an attack, a line style a defence."""
     attacks = list(dict.fromkeys(cell.attack for cell in cells))
     defenses = list(dict.fromkeys(cell.defense for cell in cells))
-    colors = plt.get_cmap("tab10")
+    colors = _colors(len(attacks))
     figure, axes = plt.subplots(figsize=(8, 5))
     for cell in cells:
         axes.plot(
             cell.curve["total_seconds"],
             100 * cell.curve["accuracy"],
-            color=colors(attacks.index(cell.attack) % 10),
+            color=colors[attacks.index(cell.attack)],
             **_style(defenses.index(cell.defense)),
         )
     _mark_victim(axes, cells)
@@ -143,6 +143,12 @@ def plot_accuracy_against_cost(cells: list[CellResult], path: Path) -> None:
     legends = _legends(axes, attacks, defenses)
     figure.savefig(path, dpi=150, bbox_inches="tight", bbox_extra_artists=legends)
     plt.close(figure)
+
+
+def _colors(count: int) -> list[Any]:
+    """Colours that differ for the first 20 attacks."""
+    colors = plt.get_cmap("tab10" if count <= 10 else "tab20")
+    return [colors(number % colors.N) for number in range(count)]
 
 
 def _style(number: int) -> dict[str, Any]:
@@ -174,10 +180,11 @@ def _mark_victim(axes: Any, cells: list[CellResult]) -> None:
 
 def _legends(axes: Any, attacks: list[str], defenses: list[str]) -> list[Any]:
     """Two legends: colours name the attacks, line styles and markers the defences."""
-    colors = plt.get_cmap("tab10")
-    by_attack = [Line2D([], [], color=colors(i % 10)) for i in range(len(attacks))]
+    by_attack = [Line2D([], [], color=color) for color in _colors(len(attacks))]
     by_defense = [Line2D([], [], color="0.3", **_style(i)) for i in range(len(defenses))]
-    first = axes.legend(by_attack, attacks, title="attack", loc="upper left", bbox_to_anchor=(1.01, 1.0))
+    columns = 1 if len(attacks) <= 10 else 2
+    place = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0), "ncols": columns}
+    first = axes.legend(by_attack, attacks, title="attack", **place)
     axes.add_artist(first)
     second = axes.legend(by_defense, defenses, title="defence", loc="lower left", bbox_to_anchor=(1.01, 0.0))
     return [first, second]
