@@ -21,6 +21,7 @@ from sweeps.composition import Cell, Config
 from sweeps.files import write_atomically, write_json
 from sweeps.journal import Journal, JournaledOracle
 from sweeps.store import Store
+from sweeps.votes import RememberedVotes
 from training.batches import to_float
 from training.fit import accuracy, predict_logits
 from training.seeds import generator
@@ -68,6 +69,7 @@ class Stages:
         self.store = store
         self.teacher_key: str | None = None
         self._meter: Meter | None = None
+        self._votes: RememberedVotes | None = None
 
     def victim(self) -> ServedVictim:
         """The trained victim."""
@@ -87,8 +89,8 @@ class Stages:
         network = cell.hardware.place(network).eval()
         return ServedVictim(network, _read_json(entry.path)["accuracy"], entry.key)
 
-    def teachers(self, settings: TeacherSettings) -> TeacherEnsemble:
-        """The PATE teachers, all of them."""
+    def teachers(self, settings: TeacherSettings) -> RememberedVotes:
+        """The PATE teachers, who are asked once about each image of a data set."""
         cell = self.cell
 
         def make(directory: Path) -> None:
@@ -115,7 +117,14 @@ class Stages:
         self.teacher_key = entry.key
         state = torch.load(entry.path / "weights.pt", weights_only=True)
         skeleton = build_teacher(settings, cell.data.train)
-        return TeacherEnsemble(skeleton, state, cell.data.train.num_classes, cell.hardware)
+        ensemble = TeacherEnsemble(skeleton, state, cell.data.train.num_classes, cell.hardware)
+        self._votes = RememberedVotes(ensemble, self.store.root / "votes" / entry.key)
+        return self._votes
+
+    def keep_votes(self) -> None:
+        """Put the votes counted so far into the store."""
+        if self._votes is not None:
+            self._votes.save()
 
     def meter(self, victim: ServedVictim) -> Meter:
         """The meter of the victim, with every configured measure; built once a cell."""
@@ -143,6 +152,7 @@ class Stages:
                 labels = test.labels[order].cpu().numpy()
                 parts.append(priced.assign(label=labels, corrupted=corrupted))
             pd.concat(parts, ignore_index=True).to_parquet(directory / "trace.parquet")
+            self.keep_votes()
 
         return pd.read_parquet(self.store.get("honest", self._honest_identity, make).path / "trace.parquet")
 
@@ -206,11 +216,12 @@ class Stages:
             log.info("resuming after round %d (%d queries)", len(extraction.rounds), extraction.queries)
             on_round(extraction.rounds, journal.trace())
         oracle = self._oracle(victim, journal, next_round=len(extraction.rounds) + 1)
-        substitute = extraction.run(
-            oracle,
-            self._evaluation(victim),
-            lambda result: on_round(extraction.rounds, journal.trace()),
-        )
+
+        def after_round(result: RoundResult) -> None:
+            self.keep_votes()
+            on_round(extraction.rounds, journal.trace())
+
+        substitute = extraction.run(oracle, self._evaluation(victim), after_round)
         torch.save(substitute.state_dict(), directory / "substitute.pt")
         trace = journal.trace()
         write_atomically(directory / "trace.parquet", lambda path: trace.to_parquet(path))

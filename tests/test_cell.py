@@ -249,3 +249,16 @@ def test_help_does_not_import_torch(flags: list[str]) -> None:
     process = run_python("-c", code, *flags)
     assert process.stdout.strip().endswith("False"), process.stderr
     assert "jacobian" in process.stdout or "attack" in process.stdout
+
+
+def test_teachers_vote_on_an_image_once_in_a_sweep(
+    sweep: tuple[Path, Path, subprocess.CompletedProcess[str]],
+) -> None:
+    """Standard and jacobian begin with the same images of the pool; honest users have images of their own."""
+    store = sweep[0] / "store"
+    (teachers,) = (path.name for path in (store / "teachers").iterdir() if path.is_dir())
+    files = sorted((store / "votes" / teachers).glob("*.parquet"))
+    images = pd.concat([pd.read_parquet(path) for path in files])
+    assert images.index.is_unique
+    assert len(images) > 300 + 300, "the attacks' images and the honest users'"
+    assert (images.sum(axis=1) == 10).all(), "each teacher votes once"

@@ -10,7 +10,20 @@ from torch import Tensor, nn
 
 from training.recipe import Hardware
 from victims.datasets.images import ImageSet
-from victims.teachers import TeacherEnsemble, TeacherSettings
+from victims.teachers import TeacherSettings
+
+
+class Voters(Protocol):
+    """PATE teachers, as a measure sees them."""
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes they vote on."""
+        ...
+
+    def votes(self, images: Tensor) -> Tensor:
+        """Votes for each class, float64 `[n, classes]`, for images in [0, 1] `[n, c, h, w]`."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,7 +33,7 @@ class MeasuredVictim:
     network: nn.Module
     train: ImageSet
     hardware: Hardware
-    teachers: Callable[[TeacherSettings], TeacherEnsemble]
+    teachers: Callable[[TeacherSettings], Voters]
 
 
 class Measure(Protocol):

@@ -29,11 +29,11 @@ class PateCost:
         seed: int,
     ) -> None:
         settings = TeacherSettings(architecture, recipe, teachers, at_once, seed)
-        self.ensemble = victim.teachers(settings)
+        self.teachers = victim.teachers(settings)
         self.sigma = sigma
         self.delta = delta
 
     def columns(self, images: Tensor, log_probs: Tensor) -> dict[str, Tensor]:
         """`cost` and `log_q`, float64 `[n]`."""
-        log_q = gnmax.log_q(self.ensemble.votes(images), self.sigma)
+        log_q = gnmax.log_q(self.teachers.votes(images), self.sigma)
         return {"cost": gnmax.query_epsilon_from_log_q(log_q, self.sigma, self.delta), "log_q": log_q}
