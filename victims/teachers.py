@@ -22,6 +22,9 @@ from victims.datasets.images import ImageSet
 
 log = logging.getLogger(__name__)
 
+CPU_BATCH = 256
+"""Images that a teacher sees at a time on a CPU, at most: more do not fit its caches (a quarter slower)."""
+
 
 @dataclass(frozen=True)
 class TeacherSettings:
@@ -125,8 +128,10 @@ class TeacherEnsemble:
         are slower than this loop in inference.
         """
         hardware = self.hardware
+        on_cpu = hardware.device.type == "cpu"
+        size = min(hardware.batch_size, CPU_BATCH) if on_cpu else hardware.batch_size
         batches = []
-        for batch in images.split(hardware.batch_size):
+        for batch in images.split(size):
             inputs = to_float(batch.to(hardware.device))
             if hardware.channels_last:
                 inputs = inputs.contiguous(memory_format=torch.channels_last)
