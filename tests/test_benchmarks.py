@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from omegaconf import OmegaConf
 
-from benchmarks import cost_ratios, privacy_costs, privacy_exactness, puzzles
+from benchmarks import attack_speed, cost_ratios, privacy_costs, privacy_exactness, puzzles
 from pow.puzzles import Sha256Puzzle
 from privacy import gnmax
 from sweeps.report import load_cells
@@ -97,3 +97,15 @@ def test_the_naive_loop_finds_what_the_plain_loop_finds() -> None:
     for part, start in ((0, 0), (1, 7), (1, 2**62)):
         assert naive(part, start, 2000) == puzzle.search(part, start, 2000) is not None
     assert naive(0, 0, 1) == puzzle.search(0, 0, 1)
+
+
+def test_choosing_queries_agrees_with_the_loops(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = ["--images", "5", "--pool", "400", "--chosen", "20", "--dimensions", "8"]
+    monkeypatch.setattr("sys.argv", ["attack_speed", *small])
+    attack_speed.main()
+    rows = [line.split("│")[1:-1] for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
+    assert [row[0].split(",")[0].strip() for row in rows] == ["Jacobian step", "k-center"]
+    assert float(rows[0][4].split()[1]) < 1e-5
+    assert rows[1][4].strip() == "100 % equal"
