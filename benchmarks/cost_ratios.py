@@ -21,7 +21,7 @@ from rich.table import Table
 
 from privacy.accountant import Accounting, HowCostsAdd
 from sweeps.curve import TraceAccounting
-from sweeps.report import CellResult, load_cells
+from sweeps.results import CellResult, load_cells
 
 QUERIES = (1000, 5000, 9000)
 HOW: tuple[HowCostsAdd, ...] = ("summed", "composed")

@@ -16,7 +16,8 @@ class SweepSummary(Callback):
         """Gather the finished cells of the sweep."""
         from rich.console import Console
 
-        from sweeps.report import load_cells, terminal_table, write_plots
+        from sweeps.report import terminal_table, write_plots
+        from sweeps.results import load_cells
 
         directory = Path(config.hydra.sweep.dir)
         cells = load_cells([directory])

@@ -27,14 +27,15 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
+    """Write text and return nothing, as `write_atomically` wants it."""
     path.write_text(text)
 
 
 def write_json(path: Path, content: Any) -> None:
     """Write JSON, indented, atomically."""
     text = json.dumps(content, indent=2, sort_keys=True, default=str)
-    write_atomically(path, lambda temporary: _write_text(temporary, text + "\n"))
+    write_atomically(path, lambda temporary: write_text(temporary, text + "\n"))
 
 
 def file_hash(path: Path) -> str:

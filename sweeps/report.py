@@ -1,10 +1,14 @@
-"""Reading results: finished cells as a table, and pictures of accuracy against what it cost."""
+"""What finished cells say: tables, and pictures of accuracy against what it cost.
+
+    python -m sweeps.report FOLDER... [--at 1000 3000] [--out FOLDER]
+
+writes table.csv and table.md, with means and 95 % intervals over seeds, and a plot a data set.
+"""
 
 from __future__ import annotations
 
-import json
+import argparse
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,50 +21,12 @@ import pandas as pd
 from matplotlib.lines import Line2D
 from rich.table import Table
 
+from sweeps.files import write_atomically, write_text
+from sweeps.over_seeds import markdown, over_seeds, points
+from sweeps.results import CellResult, load_cells
+
 LINE_STYLES = ("-", "--", ":", "-.")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-
-
-@dataclass(frozen=True, eq=False)
-class CellResult:
-    """A finished cell: its folder, the content of result.json, and its curve."""
-
-    path: Path
-    result: dict[str, Any]
-    curve: pd.DataFrame
-
-    @property
-    def defense(self) -> str:
-        """The defence, with what of its price is not standard."""
-        result = self.result
-        standard = {"calibration": "paper", "strength": 1.0, "puzzle": "sha256", "scope": "account"}
-        unusual = [name for name, value in standard.items() if result.get(name) not in (None, value)]
-        labels = [f"x{result[name]:g}" if name == "strength" else result[name] for name in unusual]
-        return " ".join([result["defense"], *labels])
-
-    @property
-    def attack(self) -> str:
-        """The attack, with its accounts and its limit where it has them."""
-        result = self.result
-        accounts = [f"{result['accounts']:,} accounts"] if result.get("accounts", 1) > 1 else []
-        limit = [f"up to ${result['give_up_usd']:g}"] if result.get("give_up_usd") is not None else []
-        return ", ".join([result["attack"], *accounts, *limit])
-
-
-def load_cells(directories: Iterable[Path]) -> list[CellResult]:
-    """The finished cells below the directories, in the order of their folders' names."""
-    paths = sorted(
-        {path.parent for directory in directories for path in directory.rglob("result.json")}, key=_natural
-    )
-    return [
-        CellResult(path, json.loads((path / "result.json").read_text()), pd.read_csv(path / "curve.csv"))
-        for path in paths
-    ]
-
-
-def _natural(path: Path) -> tuple[str, int, str]:
-    number = path.name.split("_", 1)[0]
-    return str(path.parent), int(number) if number.isdigit() else 0, path.name
 
 
 def summary(cells: Iterable[CellResult]) -> pd.DataFrame:
@@ -198,3 +164,33 @@ def write_plots(cells: list[CellResult], directory: Path) -> list[Path]:
         plot_accuracy_against_cost([cell for cell in cells if cell.result["dataset"] == dataset], path)
         paths.append(path)
     return paths
+
+
+def main() -> None:
+    """Write table.csv, table.md and the plots, and print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folders", nargs="+", type=Path, help="of cells or of sweeps")
+    parser.add_argument(
+        "--at", type=int, nargs="+", default=[], help="numbers of queries (default: the last)"
+    )
+    parser.add_argument("--out", type=Path, help="where the files go (default: the first folder)")
+    options = parser.parse_args()
+    cells = load_cells(options.folders)
+    if not cells:
+        parser.error(f"no finished cell (a folder with result.json) is below {options.folders[0]}")
+    try:
+        table = over_seeds(points(cells, options.at))
+    except ValueError as error:
+        parser.error(str(error))
+    out = options.out or options.folders[0]
+    out.mkdir(parents=True, exist_ok=True)
+    write_atomically(out / "table.csv", lambda path: table.to_csv(path, index=False))
+    write_atomically(out / "table.md", lambda path: write_text(path, markdown(table)))
+    write_plots(cells, out)
+    print(markdown(table), end="")
+
+
+if __name__ == "__main__":
+    main()

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from benchmarks import attack_speed, cost_ratios, privacy_costs, privacy_exactness, puzzles
 from pow.puzzles import Sha256Puzzle
 from privacy import gnmax
-from sweeps.report import load_cells
+from sweeps.results import load_cells
 
 
 def test_the_loop_and_the_measures_agree(
