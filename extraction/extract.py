@@ -22,7 +22,7 @@ from training.recipe import Hardware
 from training.seeds import seeded
 from victims.architectures.build import build_network
 from victims.datasets.images import ImageSet
-from victims.types import Answer, BudgetExhausted, Oracle, QueryBatch
+from victims.types import Answer, BudgetExhausted, Oracle, PriceTooHigh, QueryBatch
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +37,10 @@ class Evaluation:
         """Accuracy and fidelity of a substitute, each in [0, 1]."""
         logits = predict_logits(substitute, self.images, hardware)
         return accuracy(logits, self.truth), accuracy(logits, self.victim)
+
+
+class NothingAnswered(Exception):
+    """An extraction has no answer to train a substitute on."""
 
 
 class RoundOracle:
@@ -142,7 +146,7 @@ class Extraction:
             self._save()
             on_round(result)
         if self.substitute is None:
-            raise RuntimeError("no query was answered in the first round, so there is no substitute")
+            raise NothingAnswered("no query was answered in the first round, so there is no substitute")
         return self.substitute
 
     def _run_round(self, oracle: Oracle, evaluation: Evaluation) -> RoundResult | None:
@@ -150,7 +154,7 @@ class Extraction:
         asking = RoundOracle(oracle, self, number)
         student = self._student(number)
         count = min(self.settings.round_size, self.settings.budget - self.queries)
-        with contextlib.suppress(BudgetExhausted):
+        with contextlib.suppress(BudgetExhausted, PriceTooHigh):
             self.attack.run_round(self._thief(number, student), asking, count)
         if asking.queries == 0:
             return None

@@ -39,6 +39,20 @@ class Accounting:
         """Whether each query's own epsilon, by the paper's bound and conversion, is added up."""
         return self == Accounting(self.sigma, self.delta)
 
+    @property
+    def width(self) -> int:
+        """How many numbers of a query add up."""
+        return 1 if self.how == "summed" else len(ORDERS)
+
+    def revealed(self, log_q: Tensor) -> Tensor:
+        """What adds up, `[n, width]`: each query's epsilon, or its RDP at all orders."""
+        each = rdp(log_q, self.sigma, ORDERS, self.bound)
+        return epsilon(each, ORDERS, self.delta, self.conversion)[:, None] if self.how == "summed" else each
+
+    def costs(self, totals: Tensor) -> Tensor:
+        """Epsilon `[n]` of sums `[n, width]` of it."""
+        return totals[:, 0] if self.how == "summed" else epsilon(totals, ORDERS, self.delta, self.conversion)
+
     def cumulative(self, log_q: Array) -> Tensor:
         """Cost of each query together with all before it, float64 `[n]`, for `log_q` `[n]` as asked."""
         return Accountant(self).add(log_q)
@@ -50,12 +64,12 @@ class Accountant:
     def __init__(self, accounting: Accounting) -> None:
         self.accounting = accounting
         self.queries = 0
-        self._spent = torch.zeros(1 if accounting.how == "summed" else len(ORDERS), dtype=torch.float64)
+        self._spent = torch.zeros(accounting.width, dtype=torch.float64)
 
     @property
     def cost(self) -> float:
         """Epsilon of all queries so far; 0 before the first."""
-        return float(self._costs(self._spent[None])) if self.queries else 0.0
+        return float(self.accounting.costs(self._spent[None])) if self.queries else 0.0
 
     def add(self, log_q: Array) -> Tensor:
         """Account for queries with `log_q` `[n]`; the cost so far after each of them, float64 `[n]`."""
@@ -63,22 +77,9 @@ class Accountant:
         self._spent = self._spent.to(values.device)
         costs = torch.empty_like(values)  # small results among large temporaries would fragment memory
         for block, paid in zip(blocks(values), blocks(costs), strict=True):
-            running = self._spent + self._revealed(block).cumsum(0)
-            paid.copy_(self._costs(running))
+            running = self._spent + self.accounting.revealed(block).cumsum(0)
+            paid.copy_(self.accounting.costs(running))
             if len(block):
                 self._spent.copy_(running[-1])
         self.queries += len(values)
         return costs
-
-    def _revealed(self, log_q: Tensor) -> Tensor:
-        """What adds up: each query's epsilon `[n, 1]`, or its RDP `[n, orders]`."""
-        rule = self.accounting
-        each = rdp(log_q, rule.sigma, ORDERS, rule.bound)
-        return epsilon(each, ORDERS, rule.delta, rule.conversion)[:, None] if rule.how == "summed" else each
-
-    def _costs(self, running: Tensor) -> Tensor:
-        """Epsilon `[n]` of running totals."""
-        rule = self.accounting
-        if rule.how == "summed":
-            return running[:, 0]
-        return epsilon(running, ORDERS, rule.delta, rule.conversion)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -48,6 +49,36 @@ class Toll:
     cost: str
 
 
+@dataclass(frozen=True)
+class Remote:
+    """A server that is asked in the victim's place, as so many accounts (conf/oracle/http.yaml).
+
+    Raises ValueError naming the option for what makes no sense.
+    """
+
+    url: str
+    key_variable: str
+    max_hashes: float
+    workers: int | None
+    accounts: int
+
+    def __post_init__(self) -> None:
+        if not self.url.startswith(("http://", "https://")):
+            raise ValueError(f"oracle.url must begin with http:// or https://, not {self.url!r}")
+        if not self.max_hashes >= 1:
+            raise ValueError(f"oracle.max_hashes must be at least 1, not {self.max_hashes!r}")
+        if len(self.keys) < self.accounts:
+            raise ValueError(
+                f"oracle.key_variable={self.key_variable}: that variable must hold an API key for "
+                f"each account, attack.accounts={self.accounts}, by commas; it holds {len(self.keys)}"
+            )
+
+    @property
+    def keys(self) -> list[str]:
+        """The API keys, which no config or result ever holds."""
+        return [key.strip() for key in os.environ.get(self.key_variable, "").split(",") if key.strip()]
+
+
 @dataclass(frozen=True, eq=False)
 class Cell:
     """One point of the grid, instantiated but for what must be trained first."""
@@ -64,6 +95,7 @@ class Cell:
     substitute: SubstituteSettings
     defenses: list[Defense]
     toll: Toll | None
+    remote: Remote | None
     accounting: Mapping[str, Accounting]
 
     @property
@@ -106,6 +138,7 @@ class Cell:
         }
         attack = {key: self.config["attack"][key] for key in ATTACK_RULES_OF_CHOICE}
         attack["accounts"] = self.settings.accounts
+        over_the_wire = {"oracle": self.config["oracle"].get("url"), "pricing": self._pricing_config}
         return {
             "meter": self.meter_identity,
             "pool": self.pool.fingerprint,
@@ -116,7 +149,13 @@ class Cell:
             "defense": answers,
             "numerics": self.numerics,
             "seed": self.config["seed"],
+            **(over_the_wire if self.remote else {}),
         }
+
+    @property
+    def _pricing_config(self) -> Config:
+        """What decides how much work a server asks for."""
+        return {name: self.config[name] for name in ("defense", "pow_calibration", "puzzle", "privacy")}
 
 
 def compose_cell(config: DictConfig, progress: bool) -> Cell:
@@ -150,6 +189,7 @@ def _compose(config: DictConfig, progress: bool) -> Cell:
         substitute=SubstituteSettings(**instantiate(plain["substitute"], "substitute")),
         defenses=defenses,
         toll=toll,
+        remote=_remote(plain),
         accounting=accounting,
     )
     _check(cell)
@@ -176,12 +216,24 @@ def _check(cell: Cell) -> None:
 def _extraction_settings(plain: Config, defenses: list[Defense]) -> ExtractionSettings:
     """The settings that an extraction runs with.
 
-    Where no defence can tell accounts apart by its answers, one account asks, and the queries are shared
-    out when they are priced: any number of accounts then shares one extraction.
+    Where nothing can tell accounts apart, no defence by its answers and no server, one account asks, and
+    the queries are shared out when they are priced: any number of accounts then shares one extraction.
     """
     keys = ("budget", "round_size", "accounts", "answers", "top_k", "warm_start")
     settings = ExtractionSettings(**{key: plain["attack"][key] for key in keys}, seed=plain["seed"])
-    return settings if defenses else replace(settings, accounts=1)
+    keeps_accounts = defenses or plain["oracle"]["name"] == "http"
+    return settings if keeps_accounts else replace(settings, accounts=1)
+
+
+def _remote(plain: Config) -> Remote | None:
+    options = dict(plain["oracle"])
+    match options.pop("name"):
+        case "http":
+            return Remote(**options, accounts=plain["attack"]["accounts"])
+        case "in_process":
+            return None
+        case other:
+            raise ValueError(f"oracle.name must be in_process or http, not {other!r}")
 
 
 def _accounting(plain: Config) -> dict[str, Accounting]:

@@ -14,6 +14,9 @@ from privacy.accountant import Accounting
 from sweeps.bills import Billing, add_bills
 from victims.defenses.pow import ProofOfWork
 
+MEASURED_WORK = {"solve_seconds": "measured_solve_seconds", "tried_hashes": "measured_hashes"}
+"""Columns of a trace whose queries were paid with work, and the curve's columns of their sums."""
+
 
 @dataclass(frozen=True)
 class TraceAccounting:
@@ -69,6 +72,8 @@ def build_curve(
     curve["difficulty_bits"] = work["difficulty_bits"].to_numpy()
     add_bills(curve, billing)
     curve["measured_query_seconds"] = np.cumsum([result.query_time for result in rounds])
+    for column in MEASURED_WORK.keys() & trace.columns:
+        curve[MEASURED_WORK[column]] = trace[column].cumsum().to_numpy()[last]
     curve["measured_train_seconds"] = np.cumsum([result.train_time for result in rounds])
     curve["measured_peak_mib"] = [result.peak_memory / 2**20 for result in rounds]
     return curve

@@ -20,7 +20,7 @@ FULL_ERROR = "HYDRA_FULL_ERROR"
 
 
 @contextmanager
-def readable_errors(config_dir: Path) -> Iterator[None]:
+def readable_errors(config_dir: Path, config_name: str = "config") -> Iterator[None]:
     """Turn an exception out of Hydra into its message and an exit code of 1.
 
     Mistakes in the configuration, the data or the output folder are said in a sentence; a wrong key is
@@ -34,7 +34,7 @@ def readable_errors(config_dir: Path) -> Iterator[None]:
         if asked_for_all:
             raise
         print(f"error: {_message(error)}", file=sys.stderr)
-        for hint in wrong_key_hints(sys.argv[1:], config_dir):
+        for hint in wrong_key_hints(sys.argv[1:], config_dir, config_name):
             print(hint, file=sys.stderr)
         raise SystemExit(1) from None
 
@@ -49,7 +49,7 @@ def _message(error: BaseException) -> str:
     return f"{error}\n{cause}" if isinstance(cause, OmegaConfBaseException) else str(error)
 
 
-def wrong_key_hints(arguments: Sequence[str], config_dir: Path) -> list[str]:
+def wrong_key_hints(arguments: Sequence[str], config_dir: Path, config_name: str = "config") -> list[str]:
     """For each override that names no key of the config, a sentence with the keys that are valid there."""
     overrides = [argument for argument in arguments if "=" in argument and not argument.startswith("-")]
     try:
@@ -64,7 +64,7 @@ def wrong_key_hints(arguments: Sequence[str], config_dir: Path) -> list[str]:
             # Each group that is chosen is composed in, since the valid keys depend on it.
             chosen = _groups_chosen(overrides, config_dir)
             try:
-                config = compose("config", chosen, return_hydra_config=True)
+                config = compose(config_name, chosen, return_hydra_config=True)
             except CompactHydraException:
                 return []
             hint = _hint(config, key, config_dir)

@@ -109,5 +109,5 @@ def run(config: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    with readable_errors(CONFIG):
+    with readable_errors(CONFIG, "explain"):
         run()

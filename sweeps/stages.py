@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from extraction.attacks.base import CostOracle
 from extraction.checkpoint import RoundResult
-from extraction.extract import Evaluation, Extraction
-from sweeps.composition import Cell, Config
+from extraction.extract import Evaluation, Extraction, NothingAnswered
+from pow.client import Client, Refused, Willing
+from sweeps.composition import Cell, Config, InputError
 from sweeps.files import write_atomically, write_json
 from sweeps.journal import Journal, JournaledOracle
 from sweeps.store import Store
@@ -30,6 +31,7 @@ from victims.datasets.images import ImageSet
 from victims.measures.base import MeasuredVictim
 from victims.meter import Meter
 from victims.oracle import BudgetedOracle, VictimOracle
+from victims.remote import RemoteVictim, WrongServer
 from victims.teachers import TeacherEnsemble, TeacherSettings, build_teacher, train_teachers
 from victims.types import Oracle
 from victims.victim import build_victim, make_victim
@@ -215,13 +217,16 @@ class Stages:
         if extraction.rounds:
             log.info("resuming after round %d (%d queries)", len(extraction.rounds), extraction.queries)
             on_round(extraction.rounds, journal.trace())
-        oracle = self._oracle(victim, journal, next_round=len(extraction.rounds) + 1)
 
         def after_round(result: RoundResult) -> None:
             self.keep_votes()
             on_round(extraction.rounds, journal.trace())
 
-        substitute = extraction.run(oracle, self._evaluation(victim), after_round)
+        try:
+            oracle = self._oracle(victim, journal, next_round=len(extraction.rounds) + 1)
+            substitute = extraction.run(oracle, self._evaluation(victim), after_round)
+        except (WrongServer, Refused, NothingAnswered) as error:
+            raise InputError(str(error)) from error
         torch.save(substitute.state_dict(), directory / "substitute.pt")
         trace = journal.trace()
         write_atomically(directory / "trace.parquet", lambda path: trace.to_parquet(path))
@@ -242,18 +247,31 @@ class Stages:
 
     def _oracle(self, victim: ServedVictim, journal: Journal, next_round: int) -> Oracle:
         cell, meter = self.cell, self.meter(victim)
+        oracle = self._remote_oracle(victim) if cell.remote else self._local_oracle(victim)
+        journaled = JournaledOracle(oracle, meter, journal, cell.hardware.device)
+        return BudgetedOracle(journaled, cell.settings.budget, spent=journal.queries_before(next_round))
+
+    def _local_oracle(self, victim: ServedVictim) -> Oracle:
+        cell = self.cell
         oracle: Oracle = VictimOracle(
             victim.network,
             cell.data.train.image_shape,
-            meter,
+            self.meter(victim),
             cell.hardware,
             cell.settings.answers,
             cell.settings.top_k,
         )
         for defense in cell.defenses:
             oracle = defense.wrap(oracle)
-        journaled = JournaledOracle(oracle, meter, journal, cell.hardware.device)
-        return BudgetedOracle(journaled, cell.settings.budget, spent=journal.queries_before(next_round))
+        return oracle
+
+    def _remote_oracle(self, victim: ServedVictim) -> Oracle:
+        cell, remote = self.cell, self.cell.remote
+        assert remote is not None
+        willing = Willing(max_hashes=remote.max_hashes, workers=remote.workers)
+        clients = [Client(remote.url, key, willing) for key in remote.keys[: remote.accounts]]
+        meter, answers = self.meter(victim), cell.settings.answers
+        return RemoteVictim(clients, victim.network, meter, cell.hardware, answers)
 
     def _evaluation(self, victim: ServedVictim) -> Evaluation:
         test = self.cell.data.test

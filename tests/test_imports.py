@@ -17,6 +17,7 @@ MAY_IMPORT = {
     "extraction": ("training", "victims.types", "victims.datasets", "victims.architectures"),
     "sweeps": ("privacy", "pow", "training", "victims", "extraction"),
     "run": ("sweeps",),
+    "serve": ("sweeps",),
 }
 OURS = tuple(MAY_IMPORT)
 
@@ -38,7 +39,8 @@ def within(name: str, package: str) -> bool:
 
 
 def files_of(package: str) -> list[Path]:
-    return [ROOT / "run.py"] if package == "run" else sorted((ROOT / package).rglob("*.py"))
+    script = ROOT / f"{package}.py"
+    return [script] if script.exists() else sorted((ROOT / package).rglob("*.py"))
 
 
 @pytest.mark.parametrize("package", OURS)

@@ -8,22 +8,31 @@ import re
 import shlex
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import uvicorn
 from commands import ROOT, run_python
+from fastapi import FastAPI
+from gates import served, serving
 from PIL import Image
+
+from pow.gate import open_ledger
+from pow.gate.api_keys import new_account
 
 TEXT = (ROOT / "README.md").read_text()
 COMMANDS = [
     line.strip()
     for block in re.findall(r"```\n(.*?)```", TEXT, flags=re.DOTALL)
     for line in block.splitlines()
-    if line.startswith(("make ", ".venv/"))
+    if line.startswith(("make ", ".venv/", "TOLLGATE_KEY="))
 ]
+SERVE, *ASK = [command for command in COMMANDS if "serve.py" in command or "TOLLGATE_KEY" in command]
+GRIDS = [command for command in COMMANDS if command.startswith(".venv/bin/python run.py -m")]
 SMALL = [
     "logger=none",
     "attack.budget=40",
@@ -37,8 +46,8 @@ SMALL = [
 ]
 
 
-def execute(arguments: list[str], folder: Path) -> str:
-    process = run_python(*arguments, folder=folder)
+def execute(arguments: list[str], folder: Path, **environment: str) -> str:
+    process = run_python(*arguments, folder=folder, **environment)
     assert process.returncode == 0, process.stderr
     assert process.stderr == ""
     return process.stdout
@@ -71,11 +80,9 @@ def write_images(folder: Path, shape: tuple[int, ...], **parts: int) -> None:
 
 
 def test_the_commands_are_those_tested_here() -> None:
-    assert COMMANDS[:2] == ["make demo", "make test"]
-    assert COMMANDS[2:] == [
-        command for command in COMMANDS if command.startswith(".venv/bin/python run.py -m")
-    ]
-    assert len(COMMANDS) > 2
+    assert ["make demo", "make test", *GRIDS, SERVE, *ASK] == COMMANDS
+    assert GRIDS
+    assert len(ASK) == 2
 
 
 def test_make_demo(tmp_path: Path) -> None:
@@ -100,7 +107,7 @@ def test_make_test_runs_this_suite() -> None:
     assert last_step("test").endswith("-m pytest")
 
 
-@pytest.mark.parametrize("command", COMMANDS[2:])
+@pytest.mark.parametrize("command", GRIDS)
 def test_a_grid(command: str, tmp_path: Path) -> None:
     """On generated images in the layout of the real ones, with everything small."""
     for name, shape in {"mnist": (28, 28), "cifar10": (32, 32, 3), "tinyimagenet32": (32, 32, 3)}.items():
@@ -113,3 +120,40 @@ def test_a_grid(command: str, tmp_path: Path) -> None:
         cells *= len(override.split(","))
     assert len(list(tmp_path.rglob("result.json"))) >= cells
     assert len(list(tmp_path.glob("outputs/sweeps/*/*/curve.csv"))) == cells
+
+
+def test_the_gate(tmp_path: Path) -> None:
+    """The server, a person's question and an attack over the wire, with a small victim."""
+    Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16)).save(tmp_path / "image.png")
+    small = [option for option in SMALL if not option.startswith("dataset.")]
+    _, script, *options = shlex.split(SERVE)
+    with served(str(ROOT / script), *options, *small, "server.port=0", folder=tmp_path) as server:
+        for command in ASK:
+            _, _, *arguments = shlex.split(command)
+            arguments = [argument.replace("http://127.0.0.1:8000", server.url) for argument in arguments]
+            if arguments[0] == "run.py":
+                arguments = [str(ROOT / "run.py"), *arguments[1:], *small, f"oracle.url={server.url}"]
+            printed = execute(arguments, tmp_path, TOLLGATE_KEY=server.key)
+            assert "paid with" in printed or "knockoff on digits" in printed
+
+
+def test_the_gate_in_python(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Both blocks: a model of one's own behind the gate, asked by the client."""
+    client, server = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
+    apps: list[FastAPI] = []
+    monkeypatch.setattr(uvicorn, "run", apps.append)
+    monkeypatch.chdir(tmp_path)
+    weights = np.random.default_rng(0).normal(size=(784, 10)).astype(np.float32)
+
+    def model(images: np.ndarray) -> np.ndarray:
+        scores = np.exp(images.reshape(len(images), -1) @ weights / 28)
+        return scores / scores.sum(1, keepdims=True)
+
+    exec(server.replace("each=0.5", "each=0.01"), {"model": model})
+    images = np.random.default_rng(1).random((3, 1, 28, 28), dtype=np.float32)
+    ledger = open_ledger("ledger.sqlite")
+    names: dict[str, Any] = {"images": images, "key": new_account(ledger, "someone")}
+    ledger.close()
+    with serving(apps[0]) as url:
+        exec(client.replace("http://127.0.0.1:8000", url), names)
+    np.testing.assert_allclose(names["probabilities"], model(images), rtol=1e-6)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -28,11 +29,16 @@ class Meter:
             for quantity, values in measure.columns(images, log_probs).items()
         }
 
-    def record(self, batch: QueryBatch, log_probs: Tensor) -> None:
-        """Add a row for each image of the batch, given the victim's log-probabilities `[n, classes]`."""
+    def record(
+        self, batch: QueryBatch, log_probs: Tensor, measured: Mapping[str, np.ndarray] | None = None
+    ) -> None:
+        """Add a row for each image of the batch, given the victim's log-probabilities `[n, classes]`.
+
+        `measured` are further columns `[n]`.
+        """
         columns = {name: values.cpu().numpy() for name, values in self.costs(batch.images, log_probs).items()}
         labels = {"round": batch.round, "account": batch.account}
-        self._rows.append(pd.DataFrame(labels | columns, index=range(len(batch))))
+        self._rows.append(pd.DataFrame(labels | columns | dict(measured or {}), index=range(len(batch))))
 
     def take(self) -> pd.DataFrame:
         """The rows since the last call, which are then forgotten here."""

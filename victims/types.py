@@ -61,3 +61,7 @@ class BudgetExhausted(Exception):
     def __init__(self, budget: int, remaining: int) -> None:
         super().__init__(f"attack.budget={budget} leaves {remaining} queries, and the batch has more")
         self.remaining = remaining
+
+
+class PriceTooHigh(Exception):
+    """A server asks for more work than the thief is willing to do; what was answered stands."""

@@ -1,0 +1,41 @@
+"""What the gate counts, for Prometheus."""
+
+from __future__ import annotations
+
+import os
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
+"""With several workers, the folder in which they add up their counts (an environment variable)."""
+
+
+class Metrics:
+    """Counters of one gate in a registry of its own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        several = MULTIPROCESS in os.environ
+        registry = None if several else self.registry
+
+        def counter(name: str, text: str, labels: tuple[str, ...] = ()) -> Counter:
+            return Counter(f"tollgate_{name}", text, labels, registry=registry)
+
+        self.requests = counter("requests", "Requests by endpoint and status.", ("endpoint", "status"))
+        self.refusals = counter("refusals", "Requests refused, by reason.", ("reason",))
+        self.queries = counter("queries", "Images for which work was asked.")
+        self.issued = counter("puzzles_issued", "Puzzles issued.")
+        self.solved = counter("puzzles_solved", "Puzzles solved and redeemed.")
+        self.work = counter("work_asked_seconds", "Seconds of work asked, of the reference client.")
+        self.inference = Histogram(
+            "tollgate_inference_seconds",
+            "Seconds from a query's arrival at the model to its answer.",
+            registry=registry,
+        )
+        if several:
+            MultiProcessCollector(self.registry)
+
+    def exposition(self) -> bytes:
+        """All counts in Prometheus' text format."""
+        return generate_latest(self.registry)

@@ -1,0 +1,20 @@
+"""Opening a ledger by its location."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pow.gate.ledger import Ledger
+
+
+def open_ledger(location: str) -> Ledger:
+    """A Redis server for `redis://...`, else an SQLite file at that path, made where there is none."""
+    if location.startswith(("redis://", "rediss://")):
+        from pow.gate.redis_ledger import RedisLedger
+
+        return RedisLedger(location)
+    from pow.gate.sqlite_ledger import SqliteLedger
+
+    path = Path(location)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return SqliteLedger(path)

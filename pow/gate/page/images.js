@@ -1,0 +1,92 @@
+// Pictures as the model takes them. All is rounded as Pillow rounds it, so that this page and the Python client
+// ask about the very same pixels.
+
+const SHARE_BITS = 22;
+
+/** A canvas with a file's picture in its own size. Rejects for what is no picture. */
+export async function readPicture(file) {
+  const bitmap = await createImageBitmap(file, { colorSpaceConversion: "none" });
+  const canvas = document.createElement("canvas");
+  canvas.width = bitmap.width;
+  canvas.height = bitmap.height;
+  canvas.getContext("2d", { willReadFrequently: true }).drawImage(bitmap, 0, 0);
+  bitmap.close();
+  return canvas;
+}
+
+/** A canvas's picture in the model's shape: bytes [channel][row][column]. */
+export function scaleTo([channels, height, width], canvas) {
+  return planes(canvas, channels).map((rows) => {
+    const narrow = scaledAlong(rows, width);
+    return transposed(scaledAlong(transposed(narrow), height));
+  });
+}
+
+/** Pixels as the gate takes them, in [0, 1]. */
+export function asQuery(pixels) {
+  return pixels.map((rows) => rows.map((row) => Array.from(row, (value) => value / 255)));
+}
+
+/** Paint pixels on a canvas, one to one. */
+export function paint(pixels, canvas) {
+  const [red, green = red, blue = red] = pixels;
+  const [height, width] = [red.length, red[0].length];
+  const image = new ImageData(width, height);
+  for (let y = 0; y < height; y++) {
+    for (let x = 0; x < width; x++) {
+      image.data.set([red[y][x], green[y][x], blue[y][x], 255], 4 * (y * width + x));
+    }
+  }
+  canvas.width = width;
+  canvas.height = height;
+  canvas.getContext("2d").putImageData(image, 0, 0);
+}
+
+function planes(canvas, channels) {
+  const image = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+  if (channels === 1) return [plane(image, luma)];
+  return [0, 1, 2].map((channel) => plane(image, (data, at) => data[at + channel]));
+}
+
+function plane({ data, width, height }, valueAt) {
+  return Array.from({ length: height }, (_, y) => {
+    const row = new Uint8Array(width);
+    for (let x = 0; x < width; x++) row[x] = valueAt(data, 4 * (y * width + x));
+    return row;
+  });
+}
+
+/** 0.299 red + 0.587 green + 0.114 blue. */
+function luma(data, at) {
+  return (19595 * data[at] + 38470 * data[at + 1] + 7471 * data[at + 2] + 32768) >> 16;
+}
+
+function transposed(rows) {
+  return Array.from(rows[0], (_, x) => Uint8Array.from(rows, (row) => row[x]));
+}
+
+/** Each row in another length. */
+function scaledAlong(rows, length) {
+  const windows = Array.from({ length }, (_, at) => shares(at, rows[0].length, length));
+  return rows.map((row) => Uint8Array.from(windows, (window) => weighed(row, window)));
+}
+
+function weighed(row, { first, parts }) {
+  let sum = 1 << (SHARE_BITS - 1);
+  for (let i = 0; i < parts.length; i++) sum += parts[i] * row[first + i];
+  return Math.min(255, sum >> SHARE_BITS);
+}
+
+/** What each old pixel gives to a new one: a triangle, wide enough that no old pixel is passed over. */
+function shares(at, oldLength, newLength) {
+  const scale = oldLength / newLength;
+  const reach = Math.max(scale, 1);
+  const centre = (at + 0.5) * scale;
+  const first = Math.max(0, Math.floor(centre - reach + 0.5));
+  const end = Math.min(oldLength, Math.floor(centre + reach + 0.5));
+  const heights = Array.from({ length: end - first }, (_, i) =>
+    Math.max(0, 1 - Math.abs(first + i - centre + 0.5) / reach),
+  );
+  const total = heights.reduce((sum, height) => sum + height);
+  return { first, parts: heights.map((height) => Math.round((height / total) * 2 ** SHARE_BITS)) };
+}

@@ -1,0 +1,59 @@
+"""Refusals: what is wrong, in a word for programs and a sentence for people (RFC 9457)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import ValidationError
+
+STATUS = {
+    "malformed": 400,
+    "no_key": 401,
+    "unknown_key": 401,
+    "wrong_solution": 403,
+    "forged_challenge": 403,
+    "other_account": 403,
+    "not_found": 404,
+    "method_not_allowed": 405,
+    "slow_body": 408,
+    "spent": 409,
+    "expired": 410,
+    "too_large": 413,
+    "unknown_format": 415,
+    "invalid_images": 422,
+    "invalid_solution": 422,
+    "too_many_pending": 429,
+    "too_many_requests": 429,
+    "failure": 500,
+    "busy": 503,
+}
+"""HTTP status of each reason."""
+
+
+class Problem(Exception):
+    """A request is refused."""
+
+    def __init__(self, reason: str, detail: str, retry_after: float | None = None) -> None:
+        super().__init__(reason, detail)
+        self.reason, self.detail, self.retry_after = reason, detail, retry_after
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        return STATUS[self.reason]
+
+    def content(self) -> dict[str, Any]:
+        """The body of the response, application/problem+json."""
+        return {
+            "type": f"urn:tollgate:{self.reason}",
+            "title": self.reason.replace("_", " "),
+            "status": self.status,
+            "detail": self.detail,
+            "reason": self.reason,
+        }
+
+
+def first_fault(error: ValidationError) -> tuple[str, str]:
+    """Where in a body the first fault is, such as `nonces.3`, and what is wrong, but not what it holds."""
+    fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    return ".".join(map(str, fault["loc"])), fault["msg"]

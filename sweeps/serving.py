@@ -1,0 +1,211 @@
+"""A cell's victim behind the gate: what `serve.py` runs."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+import numpy as np
+import torch
+import uvicorn
+from fastapi import FastAPI
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
+
+from pow.gate.api_keys import new_account
+from pow.gate.challenges import load_keyring
+from pow.gate.gate import Service
+from pow.gate.ledger import Limits
+from pow.gate.metrics import MULTIPROCESS
+from pow.gate.observe import JsonLines
+from pow.gate.opening import open_ledger
+from pow.server import create_app
+from privacy.accountant import Accounting
+from sweeps.calibrating import calibrate
+from sweeps.composition import Cell, Config, InputError, compose_cell
+from sweeps.curve import TraceAccounting
+from sweeps.stages import ServedVictim, Stages
+from sweeps.store import Store
+from training.fit import predict_logits
+from victims.measures.base import Measure, MeasuredVictim
+
+log = logging.getLogger(__name__)
+
+SMALLEST = torch.finfo(torch.float32).tiny
+
+
+class ServedMeter:
+    """What a victim's answers reveal under one measure (see pow.gate.meters.GateMeter)."""
+
+    def __init__(self, measure: Measure, accounting: Accounting | None, device: torch.device) -> None:
+        self.measure, self.accounting, self.device = measure, accounting, device
+
+    def reveal(self, images: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+        """See GateMeter."""
+        log_probs = torch.from_numpy(probabilities).to(self.device).clamp_min(SMALLEST).log()
+        columns = self.measure.columns(torch.from_numpy(images).to(self.device), log_probs)
+        if self.accounting is None or self.accounting.is_the_papers:
+            return columns["cost"].cpu().numpy().reshape(-1, 1)
+        return self.accounting.revealed(columns["log_q"]).cpu().numpy()
+
+    def cost(self, revealed: np.ndarray) -> float:
+        """See GateMeter."""
+        if self.accounting is None:
+            return float(revealed[0])
+        return float(self.accounting.costs(torch.from_numpy(revealed)[None]))
+
+
+def make_app(config: Config) -> FastAPI:
+    """The application for a resolved config, with all that it needs loaded from the store or trained."""
+    cell = compose_cell(OmegaConf.create(config), progress=False)
+    stages = Stages(cell, Store(Path(config["paths"]["store"])))
+    victim = stages.victim()
+    server = config["server"]
+    log.info("serving %s, accuracy %.2f %%", config["dataset"]["name"], 100 * victim.accuracy)
+    return create_app(
+        predict=_predict(victim, cell),
+        meter=_meter(victim, cell, stages),
+        service=_service(victim, cell, stages),
+        ledger=open_ledger(server["ledger"]),
+        keyring=load_keyring(Path(server["keys"])),
+    )
+
+
+def _predict(victim: ServedVictim, cell: Cell) -> Callable[[np.ndarray], np.ndarray]:
+    def predict(images: np.ndarray) -> np.ndarray:
+        logits: Tensor = predict_logits(victim.network, torch.from_numpy(images), cell.hardware)
+        return logits.log_softmax(1).exp().cpu().numpy()  # as the oracle in process computes it
+
+    return predict
+
+
+def _toll(cell: Cell) -> Any:
+    if cell.toll is None:
+        raise InputError("defense=none asks for no work, so there is nothing to serve; choose defense=pow")
+    return cell.toll
+
+
+def _meter(victim: ServedVictim, cell: Cell, stages: Stages) -> ServedMeter:
+    """The meter of the measure that is charged, and of no other: the gate needs no more."""
+    name = _toll(cell).cost
+    measured = MeasuredVictim(victim.network, cell.data.train, cell.hardware, stages.teachers)
+    return ServedMeter(cell.measures[name](measured), cell.accounting.get(name), cell.hardware.device)
+
+
+def _service(victim: ServedVictim, cell: Cell, stages: Stages) -> Service:
+    toll, server = _toll(cell), cell.config["server"]
+    accounting = TraceAccounting(cell.accounting)
+    calibrated = calibrate(toll, stages, victim, accounting, cell.config["seed"])
+    scope = cell.config["defense"]["pow"]["scope"]
+    if scope == "subnet":
+        raise InputError("defense.pow.scope=subnet has no meaning over HTTP; choose account or global")
+    try:
+        return Service(
+            image_shape=cell.data.train.image_shape,
+            classes=cell.data.train.num_classes,
+            calibration=calibrated.calibration,
+            puzzle=toll.pricing.puzzle,
+            answers=server["answers"],
+            top_k=server["top_k"],
+            limits=Limits(server["pending"], server["requests_a_minute"]),
+            lifetime=server["lifetime"],
+            patience=server["patience"],
+            payer=str if scope == "account" else _everyone,
+        )
+    except ValueError as error:
+        raise InputError(f"server.{error}") from error
+
+
+def _everyone(account: str) -> str:
+    return "everyone"
+
+
+def serve(config: DictConfig) -> None:
+    """Serve the config's victim until told to stop."""
+    plain: Config = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
+    server = plain["server"]
+    key = _first_key(server["ledger"], server["account"])
+    application: Callable[[], FastAPI] | FastAPI
+    if server["workers"] > 1:
+        os.environ[MULTIPROCESS] = tempfile.mkdtemp(prefix="tollgate-metrics-")
+        make_app(plain)  # trains what is missing, once, and finds what is wrong
+        application = partial(_worker_app, plain)
+    else:
+        application = make_app(plain)
+    _run(application, server, key)
+
+
+def _worker_app(config: Config) -> FastAPI:
+    set_up_logs()
+    return make_app(config)
+
+
+def _run(application: Any, server: Config, key: str | None) -> None:
+    set_up_logs()
+    settings = uvicorn.Config(
+        application,
+        host=server["host"],
+        port=server["port"],
+        factory=server["workers"] > 1,
+        workers=server["workers"],
+        limit_concurrency=server["connections"],
+        access_log=False,
+        log_config=None,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=30,
+    )
+    socket = settings.bind_socket()
+    host, port = socket.getsockname()[:2]
+    announce = threading.Thread(
+        target=_announce, args=(f"http://{host}:{port}", server["account"], key), daemon=True
+    )
+    announce.start()
+    if server["workers"] > 1:
+        from uvicorn.supervisors import Multiprocess
+
+        Multiprocess(settings, sockets=[socket]).run()
+    else:
+        uvicorn.Server(settings).run(sockets=[socket])
+
+
+def _announce(url: str, account: str, key: str | None) -> None:
+    """Say where the server is, once it answers."""
+    while True:
+        try:
+            with urlopen(f"{url}/healthz", timeout=5):
+                break
+        except OSError:
+            time.sleep(0.1)
+    if key is not None:
+        print(f"account {account}, API key (shown this once): {key}")
+        print(f"a page for people: {url}/#key={key}")
+    print(f"Tollgate serves on {url}", flush=True)
+
+
+def _first_key(location: str, account: str) -> str | None:
+    """The key of the first account, where the ledger does not have it yet."""
+    ledger = open_ledger(location)
+    try:
+        return new_account(ledger, account)
+    except ValueError:
+        return None
+    finally:
+        ledger.close()
+
+
+def set_up_logs() -> None:
+    """The gate's log as JSON lines on standard error."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonLines())
+    for name, level in (("tollgate", logging.INFO), ("uvicorn", logging.WARNING)):
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [handler], False
+        logger.setLevel(level)
