@@ -188,14 +188,14 @@ class AsyncClient:
 
 def read_image(path: Path, image_shape: tuple[int, int, int]) -> np.ndarray:
     """A picture as a query uint8 `[1, c, h, w]`: grey or colour, and of the size that the gate takes."""
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     channels, height, width = image_shape
     with Image.open(path) as picture:
         pixels = np.asarray(
-            picture.convert("L" if channels == 1 else "RGB").resize(
-                (width, height), Image.Resampling.BILINEAR
-            )
+            ImageOps.exif_transpose(picture)
+            .convert("L" if channels == 1 else "RGB")
+            .resize((width, height), Image.Resampling.BILINEAR)
         )
     return pixels.reshape(height, width, channels).transpose(2, 0, 1)[None].copy()
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -42,9 +43,14 @@ log = logging.getLogger("tollgate.gate")
 Predict = Callable[[np.ndarray], np.ndarray]
 """Images float32 in [0, 1] `[n, c, h, w]` to probabilities `[n, classes]`."""
 
+Endpoint = Callable[..., Awaitable[Response]]
+
 PAGE = Path(__file__).parent / "gate" / "page"
 PAGE_HEADERS = {
-    "Content-Security-Policy": "default-src 'self'",
+    "Content-Security-Policy": "; ".join(
+        ["default-src 'self'", "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'"]
+    ),
+    "Cache-Control": "no-cache",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
@@ -92,6 +98,8 @@ class _Application:
             version="1",
             lifespan=self._lifespan,
             openapi_url="/openapi.json",
+            docs_url=None,  # FastAPI's pages load their scripts from elsewhere
+            redoc_url=None,
         )
         self._add_routes()
 
@@ -104,12 +112,11 @@ class _Application:
             ("/healthz", self.healthz, "GET", documents.healthz()),
             ("/metrics", self.exposition, "GET", documents.metrics()),
         ):
-            app.add_api_route(path, handler, methods=[method], response_model=None, **document)
+            app.add_api_route(path, _guarded(handler), methods=[method], response_model=None, **document)
         app.add_api_route("/", self.page, methods=["GET"], include_in_schema=False)
         app.mount("/page", _PageFiles(directory=PAGE), name="page")
         app.add_exception_handler(Problem, self._refuse)
         app.add_exception_handler(HTTPException, self._refuse_route)
-        app.add_exception_handler(Exception, self._fail)
         app.add_middleware(Observed, metrics=self.metrics)
 
     @asynccontextmanager
@@ -250,9 +257,21 @@ class _Application:
         response.headers.update(error.headers or {})
         return response
 
-    async def _fail(self, request: Request, error: Exception) -> Response:
-        log.error("a request failed", exc_info=error)
-        return await self._refuse(request, Problem("failure", "something went wrong here; it is logged"))
+
+def _guarded(endpoint: Endpoint) -> Endpoint:
+    """The endpoint, with what goes wrong in it logged and refused; raised on, it would cut the connection."""
+
+    @wraps(endpoint)
+    async def guarded(*arguments: Any, **named: Any) -> Response:
+        try:
+            return await endpoint(*arguments, **named)
+        except Problem:
+            raise
+        except Exception as error:
+            log.exception("a request failed")
+            raise Problem("failure", "something went wrong here; it is logged") from error
+
+    return guarded
 
 
 class _PageFiles(StaticFiles):

@@ -39,6 +39,9 @@ from victims.measures.base import Measure, MeasuredVictim
 
 log = logging.getLogger(__name__)
 
+WORKER_SECONDS = 120
+"""How long a worker may be silent, as it is while it loads the model."""
+
 SMALLEST = torch.finfo(torch.float32).tiny
 
 
@@ -161,6 +164,7 @@ def _run(application: Any, server: Config, key: str | None) -> None:
         log_config=None,
         timeout_keep_alive=30,
         timeout_graceful_shutdown=30,
+        timeout_worker_healthcheck=WORKER_SECONDS,
     )
     socket = settings.bind_socket()
     host, port = socket.getsockname()[:2]

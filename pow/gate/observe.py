@@ -32,13 +32,7 @@ class Observed:
                 self._note(scope, message["status"], time.perf_counter() - started)
             await send(message)
 
-        try:
-            await self.app(scope, receive, observed)
-        except Exception:
-            # What is answered to it passes no middleware.
-            scope.setdefault("state", {})["reason"] = "failure"
-            self._note(scope, 500, time.perf_counter() - started)
-            raise
+        await self.app(scope, receive, observed)
 
     def _note(self, scope: Scope, status: int, seconds: float) -> None:
         endpoint, state = getattr(scope.get("route"), "path", "none"), scope.get("state", {})

@@ -73,10 +73,6 @@ function whyUnable({ image_shape: [channels], puzzle }) {
     return `A file's picture does not have ${channels} channels, so this page cannot ask. ${pythonClient()}`;
   }
   if (puzzle !== SOLVED_HERE) return unknownPuzzle(puzzle);
-  if (!globalThis.crypto?.subtle) {
-    return `Browsers hash only for pages from https:// or from this computer, and this one comes from
-      ${location.origin}. ${pythonClient()}`;
-  }
   return null;
 }
 
