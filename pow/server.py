@@ -92,7 +92,7 @@ class _Application:
         service = gate.service
         self.batcher = Batcher(self._evaluate, service.largest_batch, BATCHES_WAITING * service.largest_batch)
         self.body_limit = body_limit(service.image_shape, service.largest_batch)
-        self.app = FastAPI(
+        self.app = _Documented(
             title="Tollgate",
             description="A model whose answers are paid for with work.",
             version="1",
@@ -272,6 +272,15 @@ def _guarded(endpoint: Endpoint) -> Endpoint:
             raise Problem("failure", "something went wrong here; it is logged") from error
 
     return guarded
+
+
+class _Documented(FastAPI):
+    """An application whose document says how API keys are sent."""
+
+    def openapi(self) -> dict[str, Any]:
+        document = super().openapi()
+        document.setdefault("components", {})["securitySchemes"] = documents.SCHEMES
+        return document
 
 
 class _PageFiles(StaticFiles):

@@ -139,7 +139,7 @@ def serve(make_app: Callable[[], FastAPI], port: int) -> None:
 def process_serving(make_app: Callable[[], FastAPI], port: int) -> Iterator[BaseProcess]:
     """A process that serves what `make_app` gives on that port; killed at the end."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
+    context.set_forkserver_preload([uvicorn.__name__, create_app.__module__, SqliteLedger.__module__])
     process = context.Process(target=serve, args=(make_app, port))
     process.start()
     try:

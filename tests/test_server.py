@@ -654,6 +654,10 @@ checks.positive_data_acceptance.expected-statuses = [403, 422]
 def test_the_openapi_document_is_true(tmp_path: Path) -> None:
     (tmp_path / "schemathesis.toml").write_text(EXPECTED_STATUSES)
     with serving(tmp_path / "gate") as server:
+        document = server.get("/openapi.json").json()
+        assert document["components"]["securitySchemes"]["apiKey"]["scheme"] == "bearer"
+        secured = {path: "security" in next(iter(said.values())) for path, said in document["paths"].items()}
+        assert [path for path in secured if secured[path]] == ["/v1/predict", "/v1/redeem"]
         program = "from schemathesis.cli import schemathesis; schemathesis()"
         arguments = ["run", f"{server.url}/openapi.json", "--seed", "1", "--max-examples", "15"]
         key = f"Authorization: Bearer {server.keys['alice']}"

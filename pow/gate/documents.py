@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any, get_args
 
-from fastapi import Depends
 from fastapi.responses import Response
-from fastapi.security import HTTPBearer
 
 from pow.gate.challenges import TOKEN_LIMIT
 from pow.gate.gate import AnswerKind, Service
@@ -16,8 +14,8 @@ from pow.puzzles import KINDS
 from pow.puzzles.base import MOST_PARTS, NONCES
 
 PROBLEM_JSON = "application/problem+json"
-API_KEY = Depends(HTTPBearer(scheme_name="apiKey", description="An API key of this gate.", auto_error=False))
-"""Documents the key, and refuses nothing: that is the server's."""
+SECURITY: list[dict[str, list[str]]] = [{"apiKey": []}]
+SCHEMES = {"apiKey": {"type": "http", "scheme": "bearer", "description": "An API key of this gate."}}
 
 PROBLEM: dict[str, Any] = {
     "type": "object",
@@ -123,14 +121,16 @@ def _endpoint(
             "description": f"Refused: {named}",
             "content": {PROBLEM_JSON: {"schema": PROBLEM}},
         }
+    extra: dict[str, Any] = {} if public else {"security": SECURITY}
+    if body:
+        extra["requestBody"] = {"required": True, "content": body}
     return {
         "summary": summary,
         "description": description,
         "status_code": min(answers),
         "response_class": Response,  # of no media type: those above are all
         "responses": responses,
-        "dependencies": [] if public else [API_KEY],
-        "openapi_extra": {"requestBody": {"required": True, "content": body}} if body else {},
+        "openapi_extra": extra,
     }
 
 

@@ -1,0 +1,237 @@
+"""What the gate costs beside the model behind it, when the work is nothing (difficulty 1).
+
+    python -m benchmarks.gate [--requests 1000] [--connections 8]
+    python -m benchmarks.gate --kill 50
+
+The model alone is an endpoint of the same framework with the same body and the same function. A request to
+the gate is a whole conversation, that is two requests over HTTP. Times are those of one connection, rates
+those of several at once. The servers take turns, each in a process of its own, and share the machine with the
+clients. `full` and `normal` are SQLite's ways to commit: `normal` does not wait for the disk.
+
+With `--kill`, a gate under load is killed so often instead, and its ledger is checked; see
+tests/test_gate_killed.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+from fastapi import FastAPI, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import JSONResponse, Response
+from rich.console import Console
+from rich.table import Table
+
+from pow.calibration.constant import ConstantCalibration
+from pow.gate.challenges import load_keyring
+from pow.gate.gate import Gate
+from pow.gate.images import NPY, as_json, decode, encode
+from pow.gate.sqlite_ledger import Synchronous
+from pow.puzzles import PuzzleSettings, Sha256Puzzle
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))  # the gate of the tests is measured
+
+from gate_server import (
+    FREE,
+    IMAGE_SHAPE,
+    LARGEST_BATCH,
+    METER,
+    add_accounts,
+    free_port,
+    predict,
+    process_serving,
+    random_images,
+    small_app,
+    small_ledger,
+    small_service,
+    wait_for,
+)
+from test_gate_killed import kill_again_and_again
+
+IMAGES = random_images(1)
+SERVICE: dict[str, Any] = {
+    "calibration": ConstantCalibration(FREE, each=1.0, request_size=LARGEST_BATCH, reference_rate=1.0),
+    "puzzle": PuzzleSettings(Sha256Puzzle),
+}
+NONCES = [0]
+"""Any would do."""
+
+ROUNDS = 5
+"""In which servers take turns."""
+
+Talk = Callable[[http.client.HTTPConnection], None]
+
+
+def bare_app() -> FastAPI:
+    """The model without a gate."""
+    app = FastAPI()
+
+    @app.post("/v1/predict")
+    async def ask(request: Request) -> Response:
+        images = decode(await request.body(), request.headers["content-type"], IMAGE_SHAPE, LARGEST_BATCH)
+        return JSONResponse(as_json(await run_in_threadpool(predict, images)))
+
+    return app
+
+
+def post(connection: http.client.HTTPConnection, path: str, body: bytes, key: str, expected: int) -> bytes:
+    """The body of the response."""
+    connection.request("POST", path, body, {"Content-Type": NPY, "Authorization": f"Bearer {key}"})
+    response = connection.getresponse()
+    content = response.read()
+    assert response.status == expected, content
+    return content
+
+
+def ask_the_model(connection: http.client.HTTPConnection) -> None:
+    """One answer."""
+    post(connection, "/v1/predict", encode(IMAGES), "", 200)
+
+
+def ask_the_gate(key: str, connection: http.client.HTTPConnection) -> None:
+    """One answer, redeemed."""
+    said = json.loads(post(connection, "/v1/predict", encode(IMAGES), key, 402))
+    solution = {"challenge": said["challenge"], "nonces": NONCES}
+    post(connection, "/v1/redeem", json.dumps(solution).encode(), key, 200)
+
+
+def durations(talk: Talk, port: int, count: int) -> list[float]:
+    """Seconds of so many requests, one after the other."""
+    seconds = []
+    with closing(http.client.HTTPConnection("127.0.0.1", port)) as connection:
+        for _ in range(count):
+            started = time.perf_counter()
+            talk(connection)
+            seconds.append(time.perf_counter() - started)
+    return seconds
+
+
+def rate(talk: Talk, port: int, count: int, connections: int) -> float:
+    """Requests a second over several connections."""
+    each = -(-count // connections)
+    started = time.perf_counter()
+    with ThreadPoolExecutor(connections) as threads:
+        list(threads.map(lambda _: durations(talk, port, each), range(connections)))
+    return each * connections / (time.perf_counter() - started)
+
+
+@contextmanager
+def servers(folder: Path) -> Iterator[dict[str, tuple[Talk, int]]]:
+    """How to ask each server, and its port."""
+    with ExitStack() as stack:
+        asked: dict[str, tuple[Talk, int]] = {"model alone": (ask_the_model, free_port())}
+        stack.enter_context(process_serving(bare_app, asked["model alone"][1]))
+        for synchronous in get_args(Synchronous):
+            place, port = folder / synchronous, free_port()
+            place.mkdir()
+            key = add_accounts(place)["alice"]
+            app = partial(small_app, place, synchronous=synchronous, **SERVICE)
+            stack.enter_context(process_serving(app, port))
+            asked[f"gate, {synchronous}"] = partial(ask_the_gate, key), port
+        for talk, port in asked.values():
+            wait_for(port)
+            durations(talk, port, 10)  # the first ones set things up
+        yield asked
+
+
+def requests_table(folder: Path, requests: int, connections: int) -> Table:
+    """Times and rates of each server."""
+    table = Table(title=f"Requests without work, {requests:,} each")
+    for column in ("server", "p50, ms", "p99, ms", "more p50, ms", f"a second, {connections} connections"):
+        table.add_column(column, justify="left" if column == "server" else "right")
+    with servers(folder) as asked:
+        seconds: dict[str, list[float]] = {name: [] for name in asked}
+        rates: dict[str, list[float]] = {name: [] for name in asked}
+        for _ in range(ROUNDS):
+            for name, (talk, port) in asked.items():
+                seconds[name] += durations(talk, port, -(-requests // ROUNDS))
+                rates[name].append(rate(talk, port, -(-requests // ROUNDS), connections))
+    bare = float(np.median(seconds["model alone"]))
+    for name, each in seconds.items():
+        half, most = np.percentile(each, [50, 99])
+        more = f"{1000 * (half - bare):.2f}" if half != bare else ""
+        table.add_row(
+            name, f"{1000 * half:.2f}", f"{1000 * most:.2f}", more, f"{np.median(rates[name]):,.0f}"
+        )
+    return table
+
+
+def microseconds(work: Callable[[], object], count: int) -> np.ndarray:
+    """Median and 99th percentile of the time that `work` takes."""
+    seconds = []
+    for _ in range(count):
+        started = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - started)
+    return 1e6 * np.percentile(seconds, [50, 99])
+
+
+def steps(folder: Path, count: int) -> Iterator[tuple[str, np.ndarray]]:
+    """What the gate does, without HTTP."""
+    probabilities = predict(IMAGES)
+    revealed = METER.reveal(IMAGES, probabilities)
+    for synchronous in get_args(Synchronous):
+        with closing(small_ledger(folder, synchronous)) as ledger:
+            gate = Gate(small_service(**SERVICE), METER, ledger, load_keyring(folder / "keys"))
+            ask = partial(gate.ask, "alice", IMAGES, probabilities, revealed)
+            signed = ask().signed
+            if synchronous == get_args(Synchronous)[0]:
+                check = partial(gate.check, "alice", signed.token, NONCES)
+                yield "check of a solution", microseconds(check, count)
+                yield (
+                    "issue of a challenge",
+                    microseconds(partial(gate.keyring.sign, signed.challenge), count),
+                )
+            yield f"booking, keeping and issue, {synchronous}", microseconds(ask, count)
+            checked = iter([ask().signed.challenge for _ in range(count)])
+            yield f"release, {synchronous}", microseconds(lambda: gate.release(next(checked)), count)  # noqa: B023
+
+
+def steps_table(folder: Path, count: int) -> Table:
+    """Their times."""
+    table = Table(title=f"Steps of the gate, {count:,} each")
+    for column in ("step", "p50, µs", "p99, µs"):
+        table.add_column(column, justify="left" if column == "step" else "right")
+    for name, (half, most) in steps(folder, count):
+        table.add_row(name, f"{half:,.1f}", f"{most:,.1f}")
+    return table
+
+
+def main() -> None:
+    """Print the tables, or kill."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--requests", type=int, default=1000)
+    parser.add_argument("--connections", type=int, default=8)
+    parser.add_argument("--kill", type=int, metavar="TIMES", help="kill a gate under load so often")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments at which it is killed")
+    options = parser.parse_args()
+    console = Console(width=100)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if options.kill:
+            seen = kill_again_and_again(folder, options.kill, options.seed)
+            console.print(
+                f"{seen.kills} kills: {seen.challenges:,} challenges, {seen.answers:,} answers, none of them "
+                f"twice, {seen.cut:,} redemptions cut off; no cost lost"
+            )
+            return
+        console.print(requests_table(folder, options.requests, options.connections))
+        console.print(steps_table(folder, options.requests))
+
+
+if __name__ == "__main__":
+    main()
