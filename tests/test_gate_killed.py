@@ -92,6 +92,7 @@ class Caller:
         images = random_images(self.random.randint(1, LARGEST_BATCH), self.random.getrandbits(32))
         probabilities = predict(images)
         worth = np.array([len(images), price(images, probabilities).sum()])
+        self.connect()
         self.sent += worth
         status, said = self.post("/v1/predict", encode(images))
         assert status == 402, said
@@ -126,6 +127,15 @@ class Caller:
                 assert challenge not in self.open or status == 200, said
                 assert status == 200 or said["reason"] == "spent", said
             assert set(self.answers.values()) <= {1}, "a challenge was answered twice"
+
+    def connect(self) -> None:
+        """Raises Cut where no server listens: what was not sent cannot have been booked."""
+        try:
+            if self.connection.sock is None:
+                self.connection.connect()
+        except OSError:
+            time.sleep(0.01)
+            raise Cut from None
 
     def redeem(self, challenge: str) -> tuple[int, dict[str, Any]]:
         """Status and body; an answer is noted."""
