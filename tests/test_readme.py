@@ -18,7 +18,8 @@ import pytest
 import uvicorn
 from commands import ROOT, run_python
 from fastapi import FastAPI
-from gates import served, serving
+from gate_server import running
+from gates import served
 from PIL import Image
 
 from pow.gate import open_ledger
@@ -154,6 +155,6 @@ def test_the_gate_in_python(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     ledger = open_ledger("ledger.sqlite")
     names: dict[str, Any] = {"images": images, "key": new_account(ledger, "someone")}
     ledger.close()
-    with serving(apps[0]) as url:
+    with running(apps[0]) as url:
         exec(client.replace("http://127.0.0.1:8000", url), names)
     np.testing.assert_allclose(names["probabilities"], model(images), rtol=1e-6)
