@@ -8,6 +8,7 @@ python -m pow.accounts rotate-keys --keys FILE [--keep 1]   a new signing key; s
 from __future__ import annotations
 
 import argparse
+from contextlib import closing
 from pathlib import Path
 
 from pow.gate.api_keys import new_account
@@ -32,16 +33,14 @@ def main() -> None:
     if options.command == "rotate-keys":
         rotate_keys(options.keys, options.keep)
         return
-    ledger = open_ledger(options.ledger)
     try:
-        if options.command == "add":
-            print(new_account(ledger, options.account))
-        elif not ledger.remove_account(options.account):
-            raise ValueError(f"there is no account {options.account!r}")
-    except ValueError as error:
+        with closing(open_ledger(options.ledger)) as ledger:
+            if options.command == "add":
+                print(new_account(ledger, options.account))
+            elif not ledger.remove_account(options.account):
+                raise ValueError(f"there is no account {options.account!r}")
+    except (OSError, ValueError) as error:
         raise SystemExit(f"error: {error}") from error
-    finally:
-        ledger.close()
 
 
 if __name__ == "__main__":

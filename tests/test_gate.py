@@ -15,6 +15,7 @@ import threading
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -142,6 +143,15 @@ def test_other_spellings_of_the_same_bytes_are_refused(account: str) -> None:
     assert [text for text in texts if not refused(f"{key_id}.{text}.{tag}")] == [said]
     assert all(refused(other) for other in (token.upper(), f"{key_id.upper()}.{said}.{tag}", token + "\n"))
     assert refused(f"{key_id}.{said}.{tag.upper()}") and refused(f"{key_id}.{said}.0x{tag}")
+
+
+def test_servers_that_start_at_once_have_the_same_keys(tmp_path: Path) -> None:
+    path = tmp_path / "keys"
+    with ThreadPoolExecutor(16) as pool:
+        keyrings = list(pool.map(load_keyring, [path] * 16))
+    token = keyrings[0].sign(CHALLENGE).token
+    assert not any(refused(token, keyring) for keyring in keyrings)
+    assert [each.name for each in tmp_path.iterdir()] == ["keys"]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import hmac
 import json
@@ -96,7 +97,10 @@ def _tag(key: bytes, text: str) -> bytes:
 def load_keyring(path: Path) -> Keyring:
     """The secrets in a file, a line each in hexadecimal, the signing one first; made where there is none."""
     if not path.exists():
-        rotate_keys(path, keep=0)
+        new = _written_beside(path, [])
+        with contextlib.suppress(FileExistsError):
+            path.hardlink_to(new)  # of servers that start at once, one's keys are everybody's
+        new.unlink()
     try:
         return Keyring([bytes.fromhex(line) for line in path.read_text().split()])
     except ValueError as error:
@@ -108,8 +112,13 @@ def load_keyring(path: Path) -> Keyring:
 def rotate_keys(path: Path, keep: int = 1) -> None:
     """Put a new signing key first, and keep so many old ones, whose challenges stay valid."""
     old = path.read_text().split() if path.exists() else []
+    _written_beside(path, old[:keep]).replace(path)
+
+
+def _written_beside(path: Path, old: Sequence[str]) -> Path:
+    """A new file in the same folder, for its owner only, with a new key before the old ones."""
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     new.touch(mode=0o600)
-    new.write_text("\n".join([secrets.token_hex(SECRET_BYTES), *old[:keep]]) + "\n")
-    new.replace(path)
+    new.write_text("\n".join([secrets.token_hex(SECRET_BYTES), *old]) + "\n")
+    return new
