@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -152,8 +151,6 @@ class RedisLedger(Ledger):
 
     def admit(self, account: str, now: float, limits: Limits) -> None:
         """See Ledger."""
-        if limits.pending < 1:
-            raise LimitReached("pending", math.inf)
         window = int(now // WINDOW_SECONDS)
         result = self._admit(account, float(now), window, limits.pending, limits.requests_a_minute)
         if result[0] == b"pending":

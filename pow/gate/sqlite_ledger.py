@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sqlite3
 import threading
 import time
@@ -126,8 +125,6 @@ class SqliteLedger(Ledger):
         """See Ledger."""
         window = int(now // WINDOW_SECONDS)
         with self._transaction() as database:
-            if limits.pending < 1:
-                raise LimitReached("pending", math.inf)
             # The limit is reached until the limit-th of them, counted from the last to expire, is gone.
             in_the_way = database.execute(PENDING, (account, now, limits.pending - 1)).fetchone()
             if in_the_way:
