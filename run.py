@@ -1,13 +1,18 @@
-"""A cell of the grid, or with -m a grid: ``python run.py -m attack=standard,knockoff dataset=mnist``."""
+"""A cell of the grid, or with -m a grid: ``python run.py -m attack=standard,knockoff dataset=mnist``.
+
+With --dry-run, a grid is planned and not run.
+"""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from sweeps import naming
 from sweeps.errors import readable_errors
 
 CONFIG = Path(__file__).resolve().parent / "conf"
@@ -23,6 +28,8 @@ def run(config: DictConfig) -> None:
 
 def main() -> None:
     """The command line."""
+    sys.argv = ["hydra/launcher=dry_run" if argument == "--dry-run" else argument for argument in sys.argv]
+    naming.register()
     with readable_errors(CONFIG):
         run()
 

@@ -14,14 +14,20 @@ class SweepSummary(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Gather the finished cells of the sweep."""
-        from rich.console import Console
+        summarize(Path(config.hydra.sweep.dir))
 
-        from sweeps.report import terminal_table, write_plots
-        from sweeps.results import load_cells
 
-        directory = Path(config.hydra.sweep.dir)
-        cells = load_cells([directory])
-        console = Console(width=None if Console().is_terminal else 190)
-        console.print(terminal_table(cells))
-        for path in write_plots(cells, directory):
-            console.print(f"plot: {path}", soft_wrap=True)
+def summarize(directory: Path) -> None:
+    """Print the table of a sweep's finished cells, and draw its plots; nothing where there are none."""
+    from rich.console import Console
+
+    from sweeps.report import terminal_table, write_plots
+    from sweeps.results import load_cells
+
+    cells = load_cells([directory])
+    if not cells:
+        return
+    console = Console(width=None if Console().is_terminal else 190)
+    console.print(terminal_table(cells))
+    for path in write_plots(cells, directory):
+        console.print(f"plot: {path}", soft_wrap=True)

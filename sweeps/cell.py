@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import logging
-import platform
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,25 +16,17 @@ from extraction.checkpoint import RoundResult
 from pow.traces import split_over_accounts
 from sweeps.bills import Billing, honest_work, until_given_up
 from sweeps.calibrating import Calibrated, calibrate
-from sweeps.composition import Cell, Config, InputError, compose_cell
+from sweeps.composition import Cell, InputError, compose_cell
 from sweeps.curve import TraceAccounting, build_curve
 from sweeps.files import check_writable, link_or_copy, write_atomically, write_json
+from sweeps.identity import Config
 from sweeps.progress import query_bar
 from sweeps.stages import FinishedExtraction, ServedVictim, Stages, clean_rows
-from sweeps.store import Store, identity_key
+from sweeps.store import Store
 from sweeps.tracking import Tracker, make_tracker
+from sweeps.versions import git_commit, package_versions
 
 log = logging.getLogger(__name__)
-
-PRICING_GROUPS = (
-    "defense",
-    "pow_calibration",
-    "puzzle",
-    "hardware",
-    "honest_hardware",
-    "reference_client",
-)
-PACKAGES = ("tollgate", "torch", "torchvision", "pytorch-lightning", "hydra-core", "numpy")
 
 
 def run_cell(config: DictConfig, output: Path) -> None:
@@ -53,19 +42,8 @@ def run_cell(config: DictConfig, output: Path) -> None:
         raise InputError(str(error)) from error
     cell = compose_cell(config, progress=sys.stderr.isatty())
     write_atomically(output / "config.yaml", lambda path: OmegaConf.save(config, path, resolve=True))
-    with make_tracker(cell.config, cell_key(cell), output) as tracker:
+    with make_tracker(cell.config, cell.identity.cell_key, output) as tracker:
         CellRun(cell, output, tracker).run(started)
-
-
-def cell_key(cell: Cell) -> str:
-    """The cell's identity: its extraction and how that is priced."""
-    pricing = {key: cell.config[key] for key in PRICING_GROUPS}
-    pricing["attack"] = {key: cell.config["attack"][key] for key in ("accounts", "give_up_usd")}
-    pricing["accounting"] = {
-        key: cell.config["privacy"][key] for key in ("accounting", "bound", "conversion")
-    }
-    pricing["request_seconds"] = cell.config["dataset"]["request_seconds"]
-    return identity_key({"extraction": cell.extraction_identity, "pricing": pricing})
 
 
 class CellRun:
@@ -202,11 +180,11 @@ class CellRun:
             "final": curve.iloc[-1].to_dict(),
             "victim_accuracy": victim.accuracy,
             **(calibrated.figures() if calibrated else {"expected_cost": None}),
-            "keys": {"cell": cell_key(self.cell), "victim": victim.key, "extraction": extraction_key},
+            "keys": {"cell": self.cell.identity.cell_key, "victim": victim.key, "extraction": extraction_key},
             "started": started,
             "seconds": time.time() - started,
-            "versions": {name: _version(name) for name in PACKAGES} | {"python": platform.python_version()},
-            "git_commit": _git_commit(),
+            "versions": package_versions(),
+            "git_commit": git_commit(),
         }
 
 
@@ -214,27 +192,3 @@ def _calibration_name(config: Config) -> str:
     """The name of the calibration's file, and of its option."""
     module: str = config["pow_calibration"]["_target_"]
     return module.split(".")[-2]
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except ModuleNotFoundError:
-        return None
-
-
-def _git_commit() -> str | None:
-    """The commit of the code that runs, with `+` behind it when files differ from it."""
-    here = Path(__file__).resolve().parent
-    try:
-        output = subprocess.run(
-            ["git", "describe", "--always", "--abbrev=40", "--dirty=+"],
-            cwd=here,
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=10,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return output.stdout.strip()

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from hydra.errors import CompactHydraException
 from omegaconf import DictConfig, OmegaConf
@@ -18,7 +17,7 @@ from pow.calibration import LinearExpectation
 from pow.options import instantiate
 from pow.pricing import Pricing, make_pricing
 from privacy.accountant import Accounting
-from sweeps.files import file_hash
+from sweeps.identity import Config, DataPrints, Identity, asking_accounts, is_toll
 from training.recipe import Hardware
 from victims.architectures.build import build_network
 from victims.datasets.images import ImageSet
@@ -27,9 +26,6 @@ from victims.defenses.base import Defense
 from victims.defenses.pow import ProofOfWork
 from victims.measures.base import Measure
 from victims.victim import VictimSettings, build_victim
-
-Config = dict[str, Any]
-ATTACK_RULES_OF_CHOICE = ("rule", "budget", "round_size", "accounts", "answers", "top_k", "warm_start")
 
 
 class InputError(CompactHydraException):
@@ -84,6 +80,7 @@ class Cell:
     """One point of the grid, instantiated but for what must be trained first."""
 
     config: Config
+    identity: Identity
     hardware: Hardware
     data: Splits
     pool: ImageSet
@@ -109,79 +106,62 @@ class Cell:
         asked: int = self.config["attack"]["accounts"]
         return asked if self.settings.accounts == 1 else 1
 
-    @property
-    def numerics(self) -> Config:
-        """What of the trainer's settings can change a figure."""
-        return {key: self.config["trainer"][key] for key in ("precision", "channels_last", "batch_size")}
 
-    @property
-    def victim_identity(self) -> Config:
-        """All that decides the victim's weights."""
-        victim = dict(self.config["victim"])
-        checkpoint = victim.pop("checkpoint")
-        if checkpoint is not None:
-            victim["checkpoint"] = file_hash(Path(checkpoint))
-        return {"victim": victim, "train": self.data.train.fingerprint, "numerics": self.numerics}
+@dataclass(frozen=True, eq=False)
+class CellData:
+    """The images of a cell: the victim's own and the test's, the thief's pool, and a second one."""
 
-    @property
-    def meter_identity(self) -> Config:
-        """All that decides what a query costs under each measure."""
-        return {"victim": self.victim_identity, "measures": self.config["privacy"]["measures"]}
+    data: Splits
+    pool: ImageSet
+    other_pool: ImageSet | None
 
-    @property
-    def extraction_identity(self) -> Config:
-        """All that can change an answer or a choice; not the calibration, which only prices them."""
-        answers = {
-            name: node
-            for name, node in self.config["defense"].items()
-            if not _is_toll(instantiate(node, f"defense.{name}"))
-        }
-        attack = {key: self.config["attack"][key] for key in ATTACK_RULES_OF_CHOICE}
-        attack["accounts"] = self.settings.accounts
-        over_the_wire = {"oracle": self.config["oracle"].get("url"), "pricing": self._pricing_config}
-        return {
-            "meter": self.meter_identity,
-            "pool": self.pool.fingerprint,
-            **({"other_pool": self.other_pool.fingerprint} if self.other_pool else {}),
-            "test": self.data.test.fingerprint,
-            "attack": attack,
-            "substitute": self.config["substitute"],
-            "defense": answers,
-            "numerics": self.numerics,
-            "seed": self.config["seed"],
-            **(over_the_wire if self.remote else {}),
-        }
-
-    @property
-    def _pricing_config(self) -> Config:
-        """What decides how much work a server asks for."""
-        return {name: self.config[name] for name in ("defense", "pow_calibration", "puzzle", "privacy")}
+    @cached_property
+    def prints(self) -> DataPrints:
+        """The images' content hashes."""
+        other = self.other_pool.fingerprint if self.other_pool else None
+        return DataPrints(
+            self.data.train.fingerprint, self.data.test.fingerprint, self.pool.fingerprint, other
+        )
 
 
-def compose_cell(config: DictConfig, progress: bool) -> Cell:
-    """Instantiate and check a cell's parts; raises InputError, one clear sentence, before any training."""
+def load_cell_data(plain: Config) -> CellData:
+    """Load and cut the images of a cell; raises ValueError or OSError for what cannot be."""
+    data, other = _load_data(plain["dataset"]), plain["attack"]["other_pool"]
+    return CellData(
+        data,
+        load_pool(plain["query_pool"], plain["dataset"], data),
+        load_pool(other, plain["dataset"], data) if other else None,
+    )
+
+
+def compose_cell(config: DictConfig, progress: bool, data: CellData | None = None) -> Cell:
+    """Instantiate and check a cell's parts; raises InputError, one clear sentence, before any training.
+
+    `data` are the cell's images where they are at hand already.
+    """
     try:
-        return _compose(config, progress)
+        return _compose(config, progress, data)
     except (ValueError, OSError) as error:
         raise InputError(str(error)) from error
 
 
-def _compose(config: DictConfig, progress: bool) -> Cell:
+def _compose(config: DictConfig, progress: bool, images: CellData | None) -> Cell:
     plain: Config = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
     accounting = _accounting(plain)
     rule: Attack = instantiate(plain["attack"]["rule"], "attack.rule")
     defenses, toll = _defenses(plain)
-    settings = _extraction_settings(plain, defenses)
+    settings = _extraction_settings(plain)
     give_up = plain["attack"]["give_up_usd"]
     if give_up is not None and not give_up > 0:
         raise ValueError(f"attack.give_up_usd must be above 0, or null, not {give_up!r}")
-    data, other = _load_data(plain["dataset"]), plain["attack"]["other_pool"]
+    images = images or load_cell_data(plain)
     cell = Cell(
         config=plain,
         hardware=replace(instantiate(plain["trainer"], "trainer"), progress=progress),
-        data=data,
-        pool=load_pool(plain["query_pool"], plain["dataset"], data),
-        other_pool=load_pool(other, plain["dataset"], data) if other else None,
+        data=images.data,
+        pool=images.pool,
+        other_pool=images.other_pool,
+        identity=Identity(plain, images.prints),
         victim=VictimSettings(**instantiate(plain["victim"], "victim")),
         measures=instantiate(plain["privacy"]["measures"], "privacy.measures"),
         attack=rule,
@@ -213,16 +193,11 @@ def _check(cell: Cell) -> None:
     build_network(cell.substitute.architecture, cell.pool.image_shape, classes)
 
 
-def _extraction_settings(plain: Config, defenses: list[Defense]) -> ExtractionSettings:
-    """The settings that an extraction runs with.
-
-    Where nothing can tell accounts apart, no defence by its answers and no server, one account asks, and
-    the queries are shared out when they are priced: any number of accounts then shares one extraction.
-    """
+def _extraction_settings(plain: Config) -> ExtractionSettings:
+    """The settings that an extraction runs with."""
     keys = ("budget", "round_size", "accounts", "answers", "top_k", "warm_start")
     settings = ExtractionSettings(**{key: plain["attack"][key] for key in keys}, seed=plain["seed"])
-    keeps_accounts = defenses or plain["oracle"]["name"] == "http"
-    return settings if keeps_accounts else replace(settings, accounts=1)
+    return replace(settings, accounts=asking_accounts(plain))
 
 
 def _remote(plain: Config) -> Remote | None:
@@ -248,14 +223,9 @@ def _accounting(plain: Config) -> dict[str, Accounting]:
     }
 
 
-def _is_toll(defense: object) -> bool:
-    """A defence that charges is left partial by its YAML, since its calibration is known only later."""
-    return isinstance(defense, functools.partial)
-
-
 def _defenses(plain: Config) -> tuple[list[Defense], Toll | None]:
     made = {name: instantiate(node, f"defense.{name}") for name, node in plain["defense"].items()}
-    tolls = {name: defense for name, defense in made.items() if _is_toll(defense)}
+    tolls = {name: made[name] for name, node in plain["defense"].items() if is_toll(node)}
     if len(tolls) > 1:
         raise ValueError(f"only one defence can charge, and {', '.join(tolls)} all do")
     pricing = make_pricing(plain)
@@ -267,7 +237,7 @@ def _defenses(plain: Config) -> tuple[list[Defense], Toll | None]:
         toll = Toll(complete, pricing, pricing.published if applies else None, cost)
         unfitted = pricing.calibration(expected=LinearExpectation(0.0, 0.0))
         complete(calibration=unfitted, puzzle=pricing.puzzle)  # refused if an option is wrong
-    return [defense for defense in made.values() if not _is_toll(defense)], toll
+    return [defense for name, defense in made.items() if name not in tolls], toll
 
 
 def _load_data(dataset: Config) -> Splits:

@@ -31,8 +31,9 @@ from pow.gate.opening import open_ledger
 from pow.server import create_app
 from privacy.accountant import Accounting
 from sweeps.calibrating import calibrate
-from sweeps.composition import Cell, Config, InputError, compose_cell
+from sweeps.composition import Cell, InputError, compose_cell
 from sweeps.curve import TraceAccounting
+from sweeps.identity import Config
 from sweeps.stages import ServedVictim, Stages
 from sweeps.store import Store
 from training.fit import predict_logits

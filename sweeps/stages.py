@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,8 +19,9 @@ from extraction.attacks.base import CostOracle
 from extraction.checkpoint import RoundResult
 from extraction.extract import Evaluation, Extraction, NothingAnswered
 from pow.client import Client, Refused, Willing
-from sweeps.composition import Cell, Config, InputError
+from sweeps.composition import Cell, InputError
 from sweeps.files import write_atomically, write_json
+from sweeps.identity import Config
 from sweeps.journal import Journal, JournaledOracle
 from sweeps.store import Store
 from sweeps.votes import RememberedVotes
@@ -78,14 +80,16 @@ class Stages:
         cell = self.cell
 
         def make(directory: Path) -> None:
+            started = time.perf_counter()
             log.info("training the victim on %d images", len(cell.data.train))
             network = make_victim(cell.victim, cell.data.train, cell.hardware)
             right = score(network, cell.data.test, cell)
             log.info("victim: accuracy %.2f %% on %d test images", 100 * right, len(cell.data.test))
             torch.save(network.state_dict(), directory / "weights.pt")
-            write_json(directory / "result.json", {"accuracy": right})
+            seconds = time.perf_counter() - started
+            write_json(directory / "result.json", {"accuracy": right, "seconds": seconds})
 
-        entry = self.store.get("victims", cell.victim_identity | {"test": cell.data.test.fingerprint}, make)
+        entry = self.store.get("victims", cell.identity.victim, make)
         network = build_victim(cell.victim, cell.data.train)
         network.load_state_dict(torch.load(entry.path / "weights.pt", weights_only=True))
         network = cell.hardware.place(network).eval()
@@ -96,6 +100,7 @@ class Stages:
         cell = self.cell
 
         def make(directory: Path) -> None:
+            started = time.perf_counter()
             log.info("training %d teachers, %d at a time", settings.count, settings.at_once)
             ensemble = train_teachers(settings, cell.data.train, cell.hardware)
             torch.save(
@@ -107,14 +112,11 @@ class Stages:
                 100 * result["mean_accuracy"],
                 100 * result["ensemble_accuracy"],
             )
+            result["seconds"] = time.perf_counter() - started
             write_json(directory / "result.json", result)
 
-        identity = {
-            "teachers": cell.config["privacy"]["measures"]["pate"],
-            "train": cell.data.train.fingerprint,
-            "numerics": cell.numerics,
-        }
-        identity["teachers"] = {k: v for k, v in identity["teachers"].items() if k not in ("sigma", "delta")}
+        identity = cell.identity.teachers
+        assert identity is not None, "teachers are asked for by the measure that configures them"
         entry = self.store.get("teachers", identity, make)
         self.teacher_key = entry.key
         state = torch.load(entry.path / "weights.pt", weights_only=True)
@@ -156,13 +158,9 @@ class Stages:
             pd.concat(parts, ignore_index=True).to_parquet(directory / "trace.parquet")
             self.keep_votes()
 
-        return pd.read_parquet(self.store.get("honest", self._honest_identity, make).path / "trace.parquet")
-
-    @property
-    def _honest_identity(self) -> dict[str, Any]:
-        """All that decides what honest users' images cost."""
-        test, seed = self.cell.data.test.fingerprint, self.cell.config["seed"]
-        return self.cell.meter_identity | {"benign": test, "seed": seed}
+        return pd.read_parquet(
+            self.store.get("honest", self.cell.identity.honest, make).path / "trace.parquet"
+        )
 
     def _price(
         self, victim: ServedVictim, images: torch.Tensor, corruption: torch.Generator | None = None
@@ -190,7 +188,7 @@ class Stages:
         def make(directory: Path) -> None:
             self._extract(victim, directory, on_round)
 
-        entry = self.store.get("extractions", cell.extraction_identity, make, resumable=True)
+        entry = self.store.get("extractions", cell.identity.extraction, make, resumable=True)
         if not entry.made:
             log.info("extraction %s is in the store", entry.key)
         rounds = [RoundResult(**row) for row in _read_json(entry.path)["rounds"]]

@@ -76,6 +76,10 @@ class Store:
             self._publish(work, directory, identity)
         return Entry(directory, key, made=True)
 
+    def has(self, kind: str, identity: Mapping[str, Any]) -> bool:
+        """Whether the entry for `identity` is there, whole."""
+        return self._is_whole(self.root / kind / identity_key(identity))
+
     def work_directory(self, kind: str, identity: Mapping[str, Any]) -> Path:
         """Where `make` works while the entry is unfinished."""
         return (self.root / kind / identity_key(identity)).with_suffix(".work")

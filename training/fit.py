@@ -46,6 +46,8 @@ def run_trainer(trainer: pl.Trainer, module: pl.LightningModule, batches: Iterab
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         # Lightning 2.6 builds this pytree class in a way that torch >= 2.12 calls deprecated.
         warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated.*")
+        # On a machine with SLURM; a cell is one process, which needs no srun.
+        warnings.filterwarnings("ignore", message=".*`srun` command is available.*")
         trainer.fit(module, train_dataloaders=batches)
 
 

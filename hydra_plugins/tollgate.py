@@ -1,0 +1,94 @@
+"""What Hydra finds of ours: launchers that plan a sweep before they run it, and a sweeper that lets them.
+
+A thin door to `sweeps.launch`, imported only once a sweep begins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
+
+if TYPE_CHECKING:
+    from sweeps.launch.types import Launcher as SweepLauncher
+    from sweeps.plan import Stage
+
+
+class GridSweeper(BasicSweeper):
+    """Hydra's own sweeper, which composes every cell to check it, unless our launcher plans the sweep."""
+
+    def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
+        """Leave the check to the launcher's plan, which is a hundred times faster."""
+        if not isinstance(self.launcher, PlannedLauncher):
+            super().validate_batch_is_legal(list(map(list, batch)))
+
+
+class PlannedLauncher(Launcher):
+    """Plans the sweep, runs what is missing, and reports."""
+
+    def __init__(self, **options: Any) -> None:
+        self.options: dict[str, Any] = OmegaConf.to_container(OmegaConf.create(options), resolve=True)  # type: ignore[assignment]
+        self.cells_per_job: dict[Stage, int] = {
+            "prepare": 1,
+            "extract": self.options.pop("cells_per_job", 1),
+            "price": self.options.pop("prices_per_job", 1),
+        }
+        self.wait = self.options.pop("wait", True)
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Keep what the launch needs."""
+        self.context, self.config = hydra_context, config
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """See the sweep through; raises SweepFailed, naming the cells, if any lacks its result."""
+        from sweeps.launch.sweep import run_sweep
+
+        launcher = self.launcher()
+        run_sweep(self.context, self.config, job_overrides, launcher, self.cells_per_job, self.wait)
+        return []
+
+    def launcher(self) -> SweepLauncher | None:
+        """Where the jobs run, or None to plan only."""
+        raise NotImplementedError
+
+
+class SlurmLauncher(PlannedLauncher):
+    """hydra/launcher=slurm."""
+
+    def launcher(self) -> SweepLauncher:
+        """On a SLURM cluster."""
+        from sweeps.launch.slurm import SlurmLauncher
+
+        return SlurmLauncher(**self.options)
+
+
+class LocalLauncher(PlannedLauncher):
+    """hydra/launcher=local."""
+
+    def launcher(self) -> SweepLauncher:
+        """Over processes of this machine."""
+        from sweeps.launch.local import LocalLauncher
+
+        return LocalLauncher(**self.options)
+
+
+class DebugLauncher(PlannedLauncher):
+    """hydra/launcher=debug."""
+
+    def launcher(self) -> SweepLauncher:
+        """In this process."""
+        from sweeps.launch.in_process import InProcessLauncher
+
+        return InProcessLauncher(**self.options)
+
+
+class DryRunLauncher(PlannedLauncher):
+    """hydra/launcher=dry_run, which `python run.py -m ... --dry-run` chooses."""
+
+    def launcher(self) -> None:
+        """Nowhere: the plan is printed."""

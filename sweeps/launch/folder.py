@@ -1,0 +1,186 @@
+"""What a sweep leaves beside its cells, in `<sweep>/.tollgate/`, so that anyone can take it over.
+
+`plan.json` names the cells, `jobs.json` who runs which of them, `jobs/<name>.json` is what one job has to
+do with the full config of each of its cells, `code-<hash>/` the code as it was at submission, `failures/`
+what units without a folder of their own failed of, `logs/` what jobs printed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+import traceback
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sweeps.files import write_json
+from sweeps.plan import Plan, PlannedCell, Stage, Unit, finished_key
+
+FAILURE = "failure.json"
+
+
+@dataclass(frozen=True)
+class ListedCell:
+    """A cell as plan.json names it."""
+
+    directory: Path
+    key: str
+    overrides: tuple[str, ...]
+    extraction: str
+    label: str
+    budget: int
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the cell's result lies in its folder."""
+        return finished_key(self.directory) == self.key
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What a cell or a preparation failed of: the last line, and the whole traceback."""
+
+    error: str
+    traceback: str
+
+
+@dataclass(frozen=True)
+class Job:
+    """Units that run one after another in one job, all of one stage and with one need."""
+
+    name: str
+    stage: Stage
+    units: tuple[Unit, ...]
+    needs: str | None
+
+
+class SweepFolder:
+    """The files of one sweep."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory.resolve()
+        self.root = self.directory / ".tollgate"
+
+    @property
+    def exists(self) -> bool:
+        """Whether a sweep was started in this folder by one of our launchers."""
+        return (self.root / "plan.json").is_file()
+
+    def write_plan(self, plan: Plan) -> None:
+        """Put the cells on record."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        cells = [
+            {
+                "directory": str(cell.directory),
+                "key": cell.key,
+                "overrides": list(cell.overrides),
+                "extraction": cell.extraction_key,
+                "label": label(cell),
+                "budget": cell.config["attack"]["budget"],
+            }
+            for cell in plan.cells
+        ]
+        write_json(self.root / "plan.json", {"cells": cells})
+
+    def cells(self) -> list[ListedCell]:
+        """The cells on record, in the grid's order."""
+        listed = json.loads((self.root / "plan.json").read_text())["cells"]
+        return [
+            ListedCell(**row | {"directory": Path(row["directory"]), "overrides": tuple(row["overrides"])})
+            for row in listed
+        ]
+
+    def jobs(self) -> dict[str, dict[str, Any]]:
+        """For each unit ever started, the launcher and what that calls the job: the last one."""
+        try:
+            jobs: dict[str, dict[str, Any]] = json.loads((self.root / "jobs.json").read_text())
+        except FileNotFoundError:
+            return {}
+        return jobs
+
+    def add_jobs(self, started: Mapping[str, Mapping[str, Any]]) -> None:
+        """Put on record who runs which units from now on."""
+        write_json(self.root / "jobs.json", self.jobs() | dict(started))
+
+    def job_path(self, name: str) -> Path:
+        """The file of what a job has to do."""
+        return self.root / "jobs" / f"{name}.json"
+
+    def write_job(self, job: Job, logging: Any) -> Path:
+        """Write what a job has to do, and forget what its units failed of before."""
+        path = self.job_path(job.name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        units = [{"id": unit.id, "cells": [_entry(cell) for cell in unit.cells]} for unit in job.units]
+        write_json(path, {"stage": job.stage, "units": units, "logging": logging})
+        for unit in job.units:
+            self.failure_path(unit.id).unlink(missing_ok=True)
+            if job.stage != "prepare":
+                for cell in unit.cells:
+                    (cell.directory / FAILURE).unlink(missing_ok=True)
+        return path
+
+    def failure_path(self, unit: str) -> Path:
+        """Where a preparation says what it failed of."""
+        return self.root / "failures" / f"{unit}.json"
+
+    def log_path(self, name: str) -> Path:
+        """What a local job printed."""
+        path = self.root / "logs" / f"{name}.log"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+
+def _entry(cell: PlannedCell) -> dict[str, Any]:
+    return {
+        "directory": str(cell.directory.resolve()),
+        "key": cell.key,
+        "overrides": list(cell.overrides),
+        "config": cell.config,
+    }
+
+
+def label(cell: PlannedCell) -> str:
+    """The cell in a few words: attack, data set, defence, seed, and what of the grid is not in these."""
+    config = cell.config
+    defense = "+".join(config["defense"]) or "none"
+    words = f"{config['attack']['name']} on {config['dataset']['name']}, {defense}"
+    if cell.identity.has_toll:
+        words += f" x{config['pow_calibration']['strength']:g}"
+    return f"{words}, seed {config['seed']}"
+
+
+def write_failure(path: Path, error: BaseException) -> None:
+    """Say what was failed of."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = traceback.format_exception_only(error)
+    whole = "".join(traceback.format_exception(error))
+    write_json(path, {"error": lines[-1].strip(), "traceback": whole, "time": time.time()})
+
+
+def read_failure(path: Path) -> Failure | None:
+    """What was failed of, None where nothing was."""
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        content = json.loads(path.read_text())
+        return Failure(content["error"], content["traceback"])
+    return None
+
+
+def pack(units: Iterable[Unit], cells_per_job: Mapping[Stage, int]) -> list[Job]:
+    """Units put together into jobs of at least so many cells, where they have the same stage and need."""
+    jobs: list[Job] = []
+    waiting: dict[tuple[Stage, str | None], list[Unit]] = {}
+    for unit in units:
+        place = (unit.stage, unit.needs)
+        together = waiting.setdefault(place, [])
+        together.append(unit)
+        if sum(len(one.cells) for one in together) >= cells_per_job[unit.stage]:
+            jobs.append(_job(waiting.pop(place)))
+    return jobs + [_job(together) for together in waiting.values()]
+
+
+def _job(units: list[Unit]) -> Job:
+    first = units[0]
+    return Job(first.id, first.stage, tuple(units), first.needs)

@@ -1,0 +1,110 @@
+"""The head of a sweep: hands over what is missing, waits, and says what became of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from hydra.errors import CompactHydraException
+from rich.console import Console
+
+from sweeps.launch.folder import SweepFolder, pack
+from sweeps.launch.states import CellState, cell_states, job_states, sentence
+from sweeps.launch.types import ClusterSilent, JobState, Launcher
+from sweeps.plan import Plan, Stage
+
+SAY_EVERY = 60.0
+"""Seconds between lines on progress where there is no terminal."""
+
+
+class SweepFailed(CompactHydraException):
+    """Some cells have no result; the message names each, with the last line of its error."""
+
+
+class Head:
+    """Sees a plan through on a launcher. A head that is killed loses nothing: the next one goes on."""
+
+    def __init__(
+        self, plan: Plan, launcher: Launcher, cells_per_job: Mapping[Stage, int], logging: Any
+    ) -> None:
+        self.plan = plan
+        self.launcher = launcher
+        self.cells_per_job = cells_per_job
+        self.logging = logging
+        self.folder = SweepFolder(plan.directory)
+
+    def run(self, wait: bool = True) -> None:
+        """Start what is missing and is not under way; raises SweepFailed in the end if cells lack results."""
+        self.folder.write_plan(self.plan)
+        under_way = {unit for unit, state in _patiently(self.folder).items() if state.under_way}
+        units = [unit for unit in self.plan.units if unit.id not in under_way]
+        if units:
+            self.launcher.start(pack(units, self.cells_per_job), self.folder, self.logging)
+        if not wait:
+            return
+        if units or under_way:
+            try:
+                wait_for(self.folder, self.launcher.poll_seconds, self.launcher.step, self.launcher.waiting)
+            except KeyboardInterrupt:
+                self.launcher.stop()
+                raise SweepFailed(self._left_behind()) from None
+        raise_failures(self.folder)
+
+    def _left_behind(self) -> str:
+        if self.launcher.outlives_head:
+            command = f"python -m sweeps.status {self.folder.directory} --wait"
+            return f"interrupted; the jobs go on, and {command} takes over"
+        return "interrupted; the same command goes on where this one stopped"
+
+
+def wait_for(
+    folder: SweepFolder,
+    poll_seconds: float,
+    step: Callable[[], None] = lambda: None,
+    waiting: Callable[[], set[str]] = set,
+) -> None:
+    """Return once no unit of the sweep is under way; meanwhile say how its cells stand."""
+    console = Console()
+    said, last = "", 0.0
+    with console.status("", spinner="line") as status:
+        while True:
+            step()
+            jobs = _patiently(folder) | {unit: JobState("pending") for unit in waiting()}
+            line = sentence(cell_states(folder, jobs))
+            status.update(line)
+            if not console.is_terminal and line != said and time.monotonic() - last > SAY_EVERY:
+                console.print(line, soft_wrap=True)
+                said, last = line, time.monotonic()
+            if not any(state.under_way for state in jobs.values()):
+                return
+            time.sleep(poll_seconds)
+
+
+def _patiently(folder: SweepFolder, patience: float = 600.0) -> dict[str, JobState]:
+    """The states of the jobs, asked for again while the cluster is silent."""
+    started = time.monotonic()
+    while True:
+        try:
+            return job_states(folder)
+        except ClusterSilent:
+            if time.monotonic() - started > patience:
+                raise
+            time.sleep(5)
+
+
+def raise_failures(folder: SweepFolder) -> None:
+    """Raise SweepFailed, naming each cell and why, unless all cells of the sweep are done."""
+    states = cell_states(folder, _patiently(folder))
+    missing = [state for state in states if state.word != "done"]
+    if missing:
+        raise SweepFailed("\n".join([sentence(states), *failure_lines(missing)]))
+
+
+def failure_lines(states: list[CellState]) -> list[str]:
+    """A line a cell: what it is, how it stands, and the last line of its error."""
+    return [
+        f"  {state.word}: {state.cell.label} ({state.cell.directory.name})"
+        + (f": {state.detail}" if state.detail else "")
+        for state in states
+    ]

@@ -1,0 +1,159 @@
+"""A sweep over processes of this machine, as many at a time as its cores and its memory take."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import psutil
+
+from sweeps.launch.folder import Job, SweepFolder
+from sweeps.launch.snapshot import environment, snapshot
+from sweeps.launch.types import JobState
+
+
+class LocalLauncher:
+    """Runs each job in a process of its own.
+
+    `processes` run at a time (null: one for each core), and another one begins only while `memory_gb` are
+    free for it. Jobs of a head that was killed go on; those that it had not begun wait for the next head.
+    """
+
+    name = "local"
+    outlives_head = False
+    poll_seconds = 0.5
+
+    def __init__(self, processes: int | None = None, memory_gb: float = 2.0) -> None:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        if processes is not None and processes < 1:
+            raise ValueError(f"hydra.launcher.processes must be at least 1, or null, not {processes}")
+        self.processes = processes or cores
+        self.memory = memory_gb * 2**30
+        self.threads = max(1, cores // self.processes)
+        self.queue: list[Job] = []
+        self.running: dict[str, tuple[Job, subprocess.Popen[bytes]]] = {}
+
+    def start(self, jobs: Sequence[Job], folder: SweepFolder, logging: Any) -> None:
+        """Queue the jobs, those that others need first."""
+        self.folder = folder
+        self.environment = os.environ | environment(snapshot(folder.root))
+        self.environment |= {"OMP_NUM_THREADS": str(self.threads), "OMP_WAIT_POLICY": "PASSIVE"}
+        for job in jobs:
+            folder.write_job(job, logging)
+        self.queue = sorted(jobs, key=lambda job: job.stage != "prepare")
+
+    def step(self) -> None:
+        """Reap what has ended and begin what there is room for."""
+        for name, (job, process) in list(self.running.items()):
+            if process.poll() is not None:
+                del self.running[name]
+                self._record(job, process, process.returncode)
+        for job in list(self.queue):
+            if not self._has_room():
+                return
+            match self._need(job):
+                case "met":
+                    self.queue.remove(job)
+                    self._begin(job)
+                case "failed":
+                    self.queue.remove(job)
+                    self._refuse(job)
+
+    def _has_room(self) -> bool:
+        if len(self.running) >= self.processes:
+            return False
+        return not self.running or psutil.virtual_memory().available >= self.memory
+
+    def _need(self, job: Job) -> str:
+        """Whether what the job needs is `met`, `failed`, or still awaited: `open`."""
+        if job.needs is None:
+            return "met"
+        if job.needs in self.waiting() or job.needs in self.running:
+            return "open"
+        record = self.folder.jobs().get(job.needs)
+        if record is None:
+            return "open"
+        state = local_states({job.needs: record})[job.needs]
+        if state.under_way:
+            return "open"
+        return "failed" if self.folder.failure_path(job.needs).exists() or state.word != "ended" else "met"
+
+    def _begin(self, job: Job) -> None:
+        command = [sys.executable, "-m", "sweeps.launch.job", str(self.folder.job_path(job.name))]
+        with self.folder.log_path(job.name).open("ab") as log:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=self.environment,
+                start_new_session=True,  # Ctrl-C is the head's, which ends its jobs itself
+            )
+        self.running[job.name] = job, process
+        self._record(job, process, None)
+
+    def _record(self, job: Job, process: subprocess.Popen[bytes], code: int | None) -> None:
+        born = None
+        if code is None:
+            born = psutil.Process(process.pid).create_time()
+        record = {
+            "launcher": self.name,
+            "host": socket.gethostname(),
+            "pid": process.pid,
+            "born": born,
+            "code": code,
+            "needs": job.needs,
+        }
+        self.folder.add_jobs({unit.id: record for unit in job.units})
+
+    def _refuse(self, job: Job) -> None:
+        record = {"launcher": self.name, "needs": job.needs, "code": 1, "pid": None, "born": None}
+        self.folder.add_jobs({unit.id: record for unit in job.units})
+
+    def waiting(self) -> set[str]:
+        """Units in the queue."""
+        return {unit.id for job in self.queue for unit in job.units}
+
+    def stop(self) -> None:
+        """End the processes; what they have answered is kept."""
+        self.queue = []
+        for _, process in self.running.values():
+            process.terminate()
+        for job, process in self.running.values():
+            try:
+                process.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            self._record(job, process, process.returncode)
+
+
+def local_states(records: Mapping[str, Mapping[str, Any]]) -> dict[str, JobState]:
+    """How jobs of local launchers stand; those of another machine are taken to run."""
+    return {unit: _state(record) for unit, record in records.items()}
+
+
+def _state(record: Mapping[str, Any]) -> JobState:
+    code = record["code"]
+    if code is None and _lives(record):
+        return JobState("running")
+    if code is None:
+        return JobState("ended", "its process is gone")
+    if code < 0:
+        return JobState("cancelled", f"its process was ended by signal {-code}")
+    return JobState("ended" if code == 0 else "failed", f"exit code {code}")
+
+
+def _lives(record: Mapping[str, Any]) -> bool:
+    if record["host"] != socket.gethostname():
+        return True
+    try:
+        process = psutil.Process(record["pid"])
+        same = abs(process.create_time() - record["born"]) < 1
+        return same and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

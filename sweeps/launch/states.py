@@ -1,0 +1,102 @@
+"""How the jobs and the cells of a sweep stand."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from sweeps.launch.folder import FAILURE, ListedCell, SweepFolder, read_failure
+from sweeps.launch.local import local_states
+from sweeps.launch.slurm_jobs import slurm_states
+from sweeps.launch.types import JobState
+from sweeps.plan import unit_of
+
+CellWord = Literal[
+    "done", "running", "pending", "failed", "cancelled", "timed out", "node lost", "out of memory", "lost"
+]
+UNDER_WAY = ("running", "pending")
+
+
+@dataclass(frozen=True)
+class CellState:
+    """A cell, how it stands, and more about it: its progress, or the last line of its error."""
+
+    cell: ListedCell
+    word: CellWord
+    detail: str = ""
+
+
+def job_states(folder: SweepFolder) -> dict[str, JobState]:
+    """How each unit's last job stands; raises ClusterSilent where the cluster does not answer."""
+    records = folder.jobs()
+    slurm = {unit: record["job"] for unit, record in records.items() if record["launcher"] == "slurm"}
+    local = {unit: record for unit, record in records.items() if record["launcher"] == "local"}
+    known = slurm_states(set(slurm.values()))
+    return {unit: known[job] for unit, job in slurm.items()} | local_states(local)
+
+
+def cell_states(folder: SweepFolder, jobs: Mapping[str, JobState]) -> list[CellState]:
+    """How each cell of the plan stands, in the grid's order."""
+    records = folder.jobs()
+    seen: set[str] = set()
+    states = []
+    for cell in folder.cells():
+        unit = unit_of(cell.extraction)
+        state = _cell_state(cell, jobs.get(unit), unit in seen)
+        needs = records.get(unit, {}).get("needs")
+        if needs and state.word in ("cancelled", "lost", "pending") and not _under_way(jobs.get(needs)):
+            failure = read_failure(folder.failure_path(needs))
+            if failure is not None:
+                state = CellState(cell, "failed", f"what it needs failed: {failure.error}")
+        if state.word == "running":
+            seen.add(unit)  # the cells of a unit run one after another
+        states.append(state)
+    return states
+
+
+def _under_way(job: JobState | None) -> bool:
+    return job is not None and job.under_way
+
+
+def _cell_state(cell: ListedCell, job: JobState | None, another_runs: bool) -> CellState:
+    if cell.is_done:
+        return CellState(cell, "done")
+    failure = read_failure(cell.directory / FAILURE)
+    if failure is not None:
+        timed_out = "timed-out too many times" in failure.error
+        return CellState(cell, "timed out" if timed_out else "failed", failure.error)
+    if job is None or job.word == "pending":
+        return CellState(cell, "pending", job.detail if job else "")
+    if job.word == "running":
+        return CellState(cell, "pending") if another_runs else CellState(cell, "running", _progress(cell))
+    return CellState(cell, "lost" if job.word == "ended" else job.word, job.detail)
+
+
+def _progress(cell: ListedCell) -> str:
+    queries = _last_queries(cell.directory / "curve.csv")
+    return f"{queries:,} of {cell.budget:,} queries" if queries else ""
+
+
+def _last_queries(curve: Path) -> int:
+    try:
+        with curve.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        return int(float(rows[-1]["queries"]))
+    except (OSError, IndexError, KeyError, ValueError):
+        return 0
+
+
+def counts(states: Iterable[CellState]) -> dict[str, int]:
+    """How many cells stand how."""
+    return dict(Counter(state.word for state in states))
+
+
+def sentence(states: Iterable[CellState]) -> str:
+    """The counts in a line."""
+    numbers = counts(states)
+    total = sum(numbers.values())
+    return f"{total:,} cells: " + ", ".join(f"{count:,} {word}" for word, count in numbers.items())

@@ -1,0 +1,44 @@
+"""Which code and which packages made a result."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+
+PACKAGES = ("tollgate", "torch", "torchvision", "pytorch-lightning", "hydra-core", "numpy")
+COMMIT_FILE = "COMMIT"
+"""Beside a copy of the packages: the commit that they were copied from."""
+
+
+def package_versions() -> dict[str, str | None]:
+    """Versions of Python and of the packages that can change a figure."""
+    return {name: _version(name) for name in PACKAGES} | {"python": platform.python_version()}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except ModuleNotFoundError:
+        return None
+
+
+def git_commit() -> str | None:
+    """The commit of the code that runs, with `+` behind it when files differ from it."""
+    here = Path(__file__).resolve().parent
+    copied = here.parent / COMMIT_FILE
+    if copied.exists():
+        return copied.read_text() or None
+    try:
+        output = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=40", "--dirty=+"],
+            cwd=here,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return output.stdout.strip()
