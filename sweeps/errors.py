@@ -101,5 +101,6 @@ def _hint(config: DictConfig, key: str, config_dir: Path) -> str | None:
             close = difflib.get_close_matches(part, valid, 1)
             guess = f" Did you mean {'.'.join([*parts[:depth], close[0]])}?" if close else ""
             return f"{key}: there is no {part!r} in {where}.{guess} Valid: {', '.join(valid)}"
-        node = node[part] if not OmegaConf.is_missing(node, part) else None
+        leads_on = depth + 1 < len(parts) and not OmegaConf.is_missing(node, part)
+        node = node[part] if leads_on else None
     return None
