@@ -18,6 +18,8 @@ class Stub:
     """What the server was told: upserted runs and views, and the lines of each of a run's streams."""
 
     url: str = ""
+    errors: bool = False
+    """Whether every GraphQL operation is refused."""
     buckets: list[dict[str, Any]] = field(default_factory=list)
     views: list[dict[str, Any]] = field(default_factory=list)
     streams: list[dict[str, Any]] = field(default_factory=list)
@@ -90,7 +92,7 @@ def wandb_stub() -> Iterator[Stub]:
             elif self.path.endswith("/file_stream"):
                 stub.streams.append(json.loads(body))
             text = json.dumps(content).encode()
-            self.send_response(200)
+            self.send_response(403 if stub.errors else 200)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(text)))
             self.end_headers()
