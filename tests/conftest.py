@@ -7,6 +7,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from reports import write_cell
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -20,3 +21,12 @@ def pytest_runtest_makereport(
         report.outcome = "failed"
         report.longrepr = f"skipped where nothing may be skipped: {report.longrepr}"
     return report
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Path:
+    """A folder with finished cells: three seeds of one attack, one of another."""
+    for seed, last in enumerate([0.90, 0.92, 0.97]):
+        write_cell(tmp_path / f"{seed}_standard", "standard", seed, [0.5 + seed / 10, last])
+    write_cell(tmp_path / "3_knockoff", "knockoff", 0, [0.3, 0.6])
+    return tmp_path

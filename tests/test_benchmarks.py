@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from omegaconf import OmegaConf
 
-from benchmarks import attack_speed, cost_ratios, privacy_costs, privacy_exactness, puzzles
+from benchmarks import attack_speed, cost_ratios, privacy_costs, privacy_exactness, puzzles, report
 from pow.puzzles import Sha256Puzzle
 from privacy import gnmax
 from sweeps.results import load_cells
@@ -109,3 +109,15 @@ def test_choosing_queries_agrees_with_the_loops(
     assert [row[0].split(",")[0].strip() for row in rows] == ["Jacobian step", "k-center"]
     assert float(rows[0][4].split()[1]) < 1e-5
     assert rows[1][4].strip() == "100 % equal"
+
+
+def test_a_report_of_a_synthetic_sweep(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr("sys.argv", ["report", "--cells", "40", "--keep", str(tmp_path)])
+    report.main()
+    rows = [line.split("│")[1:-1] for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
+    assert rows[0][0].strip() == "read 40 cells"
+    assert rows[-1][0].strip() == "together"
+    assert float(rows[-1][1]) == pytest.approx(sum(float(row[1]) for row in rows[:-1]), abs=0.05)
+    assert len(list((tmp_path / "report").glob("*.png"))) == 2

@@ -1,113 +1,132 @@
-"""The table over seeds: means, intervals, what counts as a repetition."""
+"""The command that reports a sweep: files, tables, and what is refused."""
 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
+from reports import write_cell
 
 from sweeps import report
-from sweeps.over_seeds import markdown, over_seeds, points
-from sweeps.results import load_cells
+from sweeps.tables import latex, markdown
 
 
-def write_cell(folder: Path, attack: str, seed: int, accuracies: list[float], key: str | None = None) -> None:
-    """A finished cell of 100 queries a round."""
-    folder.mkdir(parents=True)
-    rounds = np.arange(1, len(accuracies) + 1)
-    pd.DataFrame(
-        {
-            "round": rounds,
-            "queries": 100 * rounds,
-            "accuracy": accuracies,
-            "fidelity": accuracies,
-            "cost_pate": 30.0 * rounds,
-            "query_seconds": 1.0 * rounds,
-            "total_seconds": 2.0 * rounds,
-            "overhead": 2.0,
-            "honest_overhead": 1.1,
-            "thief_usd": 0.001,
-            "measured_train_seconds": 1.0 + seed,
-            "measured_peak_mib": 700.0,
-        }
-    ).to_csv(folder / "curve.csv", index=False)
-    result = {
-        "dataset": "digits",
-        "attack": attack,
-        "defense": "pow",
-        "seed": seed,
-        "victim_accuracy": 0.98,
-        "keys": {"cell": key or f"{attack} {seed}"},
-    }
-    (folder / "result.json").write_text(json.dumps(result))
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
+    monkeypatch.setattr("sys.argv", ["report", *arguments])
+    report.main()
 
 
-@pytest.fixture
-def sweep(tmp_path: Path) -> Path:
-    for seed, last in enumerate([0.90, 0.92, 0.97]):
-        write_cell(tmp_path / f"{seed}_standard", "standard", seed, [0.5 + seed / 10, last])
-    write_cell(tmp_path / "3_knockoff", "knockoff", 0, [0.3, 0.6])
-    return tmp_path
-
-
-def test_means_and_students_intervals(sweep: Path) -> None:
-    table = over_seeds(points(load_cells([sweep]))).set_index("attack")
-    standard = table.loc["standard"]
-    assert standard["seeds"] == 3
-    assert standard["accuracy"] == pytest.approx(0.93)
-    # t(0.975, 2 degrees of freedom) = 4.3027 (any table); the deviation of the three is 0.036056
-    assert standard["accuracy_interval"] == pytest.approx(4.30265 * 0.0360555 / np.sqrt(3), rel=1e-5)
-    assert standard["cost_pate_interval"] == 0
-    assert table.loc["knockoff", "seeds"] == 1
-    assert table["accuracy_interval"].isna()["knockoff"]
-
-
-def test_points_along_the_curve(sweep: Path) -> None:
-    cells = load_cells([sweep])
-    table = over_seeds(points(cells, at=[50, 100, 150, 200, 201]))
-    standard = table[table["attack"] == "standard"]
-    assert list(standard["queries"]) == [100, 200]
-    assert list(standard["accuracy"]) == pytest.approx([0.6, 0.93])
-    assert list(standard["cost_pate"]) == [30, 60]
-
-
-def test_a_cell_in_two_folders_counts_once(sweep: Path) -> None:
-    write_cell(sweep / "again" / "0_standard", "standard", 0, [0.5, 0.90])
-    assert over_seeds(points(load_cells([sweep]))).loc[0, "seeds"] == 3
-
-
-def test_cells_that_differ_in_more_than_their_seed_have_no_mean(sweep: Path) -> None:
-    write_cell(sweep / "4_standard", "standard", 1, [0.5, 0.99], key="another round size")
-    with pytest.raises(ValueError, match=r"standard on digits .* seed 1, and differ in other options"):
-        over_seeds(points(load_cells([sweep])))
+def parsed(text: str) -> list[dict[str, str]]:
+    """Rows of a table in Markdown."""
+    head, _, *rows = (re.split(r" \| ", line.strip("| \n") + " ") for line in text.splitlines())
+    return [dict(zip((name.strip() for name in head), row, strict=True)) for row in rows]
 
 
 def test_markdown_states_each_interval(sweep: Path) -> None:
-    head, _, standard, knockoff = markdown(over_seeds(points(load_cells([sweep])))).splitlines()
-    cells = dict(zip(head.split(" | "), standard.split(" | "), strict=True))
-    assert cells["accuracy %"] == "93.00 ± 9"
-    assert cells["seeds"] == "3"
-    assert cells["training, s"] == "2 ± 2.5"
-    assert "| 60.00 |" in knockoff and "±" not in knockoff
+    loaded = report.load([sweep])
+    standard, knockoff = parsed(markdown(report.table(loaded), loaded.names))
+    assert standard["accuracy %"] == "93.00 ± 9"
+    assert standard["seeds"] == "3"
+    assert standard["training, s"] == "2 ± 2.5"
+    assert standard["PATE"] == "60", "costs that seeds agree in have no interval"
+    assert knockoff["accuracy %"] == "60.00"
+    assert "knows" not in standard, "a column without a value is left out"
+
+
+def test_a_thief_who_knows_and_one_who_gives_up_are_marked(tmp_path: Path) -> None:
+    write_cell(tmp_path / "0", "worstcase", 0, [0.5], knows=["cost"])
+    write_cell(tmp_path / "1", "knockoff", 0, [0.4], gave_up=True)
+    write_cell(tmp_path / "2", "knockoff", 1, [0.4, 0.6])
+    loaded = report.load([tmp_path])
+    worstcase, knockoff = parsed(markdown(report.table(loaded), loaded.names))
+    assert (worstcase["knows"], worstcase["gave up"]) == ("cost", "")
+    assert (knockoff["knows"], knockoff["gave up"]) == ("", "1 of 2")
+    assert knockoff["queries"] == "150 ± 635", "t(0.975, 1) = 12.706 times 50"
+
+
+def test_a_cost_that_was_not_measured_is_left_out(tmp_path: Path) -> None:
+    write_cell(tmp_path / "0", "dfme", 0, [0.5], without=["cost_pate"])
+    write_cell(tmp_path / "1", "standard", 0, [0.5])
+    loaded = report.load([tmp_path])
+    dfme, standard = parsed(markdown(report.table(loaded), loaded.names))
+    assert (dfme["PATE"], standard["PATE"]) == ("", "30")
+
+
+def test_latex_is_escaped_and_ruled(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        write_cell(tmp_path / str(seed), "jacobian_tr", seed, [0.5 + seed / 10], give_up_usd=0.01)
+    loaded = report.load([tmp_path])
+    text = latex(report.table(loaded), loaded.names)
+    body = text[text.index(r"\begin") :]
+    assert r"jacobian\_tr, up to \$0.01" in body
+    assert r"55.00 $\pm$ 64" in body, "t(0.975, 1) = 12.706 times 5"
+    assert r"accuracy \%" in body
+    assert all(body.count(rule) == 1 for rule in (r"\toprule", r"\midrule", r"\bottomrule"))
+    assert re.search(r"(?<!\\)[%_#]", body) is None
+    rows = [line for line in body.splitlines() if line.endswith(r"\\")]
+    assert len({row.count("&") for row in rows}) == 1
 
 
 def test_the_command(
     sweep: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("sys.argv", ["report", str(sweep), "--out", str(sweep / "report")])
-    report.main()
-    assert (sweep / "report" / "table.md").read_text() == capsys.readouterr().out
-    assert len(pd.read_csv(sweep / "report" / "table.csv")) == 2
-    assert (sweep / "report" / "accuracy_digits.png").read_bytes().startswith(b"\x89PNG")
+    out = sweep / "report"
+    run(monkeypatch, str(sweep), "--out", str(out))
+    assert capsys.readouterr().out == f"{(out / 'table.md').read_text()}\n{out / 'report.html'}\n"
+    assert len(pd.read_csv(out / "table.csv")) == 2
+    assert (out / "accuracy_digits.png").read_bytes().startswith(b"\x89PNG")
+    assert r"\toprule" in (out / "table.tex").read_text()
+    assert (out / "report.html").read_text().startswith("<!DOCTYPE html>")
+    assert not list(out.glob(".*")), "no temporary file is left"
+
+
+def test_the_command_along_the_curve(
+    sweep: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(monkeypatch, str(sweep), "--at", "100", "200")
+    assert [row["queries"] for row in parsed((sweep / "table.md").read_text())] == ["100", "200"] * 2
+
+
+def test_strengths_have_a_plot(tmp_path: Path) -> None:
+    for number, strength in enumerate((0.5, 1.0)):
+        write_cell(tmp_path / str(number), "standard", 0, [0.5], strength=strength)
+    report.write_report(report.load([tmp_path]), tmp_path / "out")
+    assert {path.name for path in (tmp_path / "out").glob("*.png")} == {
+        "accuracy_digits.png",
+        "strength_digits.png",
+    }
 
 
 def test_an_empty_folder_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("sys.argv", ["report", str(tmp_path)])
     with pytest.raises(SystemExit):
-        report.main()
+        run(monkeypatch, str(tmp_path))
     assert "no finished cell" in capsys.readouterr().err
+
+
+def test_cells_that_nothing_tells_apart_are_refused(
+    sweep: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_cell(sweep / "4_standard", "standard", 1, [0.5, 0.99], key="another")
+    with pytest.raises(SystemExit):
+        run(monkeypatch, str(sweep))
+    assert "seed 1, and no option in their config.yaml tells them apart" in capsys.readouterr().err
+    assert not list(sweep.glob("table.*"))
+
+
+def test_cells_of_early_versions_are_read(tmp_path: Path) -> None:
+    """Without honest users, bills, hardware and the like."""
+    write_cell(tmp_path / "0", "standard", 0, [0.5], without=["honest_overhead", "honest_usd", "thief_usd"])
+    result = json.loads((tmp_path / "0" / "result.json").read_text())
+    early = {
+        name: result[name] for name in ("dataset", "attack", "defense", "seed", "victim_accuracy", "keys")
+    }
+    (tmp_path / "0" / "result.json").write_text(json.dumps(early))
+    loaded = report.load([tmp_path])
+    report.write_report(loaded, tmp_path)
+    (row,) = parsed((tmp_path / "table.md").read_text())
+    assert row["overhead"] == "2"

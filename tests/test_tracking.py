@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,8 +13,10 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from commands import ROOT, run_python
 
-from sweeps.tracking import NoTracker, make_tracker, run_id
+from sweeps.composition import InputError
+from sweeps.tracking import NoTracker, make_tracker, run_id, wandb_mode
 
 CURVE = pd.DataFrame(
     {
@@ -23,6 +26,7 @@ CURVE = pd.DataFrame(
         "fidelity": [0.4, 0.6, 0.9],
         "cost_pate": [30.0, 60.0, 95.0],
         "total_seconds": [1.0, 3.0, 7.0],
+        "thief_usd": [1e-6, 2e-6, 5e-6],
         "overhead": [1.0, 1.5, 2.5],
     }
 )
@@ -80,7 +84,7 @@ def track(tmp_path: Path) -> dict[str, list[Any]]:
     return records(tmp_path)
 
 
-def test_an_offline_run_holds_the_curve_on_three_axes(tmp_path: Path) -> None:
+def test_an_offline_run_holds_the_curve_on_four_axes(tmp_path: Path) -> None:
     written = track(tmp_path)
     rows = [record["item"] for record in written["history"]]
     assert [row["curve/queries"] for row in rows] == [100, 200, 300], "each row once"
@@ -89,6 +93,7 @@ def test_an_offline_run_holds_the_curve_on_three_axes(tmp_path: Path) -> None:
             ("queries", "queries"),
             ("privacy_cost", "cost_pate"),
             ("seconds", "total_seconds"),
+            ("money", "thief_usd"),
         ):
             assert row[f"by_{axis}/{column}"] == point[column]
             assert row[f"by_{axis}/accuracy"] == point["accuracy"]
@@ -96,6 +101,7 @@ def test_an_offline_run_holds_the_curve_on_three_axes(tmp_path: Path) -> None:
     assert metrics["by_seconds/accuracy"] == "by_seconds/total_seconds"
     assert metrics["by_privacy_cost/fidelity"] == "by_privacy_cost/cost_pate"
     assert metrics["by_queries/overhead"] == "by_queries/queries"
+    assert metrics["by_money/accuracy"] == "by_money/thief_usd"
 
 
 def test_an_offline_run_says_what_it_is(tmp_path: Path) -> None:
@@ -120,6 +126,56 @@ def test_a_cell_that_raises_is_a_failed_run(tmp_path: Path) -> None:
     ):
         raise RuntimeError("out of luck")
     assert exit_codes(records(tmp_path)) == [1]
+
+
+def test_a_cell_that_is_terminated_is_a_failed_run(tmp_path: Path) -> None:
+    """SIGTERM, as a cluster sends it."""
+    program = (
+        "import os, signal, sys\nfrom pathlib import Path\nfrom test_tracking import config, make_tracker\n"
+        "folder = Path(sys.argv[1])\nwith make_tracker(config(folder), 'key', folder / 'cell'):\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+    )
+    path = f"{ROOT / 'tests'}{os.pathsep}{ROOT}"
+    process = run_python("-c", program, str(tmp_path), folder=tmp_path, PYTHONPATH=path)
+    assert process.returncode == 128 + signal.SIGTERM, process.stderr
+    assert exit_codes(records(tmp_path)) == [1]
+
+
+def test_handlers_of_others_stay(tmp_path: Path) -> None:
+    received: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: received.append(number))
+    try:
+        with make_tracker(config(tmp_path), "key", tmp_path / "cell"):
+            os.kill(os.getpid(), signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert received == [signal.SIGTERM]
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert exit_codes(records(tmp_path)) == [0]
+
+
+@pytest.mark.parametrize(
+    ("asked", "environment", "mode"),
+    [
+        (None, {}, "offline"),
+        ("online", {}, "offline"),  # and no prompt
+        (None, {"WANDB_API_KEY": "k"}, "online"),
+        ("offline", {"WANDB_API_KEY": "k"}, "offline"),
+        (None, {"WANDB_MODE": "disabled", "WANDB_API_KEY": "k"}, "disabled"),
+        ("offline", {"WANDB_MODE": "disabled"}, "offline"),
+    ],
+)
+def test_modes(
+    asked: str | None, environment: dict[str, str], mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert wandb_mode(asked) == mode
+
+
+def test_a_mode_that_is_none_is_refused() -> None:
+    with pytest.raises(InputError, match=r"logger\.mode=on is not one of online, offline, disabled or null"):
+        wandb_mode("on")
 
 
 def test_ids_are_stable_and_differ_between_cells(tmp_path: Path) -> None:

@@ -1,0 +1,205 @@
+"""How long a report takes: of a synthetic sweep, by part.
+
+    python -m benchmarks.report [--cells 1000] [--keep FOLDER]
+
+Cells have the files, the sizes and the differences of real ones: attacks, strengths, seeds, a thief who gives
+up, one who knows the cost, and one whose PATE cost was not measured. Their figures are made up.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from rich.console import Console
+from rich.table import Table
+
+from sweeps.frames import tidy
+from sweeps.html import page
+from sweeps.over_seeds import over_seeds, points
+from sweeps.plots import draw
+from sweeps.results import load_cells
+from sweeps.tables import latex, markdown
+
+CONF = Path(__file__).resolve().parents[1] / "conf"
+DATASETS = ("digits", "mnist")
+ATTACKS = (
+    "standard",
+    "random",
+    "entropy",
+    "greedy",
+    "worstcase",
+    "knockoff",
+    "copycat",
+    "jacobian",
+    "mixmatch",
+    "dfme",
+)
+STRENGTHS = (None, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+"""Of the defence; None is a sweep's column without one."""
+ROUNDS = 10
+
+
+def write_sweep(
+    folder: Path,
+    cells: int,
+    datasets: Sequence[str] = DATASETS,
+    attacks: Sequence[str] = ATTACKS,
+    strengths: Sequence[float | None] = STRENGTHS,
+) -> None:
+    """Write so many cells below `folder`: one for each combination, with as many seeds as that takes."""
+    configs = {dataset: _config(dataset) for dataset in datasets}
+    grid = list(itertools.product(datasets, attacks, strengths))
+    for number in range(cells):
+        seed, place = divmod(number, len(grid))
+        dataset, attack, strength = grid[place]
+        cell = folder / f"{number}_{dataset}_{attack}"
+        cell.mkdir(parents=True)
+        gives_up = attack == "copycat" and (strength or 0) >= 4
+        curve = _curve(ATTACKS.index(attack), strength or 0.0, seed, rounds=3 if gives_up else ROUNDS)
+        if attack == "dfme":
+            curve = curve.drop(columns="cost_pate")
+        curve.to_csv(cell / "curve.csv", index=False)
+        config = configs[dataset] | {"seed": seed}
+        config["attack"] = config["attack"] | {"name": attack}
+        config["pow_calibration"] = config["pow_calibration"] | {"strength": strength or 1.0}
+        text = "".join(_yaml(name, json.dumps(section)) for name, section in config.items())
+        (cell / "config.yaml").write_text(text)
+        result = _result(dataset, attack, strength, seed, gives_up)
+        (cell / "result.json").write_text(json.dumps(result | {"final": curve.iloc[-1].to_dict()}))
+
+
+_written: dict[tuple[str, str], str] = {}
+
+
+def _yaml(name: str, section: str) -> str:
+    """A section of config.yaml; each is written once, as most cells have the same."""
+    if (name, section) not in _written:
+        _written[name, section] = OmegaConf.to_yaml({name: json.loads(section)})
+    return _written[name, section]
+
+
+def _config(dataset: str) -> dict[str, Any]:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("config", [f"dataset={dataset}", "logger=none"])
+    resolved: Any = OmegaConf.to_container(config, resolve=True)
+    return resolved
+
+
+def _curve(dearness: int, strength: float, seed: int, rounds: int) -> pd.DataFrame:
+    """A curve whose work grows with strength, with queries, and with the attack's number."""
+    random = np.random.default_rng([dearness, seed])
+    number = np.arange(1, rounds + 1)
+    queries = 100 * number
+    accuracy = 0.98 - 0.5 * np.exp(-number / (2 + dearness / 3)) + random.normal(0, 0.01, rounds)
+    query_seconds = 0.46 * queries / 64
+    work = query_seconds * strength * 0.3 * number ** (dearness / 4 - 0.5) * random.uniform(0.9, 1.1)
+    honest_work = query_seconds * strength * 0.3 * number**-0.3
+    hashes, honest_hashes = 2e6 * work, 2e6 * honest_work
+    return pd.DataFrame(
+        {
+            "round": number,
+            "queries": queries,
+            "accuracy": accuracy,
+            "fidelity": accuracy + 0.005,
+            "cost_pate": 0.3 * queries * (1 + dearness / 4),
+            "cost_pknn": 0.15 * queries * (1 + dearness / 4),
+            "cost_entropy": 0.01 * queries * (1 + dearness),
+            "cost_gap": 0.02 * queries * (1 + dearness),
+            "query_seconds": query_seconds,
+            "pow_seconds": work,
+            "total_seconds": query_seconds + work,
+            "overhead": 1 + work / query_seconds,
+            "expected_hashes": hashes,
+            "difficulty_bits": np.log2(1 + hashes),
+            "thief_solve_seconds": hashes / 2e6,
+            "thief_kwh": hashes / 2e6 * 1.25e-6,
+            "thief_usd": hashes / 2e6 * 2.1e-7,
+            "honest_pow_seconds": honest_work,
+            "honest_solve_seconds": honest_hashes / 2e6,
+            "honest_kwh": honest_hashes / 2e6 * 1.25e-6,
+            "honest_usd": honest_hashes / 2e6 * 2.1e-7,
+            "honest_overhead": 1 + honest_work / query_seconds,
+            "measured_query_seconds": 0.1 * number,
+            "measured_train_seconds": 2.0 * number,
+            "measured_peak_mib": 900.0,
+        }
+    )
+
+
+def _result(dataset: str, attack: str, strength: float | None, seed: int, gives_up: bool) -> dict[str, Any]:
+    is_free = strength is None
+    return {
+        "dataset": dataset,
+        "attack": attack,
+        "defense": "none" if is_free else "pow",
+        "calibration": None if is_free else "paper",
+        "strength": strength,
+        "puzzle": None if is_free else "sha256",
+        "hardware": None if is_free else "laptop_core",
+        "scope": None if is_free else "account",
+        "accounts": 1,
+        "give_up_usd": 1e-4 if attack == "copycat" else None,
+        "gave_up": gives_up,
+        "knows": ["cost"] if attack == "worstcase" else [],
+        "seed": seed,
+        "victim_accuracy": 0.985,
+        "keys": {"cell": f"{dataset}{attack}{strength}{seed}", "extraction": f"{dataset}{attack}{seed}"},
+    }
+
+
+def measured(folder: Path, out: Path) -> Iterator[tuple[str, float]]:
+    """Each part of a report of the cells below `folder`, and the seconds it took."""
+
+    def timed(part: Callable[[], Any]) -> tuple[Any, float]:
+        started = time.perf_counter()
+        return part(), time.perf_counter() - started
+
+    cells, seconds = timed(lambda: load_cells([folder]))
+    yield f"read {len(cells)} cells", seconds
+    sweep, seconds = timed(lambda: tidy(cells))
+    yield "tell cells apart", seconds
+    table, seconds = timed(lambda: over_seeds(points(sweep), [*sweep.names, "at"]))
+    yield "means and intervals", seconds
+    _, seconds = timed(lambda: (markdown(table, sweep.names), latex(table, sweep.names)))
+    yield "Markdown and LaTeX", seconds
+    text, seconds = timed(lambda: page(sweep))
+    yield f"page of {len(text) / 2**20:.1f} MiB", seconds
+    paths, seconds = timed(lambda: draw(sweep, out))
+    yield f"{len(paths)} plots", seconds
+
+
+def main() -> None:
+    """Print what each part takes."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--cells", type=int, default=1000)
+    parser.add_argument("--keep", type=Path, help="an empty folder for the sweep and its report")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.keep or Path(temporary)
+        write_sweep(folder / "sweep", options.cells)
+        folder.joinpath("report").mkdir()
+        table = Table("part", title="A report")
+        table.add_column("seconds", justify="right")
+        total = 0.0
+        for part, seconds in measured(folder / "sweep", folder / "report"):
+            table.add_row(part, f"{seconds:.2f}")
+            total += seconds
+        table.add_row("together", f"{total:.2f}")
+        Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""Cells of a sweep as tidy frames: a row a cell, and a row a point of a curve."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from sweeps.distinctions import LABELS, distinctions
+from sweeps.results import CellResult
+
+
+@dataclass(frozen=True, eq=False)
+class Sweep:
+    """What finished cells say.
+
+    `cells` has a row a cell: dataset, attack, defense, hardware; a column for each further option in which
+    cells of one name differ (`distinctions`); seed; knows, what the attack is told of the defence; toll, the
+    defence without its strength; strength; victim_accuracy; gave_up; path.
+
+    `curves` has a row a round, with all of these and the columns of curve.csv. A column that a cell does not
+    have, its PATE cost say, is NaN.
+    """
+
+    cells: pd.DataFrame
+    curves: pd.DataFrame
+    distinctions: list[str]
+
+    @property
+    def names(self) -> list[str]:
+        """Columns that name what is repeated over seeds."""
+        return [*LABELS, *self.distinctions]
+
+
+def tidy(cells: Iterable[CellResult]) -> Sweep:
+    """The frames of some cells; one that lies in several folders counts once.
+
+    Raises ValueError where two cells of one seed differ in nothing that could name them.
+    """
+    kept = _each_once(cells)
+    if not kept:
+        return Sweep(pd.DataFrame(), pd.DataFrame(), [])
+    described = pd.DataFrame([_description(cell) for cell in kept])
+    further = distinctions(kept, described)
+    described = pd.concat([described[LABELS], further, described.drop(columns=LABELS)], axis=1)
+    curves = pd.concat([cell.curve for cell in kept], keys=range(len(kept)), names=["cell", None])
+    curves = curves.reset_index(level="cell").reset_index(drop=True)
+    return Sweep(described, described.merge(curves, left_index=True, right_on="cell"), list(further.columns))
+
+
+def _description(cell: CellResult) -> dict[str, object]:
+    result = cell.result
+    return {
+        "dataset": result["dataset"],
+        "attack": cell.attack,
+        "defense": cell.defense,
+        "hardware": result.get("hardware") or "",
+        "seed": result["seed"],
+        "knows": ", ".join(result.get("knows", [])),
+        "toll": cell.toll,
+        "strength": result.get("strength"),
+        "victim_accuracy": result["victim_accuracy"],
+        "gave_up": bool(result.get("gave_up", False)),
+        "path": str(cell.path),
+    }
+
+
+def _each_once(cells: Iterable[CellResult]) -> Sequence[CellResult]:
+    """The cells without those that say the same: one key, or one extraction, one name and one curve.
+
+    The second are cells without a toll that differ in its price.
+    """
+    seen: set[object] = set()
+    kept = []
+    for cell in cells:
+        keys = cell.result["keys"]
+        named = (cell.attack, cell.defense, cell.result.get("hardware"), cell.result["seed"])
+        same_curve = (keys.get("extraction", keys["cell"]), named, cell.curve.to_numpy().tobytes())
+        if keys["cell"] not in seen and same_curve not in seen:
+            kept.append(cell)
+        seen |= {keys["cell"], same_curve}
+    return kept

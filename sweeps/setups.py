@@ -1,0 +1,76 @@
+"""What pictures show: data sets, attacks and defences by names that tell them apart, and their means."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from sweeps.frames import Sweep
+from sweeps.over_seeds import over_seeds, points
+
+ATTACK_SIDE = ("attack", "substitute", "query_pool", "seed")
+DATASET_SIDE = ("dataset", "victim", "privacy", "trainer", "paths")
+"""Sections of the config whose options are named with the attack, and with the data set; others go with the
+defence."""
+
+
+def setups(sweep: Sweep) -> pd.DataFrame:
+    """Columns dataset, attack, defense and toll (the defence without its strength), a row a cell.
+
+    An option is named only where it varies under one name. The thief's hardware is named beside the defence
+    where a sweep has several.
+    """
+    cells = sweep.cells
+    named = cells[["dataset", "attack", "defense", "toll"]].copy()
+    if cells["hardware"].replace("", pd.NA).nunique() > 1:
+        _append(
+            named, "defense", cells["hardware"].map(lambda hardware: f" · {hardware}" if hardware else "")
+        )
+    for option in sweep.distinctions:
+        side = _side(option)
+        among = cells.groupby(list(dict.fromkeys(["dataset", side])), sort=False)[option]
+        is_named = (among.transform("nunique") > 1) & (cells[option] != "")
+        _append(named, side, (", " + option.rsplit(".", 1)[-1] + " " + cells[option]).where(is_named, ""))
+    return named
+
+
+def _append(named: pd.DataFrame, side: str, text: pd.Series[str]) -> None:
+    for name in ("defense", "toll") if side == "defense" else (side,):
+        named[name] += text
+
+
+def _side(option: str) -> str:
+    section = option.split(".")[0]
+    if section in ATTACK_SIDE:
+        return "attack"
+    return "dataset" if section in DATASET_SIDE else "defense"
+
+
+def _named(rows: pd.DataFrame, sweep: Sweep) -> pd.DataFrame:
+    """Points of curves with the names of their setups."""
+    named = setups(sweep)
+    return rows.assign(**{str(name): rows["cell"].map(named[name]) for name in named})
+
+
+def finals(sweep: Sweep) -> pd.DataFrame:
+    """Where each attack ended under each defence, as means over seeds."""
+    return over_seeds(_named(points(sweep), sweep), ["dataset", "attack", "defense"])
+
+
+def lines(sweep: Sweep) -> pd.DataFrame:
+    """Mean curves: a row for each data set, attack, defence and round.
+
+    A round's mean is over the seeds whose thief came so far.
+    """
+    return over_seeds(_named(sweep.curves, sweep), ["dataset", "attack", "defense", "round"])
+
+
+def strengths(sweep: Sweep) -> pd.DataFrame:
+    """Where each attack ended at each strength of a defence that has several, from the weakest on."""
+    tolled = points(sweep)
+    tolled = tolled[tolled["strength"].notna()]
+    if tolled.empty:
+        return tolled
+    by = ["dataset", "attack", "toll"]
+    rows = over_seeds(_named(tolled, sweep), [*by, "strength"])
+    several = rows.groupby(by)["strength"].transform("nunique") > 1
+    return rows[several].sort_values("strength", kind="stable")
