@@ -33,7 +33,12 @@ COMMANDS = [
     if line.startswith(("make ", ".venv/", "TOLLGATE_KEY="))
 ]
 SERVE, *ASK = [command for command in COMMANDS if "serve.py" in command or "TOLLGATE_KEY" in command]
-GRIDS = [command for command in COMMANDS if command.startswith(".venv/bin/python run.py -m")]
+PLANNED = [command for command in COMMANDS if "mnist_full" in command]  # the cluster's: test_slurm.py
+GRIDS = [
+    command
+    for command in COMMANDS
+    if command.startswith(".venv/bin/python run.py -m") and command not in PLANNED
+]
 SMALL = [
     "logger=none",
     "attack.budget=40",
@@ -81,8 +86,9 @@ def write_images(folder: Path, shape: tuple[int, ...], **parts: int) -> None:
 
 
 def test_the_commands_are_those_tested_here() -> None:
-    assert ["make demo", "make test", *GRIDS, SERVE, *ASK] == COMMANDS
+    assert ["make demo", "make test", *GRIDS, *PLANNED, SERVE, *ASK] == COMMANDS
     assert GRIDS
+    assert len(PLANNED) == 3
     assert len(ASK) == 2
 
 
@@ -121,6 +127,17 @@ def test_a_grid(command: str, tmp_path: Path) -> None:
         cells *= len(override.split(","))
     assert len(list(tmp_path.rglob("result.json"))) >= cells
     assert len(list(tmp_path.glob("outputs/sweeps/*/*/curve.csv"))) == cells
+
+
+def test_a_plan(tmp_path: Path) -> None:
+    """The whole grid of the paper's size, planned on generated images."""
+    for name, shape in {"mnist": (28, 28), "tinyimagenet32": (32, 32, 3)}.items():
+        write_images(tmp_path / "data" / name, shape, train=260, test=50)
+    _, script, *overrides = shlex.split(PLANNED[0])
+    printed = execute([str(ROOT / script), *overrides, *SMALL], tmp_path)
+    assert "342 cells (228 more are one of them under another name), 0 of them done" in printed
+    assert "3 victims (3 to prepare), 57 extractions (57 to run, 0 to price only)" in printed
+    assert not list(tmp_path.rglob("result.json"))
 
 
 def test_the_gate(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -16,6 +17,8 @@ import pytest
 from commands import ROOT
 from slurm_cluster import Cluster, missing_programs
 from sweeping import GATED, asked, command, curve, entries, environment, run
+from test_readme import PLANNED, write_images
+from test_readme import SMALL as README_SMALL
 
 SLURM = (
     "hydra/launcher=slurm",
@@ -151,6 +154,27 @@ def test_jobs_run_the_code_of_their_submission(disturbed: Disturbed) -> None:
     ).read_text()
     scripts = list((base / "sweep" / ".tollgate" / "slurm").rglob("*submission.sh"))
     assert scripts and all(str(copies[0]) in script.read_text() for script in scripts)
+
+
+def test_the_commands_of_the_readme(cluster: Cluster, tmp_path: Path) -> None:
+    """The grid on the cluster and its status, with all made small."""
+    for name, shape in {"mnist": (28, 28), "tinyimagenet32": (32, 32, 3)}.items():
+        write_images(tmp_path / "data" / name, shape, train=260, test=50)
+    _, on_slurm, status = (shlex.split(command)[1:] for command in PLANNED)
+    assert "hydra/launcher=slurm" in on_slurm
+    cut = ["attack=standard", "seed=0", "pow_calibration.strength=1,4", *SLURM, *README_SMALL]
+    for arguments in ([str(ROOT / on_slurm[0]), *on_slurm[1:], *cut], status):
+        done = subprocess.run(
+            [sys.executable, *arguments],
+            cwd=tmp_path,
+            env=os.environ | cluster.environment | {"PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "3 cells: 3 done"
 
 
 def test_cells_of_a_victim_that_fails_are_not_run(cluster: Cluster, tmp_path: Path) -> None:
