@@ -111,7 +111,7 @@ def test_make_demo(tmp_path: Path) -> None:
 
 
 def test_make_test_runs_this_suite() -> None:
-    assert last_step("test").endswith("-m pytest")
+    assert "-m pytest --numprocesses auto" in last_step("test")
 
 
 @pytest.mark.parametrize("command", GRIDS)
