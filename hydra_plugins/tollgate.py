@@ -5,6 +5,7 @@ A thin door to `sweeps.launch`, imported only once a sweep begins.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -52,9 +53,9 @@ class PlannedLauncher(Launcher):
         run_sweep(self.context, self.config, job_overrides, launcher, self.cells_per_job, self.wait)
         return []
 
+    @abstractmethod
     def launcher(self) -> SweepLauncher | None:
         """Where the jobs run, or None to plan only."""
-        raise NotImplementedError
 
 
 class SlurmLauncher(PlannedLauncher):
