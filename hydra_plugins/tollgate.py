@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 if TYPE_CHECKING:
     from sweeps.launch.types import Launcher as SweepLauncher
-    from sweeps.plan import Stage
+    from sweeps.units import Stage
 
 
 class GridSweeper(BasicSweeper):

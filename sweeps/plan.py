@@ -1,18 +1,11 @@
-"""What a sweep has to do: its cells, what they share, and what of it is done already.
-
-A sweep is made of units. `prepare` trains a victim and its teachers and prices honest users; `extract` runs
-one extraction and prices all cells that share it; `price` only prices cells whose extraction is in the store.
-"""
+"""What a sweep has to do: its cells, what they share, and what of it is done already."""
 
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from omegaconf import OmegaConf
 
@@ -20,87 +13,10 @@ from sweeps.composing import GridComposer
 from sweeps.composition import CellData, InputError, compose_cell, load_cell_data
 from sweeps.identity import Config, DataPrints, Identity
 from sweeps.store import Store, identity_key
+from sweeps.units import Plan, PlannedCell, Unit, finished_key, unit_of
 
-log = logging.getLogger(__name__)
-
-Stage = Literal["prepare", "extract", "price"]
-
-
-@dataclass(frozen=True, eq=False)
-class PlannedCell:
-    """A cell of the sweep: its number in the grid, what was overridden, and where it leaves its files."""
-
-    number: int
-    overrides: tuple[str, ...]
-    directory: Path
-    identity: Identity
-
-    @property
-    def config(self) -> Config:
-        """The resolved config."""
-        return self.identity.config
-
-    @cached_property
-    def key(self) -> str:
-        """The cell's identity in result.json and in Weights & Biases."""
-        return self.identity.cell_key
-
-    @cached_property
-    def extraction_key(self) -> str:
-        """The key of the extraction in the store."""
-        return identity_key(self.identity.extraction)
-
-    @cached_property
-    def preparation(self) -> dict[str, Config]:
-        """What must be in the store before the cell can run: kinds of artefacts and their identities."""
-        identity = self.identity
-        needed: dict[str, Config | None] = {"victims": identity.victim, "teachers": identity.teachers}
-        if identity.has_toll:
-            needed["honest"] = identity.honest
-        return {kind: what for kind, what in needed.items() if what is not None}
-
-    @property
-    def is_done(self) -> bool:
-        """Whether the cell's result lies in its folder."""
-        return finished_key(self.directory) == self.key
-
-
-def finished_key(directory: Path) -> str | None:
-    """The key of the cell whose result lies in a folder, if any does."""
-    try:
-        key: str | None = json.loads((directory / "result.json").read_text())["keys"]["cell"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return key
-
-
-@dataclass(frozen=True, eq=False)
-class Unit:
-    """What is run in one go. `needs` is the unit that must have ended well before."""
-
-    id: str
-    stage: Stage
-    cells: tuple[PlannedCell, ...]
-    needs: str | None = None
-
-
-@dataclass(eq=False)
-class Plan:
-    """The cells of a sweep, each once, and the units that are missing."""
-
-    directory: Path
-    cells: list[PlannedCell]
-    repeated: int = 0
-    units: list[Unit] = field(default_factory=list)
-
-    @property
-    def done(self) -> list[PlannedCell]:
-        """Cells whose results are there."""
-        return [cell for cell in self.cells if cell.is_done]
-
-    def count(self, stage: Stage) -> int:
-        """How many units of a stage are missing."""
-        return sum(unit.stage == stage for unit in self.units)
+KEPT_DATA = 3
+"""Combinations of data set and pools whose images are held at a time: most attacks share one of three."""
 
 
 class Planner:
@@ -110,8 +26,9 @@ class Planner:
         self.composer = composer
         self.directory = directory
         self._prints: dict[str, DataPrints] = {}
-        self._data: tuple[str, CellData] | None = None
-        self._checked: set[str] = set()
+        self._data: dict[str, CellData] = {}
+        self._checked: set[tuple[str, ...]] = set()
+        self._texts: dict[int, tuple[Any, str]] = {}
         self._stored: dict[str, bool] = {}
 
     def plan(self, jobs: Sequence[Sequence[str]]) -> Plan:
@@ -138,23 +55,34 @@ class Planner:
         return self._prints[key]
 
     def _load(self, config: Config) -> CellData:
-        """The cell's images; those of the last cell are kept, since cells come in the grid's order."""
+        """The cell's images, of which the last few sets are kept."""
         key = _data_key(config)
-        if self._data is None or self._data[0] != key:
+        if key not in self._data:
+            while len(self._data) >= KEPT_DATA:
+                del self._data[next(iter(self._data))]
             try:
-                self._data = key, load_cell_data(config)
+                self._data[key] = load_cell_data(config)
             except (ValueError, OSError) as error:
                 raise InputError(str(error)) from error
-        return self._data[1]
+        return self._data[key]
 
     def _check(self, config: Config) -> None:
         """Compose the cell once for each combination of choices; seeds cannot make it wrong."""
-        telling = [name for name in config if name not in ("paths", "logger", "pow_calibration", "puzzle")]
+        silent = ("seed", "paths", "logger", "pow_calibration", "puzzle")
+        telling = [name for name in config if name not in silent]
         for names in (telling, ["dataset", "defense", "pow_calibration", "puzzle", "hardware", "privacy"]):
-            key = json.dumps(_without_seeds({name: config[name] for name in names}), sort_keys=True)
+            key = tuple(self._seedless(config[name]) for name in names)
             if key not in self._checked:
                 self._checked.add(key)
                 compose_cell(OmegaConf.create(config), progress=False, data=self._load(config))
+
+    def _seedless(self, section: Any) -> str:
+        """A section without its seeds, as text; cells share most of their sections."""
+        known = self._texts.get(id(section))
+        if known is None or known[0] is not section:
+            known = section, json.dumps(_without_seeds(section), sort_keys=True)
+            self._texts[id(section)] = known
+        return known[1]
 
     def _units(self, cells: list[PlannedCell]) -> list[Unit]:
         missing = [cell for cell in cells if not cell.is_done]
@@ -188,11 +116,6 @@ class Planner:
         if key not in self._stored:
             self._stored[key] = store.has(kind, identity)
         return self._stored[key]
-
-
-def unit_of(extraction_key: str) -> str:
-    """The unit that runs an extraction and prices its cells."""
-    return f"cells-{extraction_key}"
 
 
 def _data_key(config: Config) -> str:

@@ -19,8 +19,9 @@ from sweeps.composing import GridComposer
 from sweeps.composition import InputError
 from sweeps.files import write_json
 from sweeps.launch.folder import pack
-from sweeps.plan import Plan, Planner
+from sweeps.plan import Planner
 from sweeps.store import Store
+from sweeps.units import Plan
 
 MakePlan = Callable[[Sequence[Sequence[str]]], Plan]
 

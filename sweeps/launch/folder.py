@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from sweeps.files import write_json
-from sweeps.plan import Plan, PlannedCell, Stage, Unit, finished_key
+from sweeps.units import Plan, PlannedCell, Stage, Unit, finished_key
 
 FAILURE = "failure.json"
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from sweeps.launch.folder import SweepFolder, pack
 from sweeps.launch.states import CellState, cell_states, job_states, sentence
 from sweeps.launch.types import ClusterSilent, JobState, Launcher
-from sweeps.plan import Plan, Stage
+from sweeps.units import Plan, Stage
 
 SAY_EVERY = 60.0
 """Seconds between lines on progress where there is no terminal."""

@@ -17,9 +17,9 @@ from sweeps.cell import run_cell
 from sweeps.composition import compose_cell
 from sweeps.files import write_atomically
 from sweeps.launch.folder import FAILURE, SweepFolder, write_failure
-from sweeps.plan import finished_key
 from sweeps.stages import Stages
 from sweeps.store import Store
+from sweeps.units import finished_key
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from sweeps.composition import InputError
 from sweeps.launch.folder import Job, SweepFolder
 from sweeps.launch.job import JobRun
 from sweeps.launch.snapshot import environment, snapshot
-from sweeps.plan import Stage
+from sweeps.units import Stage
 
 
 class SlurmLauncher:

@@ -13,7 +13,7 @@ from sweeps.launch.folder import FAILURE, ListedCell, SweepFolder, read_failure
 from sweeps.launch.local import local_states
 from sweeps.launch.slurm_jobs import slurm_states
 from sweeps.launch.types import JobState
-from sweeps.plan import unit_of
+from sweeps.units import unit_of
 
 CellWord = Literal[
     "done", "running", "pending", "failed", "cancelled", "timed out", "node lost", "out of memory", "lost"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,8 +18,9 @@ from sweeps.files import check_writable
 from sweeps.launch.estimate import Estimates
 from sweeps.launch.head import Head, SweepFailed
 from sweeps.launch.types import Launcher
-from sweeps.plan import Plan, Planner, Stage
+from sweeps.plan import Planner
 from sweeps.store import identity_key
+from sweeps.units import Plan, Stage
 
 
 def run_sweep(
@@ -51,7 +53,8 @@ def run_sweep(
     try:
         Head(plan, launcher, cells_per_job, logging).run(wait)
     except SweepFailed:
-        summarize(directory)  # which Hydra's callback does for a sweep that ends well
+        with contextlib.suppress(ValueError):  # cells that no table tells apart must not hide the failures
+            summarize(directory)  # which Hydra's callback does for a sweep that ends well
         raise
 
 
