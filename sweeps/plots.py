@@ -8,11 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import pandas as pd
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 
@@ -48,15 +45,14 @@ def draw(sweep: Sweep, directory: Path) -> list[Path]:
 
 
 def _save(plot: Callable[[Any, pd.DataFrame], list[Any]], rows: pd.DataFrame, path: Path) -> None:
-    figure, axes = plt.subplots(figsize=(8, 5))
-    legends = plot(axes, rows)
+    figure = Figure(figsize=(8, 5))  # not pyplot's, which would choose a backend for whoever imports this
+    legends = plot(figure.subplots(), rows)
     write_atomically(
         path,
         lambda temporary: figure.savefig(
             temporary, format="png", dpi=150, bbox_inches="tight", bbox_extra_artists=legends
         ),
     )
-    plt.close(figure)
 
 
 def plot_accuracy_against_cost(axes: Any, rows: pd.DataFrame) -> list[Any]:
@@ -110,7 +106,7 @@ def plot_overhead_against_strength(axes: Any, rows: pd.DataFrame) -> list[Any]:
 
 def _colors(count: int) -> list[Any]:
     """Colours that differ for the first 20 attacks."""
-    colors = plt.get_cmap("tab10" if count <= 10 else "tab20")
+    colors = matplotlib.colormaps["tab10" if count <= 10 else "tab20"]
     return [colors(number % colors.N) for number in range(count)]
 
 

@@ -106,6 +106,9 @@ class Cluster:
         ]
         lines += ["PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP"]
         self.config.write_text("\n".join(lines) + "\n")
+        self._configure_accounting(accounting, database)
+
+    def _configure_accounting(self, port: int, database: int) -> None:
         keeper = self.root / "slurmdbd.conf"
         keeper.write_text(
             "\n".join(
@@ -114,7 +117,7 @@ class Cluster:
                     f"AuthInfo=socket={self.root}/munge.socket",
                     "DbdHost=localhost",
                     "DbdAddr=127.0.0.1",
-                    f"DbdPort={accounting}",
+                    f"DbdPort={port}",
                     f"SlurmUser={self.user}",
                     f"PidFile={self.root}/slurmdbd.pid",
                     "StorageType=accounting_storage/mysql",
