@@ -48,7 +48,7 @@ class Cluster:
 
     def start(self) -> None:
         """Start the daemons one after another and wait until all nodes are idle."""
-        ports = free_ports(4 + NODES)
+        ports = free_ports(3 + NODES)
         self.root.mkdir(parents=True)
         self.root.chmod(0o755)
         for folder in ("state", "spool", "log", "database"):
@@ -67,7 +67,7 @@ class Cluster:
         self._wait("the nodes", lambda: len(self.run(*idle).stdout.split()) == NODES)
 
     def _configure(self, ports: Sequence[int]) -> None:
-        database, control, accounting, _, *nodes = ports
+        database, control, accounting, *nodes = ports
         lines = [
             "ClusterName=tests",
             f"SlurmctldHost={self.host}(127.0.0.1)",
