@@ -15,6 +15,9 @@ from sweeps.launch.job import JobRun
 from sweeps.launch.snapshot import environment, snapshot
 from sweeps.units import Stage
 
+THREADS = ('export OMP_NUM_THREADS="${SLURM_CPUS_PER_TASK:-1}"', "export OMP_WAIT_POLICY=PASSIVE")
+"""As many threads as a job has processors: where the cluster does not bind jobs, each would take the node."""
+
 
 class SlurmLauncher:
     """Submits jobs through Submitit.
@@ -99,7 +102,7 @@ class SlurmLauncher:
             "array_parallelism": self.array_parallelism,
             "signal_delay_s": self.signal_delay_s,
             "stderr_to_stdout": True,
-            "setup": [*self.setup, *exports],
+            "setup": [*THREADS, *self.setup, *exports],
             "additional_parameters": additional,
         } | {str(names.get(name, name)): value for name, value in given.items()}
 
