@@ -30,3 +30,11 @@ def sweep(tmp_path: Path) -> Path:
         write_cell(tmp_path / f"{seed}_standard", "standard", seed, [0.5 + seed / 10, last])
     write_cell(tmp_path / "3_knockoff", "knockoff", 0, [0.3, 0.6])
     return tmp_path
+
+
+LONGEST = ("test_slurm.py", "test_local_sweep.py", "test_cell.py", "test_readme.py")
+"""Files that take minutes, some of them of waiting: begun first, so that no process is left with one at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
