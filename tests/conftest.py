@@ -33,7 +33,7 @@ def sweep(tmp_path: Path) -> Path:
 
 
 LONGEST = ("test_slurm.py", "test_local_sweep.py", "test_cell.py", "test_readme.py")
-"""Files that take minutes, some of them of waiting: begun first, so that no process is left with one at the end."""
+"""Files that take minutes, some of them of waiting: begun first, so that none is left alone at the end."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
