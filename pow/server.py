@@ -144,17 +144,12 @@ class _Application:
         """Price a query and keep its answer."""
         account = await self._account(request)
         body = await _read_body(request, self.body_limit)
-        images = await run_in_threadpool(
-            self._admitted, account, body, request.headers.get("content-type", "")
-        )
-        started = time.perf_counter()
+        id = await run_in_threadpool(self.gate.admit, account)  # a request counts even if its body is no good
         try:
-            probabilities, revealed = await self.batcher(images)
-        except Full:
-            raise Problem("busy", "too many queries wait for the model", retry_after=1) from None
-        self.metrics.inference.observe(time.perf_counter() - started)
-        asked = await run_in_threadpool(self.gate.ask, account, images, probabilities, revealed)
-        self._count_asked(len(images), asked)
+            asked = await self._challenge(account, id, body, request.headers.get("content-type", ""))
+        except BaseException:
+            await asyncio.shield(run_in_threadpool(self.gate.give_up, id))
+            raise
         return JSONResponse(_challenge_content(asked), 402, media_type=PROBLEM_JSON)
 
     async def redeem(self, request: Request) -> Response:
@@ -203,11 +198,19 @@ class _Application:
 
     # What they share
 
-    def _admitted(self, account: str, body: bytes, kind: str) -> np.ndarray:
-        """The images that an account may ask about; a request counts even if its body is no good."""
-        self.gate.admit(account)
+    async def _challenge(self, account: str, id: bytes, body: bytes, kind: str) -> Asked:
+        """The challenge for a body's images, which the model has answered."""
         service = self.gate.service
-        return decode(body, kind, service.image_shape, service.largest_batch)
+        images = await run_in_threadpool(decode, body, kind, service.image_shape, service.largest_batch)
+        started = time.perf_counter()
+        try:
+            probabilities, revealed = await self.batcher(images)
+        except Full:
+            raise Problem("busy", "too many queries wait for the model", retry_after=1) from None
+        self.metrics.inference.observe(time.perf_counter() - started)
+        asked = await run_in_threadpool(self.gate.ask, account, id, images, probabilities, revealed)
+        self._count_asked(len(images), asked)
+        return asked
 
     def _redeemed(self, account: str, solution: Solution) -> bytes:
         return self.gate.release(self.gate.check(account, solution.challenge, solution.nonces))

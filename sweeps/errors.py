@@ -74,13 +74,8 @@ def wrong_key_hints(arguments: Sequence[str], config_dir: Path, config_name: str
 
 
 def _groups_chosen(overrides: Sequence[str], config_dir: Path) -> list[str]:
-    groups = {path.name for path in config_dir.iterdir() if path.is_dir()}
     pairs = (override.split("=", 1) for override in overrides)
-    return [
-        f"{group}={value}"
-        for group, value in pairs
-        if group in groups and _is_option(config_dir, group, value)
-    ]
+    return [f"{group}={value}" for group, value in pairs if _is_option(config_dir, group, value)]
 
 
 def _is_option(config_dir: Path, group: str, value: str) -> bool:

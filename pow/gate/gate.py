@@ -96,20 +96,31 @@ class Gate:
             clock,
         )
 
-    def admit(self, account: str) -> None:
-        """Count a request; raises Problem when the account has too many, or too many challenges open."""
-        limits = self.service.limits
+    def admit(self, account: str) -> bytes:
+        """Count a request, and hold the place of its challenge, whose id is returned.
+
+        Raises Problem when the account has too many, or too many challenges open. A place that neither `ask`
+        takes nor `give_up` gives up, since the process was killed, is held as long as a challenge lives.
+        """
+        service, limits, now, id = self.service, self.service.limits, self.clock(), secrets.token_bytes(16)
         try:
-            self.ledger.admit(account, self.clock(), limits)
+            self.ledger.admit(account, id, now, now + service.lifetime, limits)
         except LimitReached as reached:
             if reached.which == "rate":
                 detail = f"{limits.requests_a_minute} requests a minute are allowed"
                 raise Problem("too_many_requests", detail, reached.retry_after) from None
             detail = f"{limits.pending} challenges may be open; solve them, or wait until they expire"
             raise Problem("too_many_pending", detail, reached.retry_after) from None
+        return id
 
-    def ask(self, account: str, images: np.ndarray, probabilities: np.ndarray, revealed: np.ndarray) -> Asked:
-        """Book what the answers reveal, keep them, and give the challenge that releases them.
+    def give_up(self, id: bytes) -> None:
+        """Say that no challenge of this id will come of a request that was admitted."""
+        self.ledger.give_up(id)
+
+    def ask(
+        self, account: str, id: bytes, images: np.ndarray, probabilities: np.ndarray, revealed: np.ndarray
+    ) -> Asked:
+        """Book what the answers reveal, keep them, and give the challenge of this id, which releases them.
 
         The booking comes first: asking for a price and walking away is not free.
         """
@@ -122,7 +133,7 @@ class Gate:
         lifetime = service.lifetime + service.patience * float(seconds[0])
         puzzle = service.puzzle.puzzle(b"any", difficulty)
         challenge = Challenge(
-            id=secrets.token_hex(16),
+            id=id.hex(),
             account=account,
             query=query_digest(images),
             kind=puzzle.kind,
@@ -132,7 +143,7 @@ class Gate:
             options=dict(service.puzzle.options),
         )
         answer = as_json(service.answer(probabilities)) | {"query": challenge.query}
-        self.ledger.keep(bytes.fromhex(challenge.id), account, json.dumps(answer).encode(), challenge.expires)
+        self.ledger.keep(id, account, json.dumps(answer).encode(), challenge.expires)
         return Asked(self.keyring.sign(challenge), float(seconds[0]))
 
     def check(self, account: str, token: str, nonces: Any) -> Challenge:

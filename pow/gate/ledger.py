@@ -14,7 +14,7 @@ WINDOW_SECONDS = 60
 
 @dataclass(frozen=True)
 class Limits:
-    """How many unredeemed challenges an account may have, and how many requests in a window it may make.
+    """How many challenges an account may have open, and how many requests in a window it may make.
 
     Raises ValueError naming the option for a limit below 1.
     """
@@ -72,12 +72,17 @@ class Ledger(ABC):
         """Forget an account's key (what it revealed stays on record); whether there was one."""
 
     @abstractmethod
-    def admit(self, account: str, now: float, limits: Limits) -> None:
-        """Count a request. Raises LimitReached, and counts nothing, if that would be over a limit.
+    def admit(self, account: str, challenge: bytes, now: float, until: float, limits: Limits) -> None:
+        """Count a request, and hold a place for its challenge, by its id, until `keep` takes it.
 
-        Of the challenges those count that are neither redeemed nor expired; of the requests those of the
-        window that `now` is in.
+        Raises LimitReached, and does neither, if that would be over a limit. Of the challenges those count
+        that are neither redeemed nor expired, and the places that are held, each until its `until`; of the
+        requests those of the window that `now` is in. Raises ValueError if the id is taken.
         """
+
+    @abstractmethod
+    def give_up(self, challenge: bytes) -> None:
+        """Hold the place of a challenge no longer. One whose answer is kept stays, and so does its answer."""
 
     @abstractmethod
     def book(self, payer: str, queries: int, revealed: np.ndarray) -> Booked:
@@ -92,18 +97,21 @@ class Ledger(ABC):
 
     @abstractmethod
     def keep(self, challenge: bytes, account: str, answer: bytes, expires: float) -> None:
-        """Keep the answer that a challenge, by its id, will release. Raises ValueError if the id is taken."""
+        """Keep the answer that a challenge, by its id, will release: in its account's place for it, if held.
+
+        Raises ValueError if the id is taken.
+        """
 
     @abstractmethod
     def redeem(self, challenge: bytes, now: float) -> bytes:
         """The answer, once: of any number of calls at the same instant, one gets it.
 
-        Raises NotRedeemable for the others, and for a challenge that is unknown or expired.
+        Raises NotRedeemable for the others, and for a challenge that is unknown, expired or not kept yet.
         """
 
     @abstractmethod
     def sweep(self, now: float) -> int:
-        """Forget challenges that expired, and counts of past windows; how many challenges these were."""
+        """Forget challenges and places that expired, and counts of past windows; how many of the former."""
 
     @abstractmethod
     def close(self) -> None:

@@ -17,7 +17,7 @@ TIMEOUT_SECONDS = 10.0
 
 # Kept under the prefix: `accounts` and `keys` (a digest of each account and back); `totals:<payer>`;
 # `width` (bytes of what a payer revealed); `requests:<window>` (a count of each account) and `windows`;
-# of challenges `expiries`, and of those not redeemed `answers`, `owners` and `pending:<account>`.
+# of challenges `expiries`, of those not redeemed `owners` and `pending:<account>`, of those kept `answers`.
 PRELUDE = """
 local call = redis.call
 local function key(name) return KEYS[1] .. name end
@@ -40,12 +40,15 @@ return 1
 """
 # The limit is reached until the limit-th pending challenge, counted from the last to expire, is gone.
 ADMIT = """
-local account, now, window, most_pending, most_requests = unpack(ARGV)
+local account, challenge, now, until_, window, most_pending, most_requests = unpack(ARGV)
 local in_the_way = call('ZREVRANGEBYSCORE', key('pending:' .. account), '+inf', '(' .. now,
                         'WITHSCORES', 'LIMIT', most_pending - 1, 1)
 if #in_the_way > 0 then return {'pending', in_the_way[2]} end
 local requests = key('requests:' .. window)
 if tonumber(call('HGET', requests, account) or 0) >= tonumber(most_requests) then return {'rate'} end
+if call('ZADD', key('expiries'), 'NX', until_, challenge) == 0 then return {'taken'} end
+call('HSET', key('owners'), challenge, account)
+call('ZADD', key('pending:' .. account), until_, challenge)
 call('HINCRBY', requests, account, 1)
 call('ZADD', key('windows'), window, window)
 return {'admitted'}
@@ -68,7 +71,11 @@ return {'booked', call('HGET', totals, 'queries'), call('HGET', totals, 'reveale
 """
 KEEP = """
 local challenge, account, answer, expires = unpack(ARGV)
-if call('ZADD', key('expiries'), 'NX', expires, challenge) == 0 then return 0 end
+local is_held = call('HGET', key('owners'), challenge) == account
+                and call('HEXISTS', key('answers'), challenge) == 0
+if call('ZADD', key('expiries'), is_held and 'XX' or 'NX', 'CH', expires, challenge) == 0 and not is_held then
+    return 0
+end
 call('HSET', key('answers'), challenge, answer)
 call('HSET', key('owners'), challenge, account)
 call('ZADD', key('pending:' .. account), expires, challenge)
@@ -83,12 +90,20 @@ local function forget_answer(challenge)
     call('HDEL', key('answers'), challenge)
 end
 """
+GIVE_UP = """
+local challenge = ARGV[1]
+if call('HEXISTS', key('answers'), challenge) == 1 or call('HEXISTS', key('owners'), challenge) == 0 then
+    return
+end
+forget_answer(challenge)
+call('ZREM', key('expiries'), challenge)
+"""
 REDEEM = """
 local challenge, now = ARGV[1], tonumber(ARGV[2])
 local expires = call('ZSCORE', key('expiries'), challenge)
 if not expires or tonumber(expires) <= now then return {'unknown'} end
 local answer = call('HGET', key('answers'), challenge)
-if not answer then return {'spent'} end
+if not answer then return {call('HEXISTS', key('owners'), challenge) == 1 and 'unknown' or 'spent'} end
 forget_answer(challenge)
 return {'answer', answer}
 """
@@ -127,6 +142,7 @@ class RedisLedger(Ledger):
         self._admit = self._script(ADMIT)
         self._book = self._script(BOOK)
         self._keep = self._script(KEEP)
+        self._give_up = self._script(FORGET_ANSWER + GIVE_UP)
         self._redeem = self._script(FORGET_ANSWER + REDEEM)
         self._sweep = self._script(FORGET_ANSWER + SWEEP)
         self._client.ping()
@@ -149,14 +165,22 @@ class RedisLedger(Ledger):
         """See Ledger."""
         return bool(self._remove_account(account))
 
-    def admit(self, account: str, now: float, limits: Limits) -> None:
+    def admit(self, account: str, challenge: bytes, now: float, until: float, limits: Limits) -> None:
         """See Ledger."""
         window = int(now // WINDOW_SECONDS)
-        result = self._admit(account, float(now), window, limits.pending, limits.requests_a_minute)
+        result = self._admit(
+            account, challenge, float(now), float(until), window, limits.pending, limits.requests_a_minute
+        )
         if result[0] == b"pending":
             raise LimitReached("pending", float(result[1]) - now)
         if result[0] == b"rate":
             raise LimitReached("rate", (window + 1) * WINDOW_SECONDS - now)
+        if result[0] == b"taken":
+            raise ValueError(f"the id {challenge.hex()} is taken")
+
+    def give_up(self, challenge: bytes) -> None:
+        """See Ledger."""
+        self._give_up(challenge)
 
     def book(self, payer: str, queries: int, revealed: np.ndarray) -> Booked:
         """See Ledger."""

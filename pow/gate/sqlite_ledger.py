@@ -16,7 +16,7 @@ from pow.gate.ledger import WINDOW_SECONDS, Booked, Ledger, LimitReached, Limits
 
 Synchronous = Literal["full", "normal"]
 
-VERSION = 1
+VERSION = 2
 """Of the schema; a file says its own in `user_version`."""
 
 BUSY_SECONDS = 10.0
@@ -30,11 +30,12 @@ SCHEMA = (
     """CREATE TABLE IF NOT EXISTS payers (
         payer TEXT PRIMARY KEY, queries INTEGER NOT NULL, revealed BLOB NOT NULL
     )""",
-    # An answer is NULL once it is redeemed.
+    # A place is held, then an answer kept in it; that is NULL again once it is redeemed.
     """CREATE TABLE IF NOT EXISTS challenges (
-        challenge BLOB PRIMARY KEY, account TEXT NOT NULL, answer BLOB, expires REAL NOT NULL
+        challenge BLOB PRIMARY KEY, account TEXT NOT NULL, answer BLOB, expires REAL NOT NULL,
+        state TEXT NOT NULL CHECK (state IN ('held', 'kept', 'redeemed'))
     )""",
-    "CREATE INDEX IF NOT EXISTS pending ON challenges (account, expires) WHERE answer IS NOT NULL",
+    "CREATE INDEX IF NOT EXISTS pending ON challenges (account, expires) WHERE state != 'redeemed'",
     "CREATE INDEX IF NOT EXISTS expiring ON challenges (expires)",
 )
 
@@ -42,8 +43,15 @@ SCHEMA = (
 VERSION_AND_TABLES = "SELECT user_version, (SELECT count(*) FROM sqlite_schema) FROM pragma_user_version"
 PENDING = """
     SELECT expires FROM challenges INDEXED BY pending
-    WHERE account = ? AND answer IS NOT NULL AND expires > ? ORDER BY expires DESC LIMIT 1 OFFSET ?
+    WHERE account = ? AND state != 'redeemed' AND expires > ? ORDER BY expires DESC LIMIT 1 OFFSET ?
 """
+HOLD = "INSERT INTO challenges VALUES (?, ?, NULL, ?, 'held')"
+KEEP = """
+    INSERT INTO challenges VALUES (?, ?, ?, ?, 'kept')
+    ON CONFLICT DO UPDATE SET answer = excluded.answer, expires = excluded.expires, state = 'kept'
+    WHERE state = 'held' AND account = excluded.account
+"""
+REDEEM = "UPDATE challenges SET answer = NULL, state = 'redeemed' WHERE challenge = ?"
 COUNT_REQUEST = """
     INSERT INTO requests VALUES (?, ?, 1)
     ON CONFLICT DO UPDATE SET count = count + 1 RETURNING count
@@ -121,7 +129,7 @@ class SqliteLedger(Ledger):
         with self._transaction() as database:
             return database.execute("DELETE FROM accounts WHERE account = ?", (account,)).rowcount > 0
 
-    def admit(self, account: str, now: float, limits: Limits) -> None:
+    def admit(self, account: str, challenge: bytes, now: float, until: float, limits: Limits) -> None:
         """See Ledger."""
         window = int(now // WINDOW_SECONDS)
         with self._transaction() as database:
@@ -132,6 +140,15 @@ class SqliteLedger(Ledger):
             (count,) = database.execute(COUNT_REQUEST, (window, account)).fetchone()
             if count > limits.requests_a_minute:
                 raise LimitReached("rate", (window + 1) * WINDOW_SECONDS - now)
+            try:
+                database.execute(HOLD, (challenge, account, float(until)))
+            except sqlite3.IntegrityError as error:
+                raise ValueError(f"the id {challenge.hex()} is taken") from error
+
+    def give_up(self, challenge: bytes) -> None:
+        """See Ledger."""
+        with self._transaction() as database:
+            database.execute("DELETE FROM challenges WHERE challenge = ? AND state = 'held'", (challenge,))
 
     def book(self, payer: str, queries: int, revealed: np.ndarray) -> Booked:
         """See Ledger."""
@@ -155,24 +172,21 @@ class SqliteLedger(Ledger):
     def keep(self, challenge: bytes, account: str, answer: bytes, expires: float) -> None:
         """See Ledger."""
         with self._transaction() as database:
-            row = (challenge, account, answer, float(expires))
-            try:
-                database.execute("INSERT INTO challenges VALUES (?, ?, ?, ?)", row)
-            except sqlite3.IntegrityError as error:
-                raise ValueError(f"an answer to challenge {challenge.hex()} was kept before") from error
+            if not database.execute(KEEP, (challenge, account, answer, float(expires))).rowcount:
+                raise ValueError(f"an answer to challenge {challenge.hex()} was kept before")
 
     def redeem(self, challenge: bytes, now: float) -> bytes:
         """See Ledger."""
         with self._transaction() as database:
             row = database.execute(
-                "SELECT answer FROM challenges WHERE challenge = ? AND expires > ?", (challenge, now)
+                "SELECT state, answer FROM challenges WHERE challenge = ? AND expires > ?", (challenge, now)
             ).fetchone()
-            if row is None:
+            if row is None or row[0] == "held":
                 raise NotRedeemable("unknown")
-            if row[0] is None:
+            if row[0] == "redeemed":
                 raise NotRedeemable("spent")
-            database.execute("UPDATE challenges SET answer = NULL WHERE challenge = ?", (challenge,))
-        return row[0]
+            database.execute(REDEEM, (challenge,))
+        return row[1]
 
     def sweep(self, now: float) -> int:
         """See Ledger."""
