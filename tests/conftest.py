@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from reports import write_cell
 
-ROOT = Path(__file__).resolve().parents[1]
+pytest_plugins = ["gate_over_http", "ledgers"]
+"""Their fixtures serve several files; as plugins, they also tell what an assertion of theirs compared."""
 
 
 @pytest.hookimpl(wrapper=True)

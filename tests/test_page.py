@@ -23,9 +23,13 @@ from pow.calibration.constant import ConstantCalibration
 from pow.client import Client, read_image
 from pow.puzzles import Puzzle, PuzzleSettings, Sha256Puzzle
 from pow.puzzles.hashcash import HashcashPuzzle
+from pow.server import PAGE
 
 PATIENCE = 15_000
 """Milliseconds that anything on the page may take: far more than it does."""
+
+NOT_SECURE = "gate.test"
+"""A name of this machine by which browsers do not take it for one, so that they trust it less."""
 
 PARTS = 4
 COLOUR_SHAPE = (3, 5, 7)
@@ -61,7 +65,10 @@ def browser() -> Iterator[BrowserContext]:
         pytest.skip("chromium is not installed")
     expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        chromium = playwright.chromium.launch(
+            executable_path=program,
+            args=["--no-sandbox", "--no-proxy-server", f"--host-resolver-rules=MAP {NOT_SECURE} 127.0.0.1"],
+        )
         context = chromium.new_context()
         context.set_default_timeout(PATIENCE)
         yield context
@@ -215,6 +222,43 @@ def test_a_cancelled_puzzle_is_gone_on_with(gate: RunningGate, page: Page, pictu
     with page.expect_request("**/v1/redeem") as redeemed:
         page.get_by_role("button", name="Go on").click()
     assert content(redeemed.value)["nonces"][0] >= 512
+    assert len(shown_probabilities(page)) == CLASSES
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("(x >>> 3)", "(x >>> 4)"),
+        ("word < largest[i]", "true"),
+        ("block[9] = nonce", "block[9] = nonce + 1"),
+        ("push(nonce)", f"push(done.nonces.length < {PARTS - 1} ? nonce : nonce - 1)"),
+    ],
+    ids=["SHA-256", "comparison", "block", "last part"],
+)
+def test_a_wrong_solution_is_said_and_not_sent(
+    gate: RunningGate, page: Page, picture: Path, right: str, wrong: str
+) -> None:
+    source = (PAGE / "solver.js").read_text()
+    assert source.count(right) == 1
+    broken = source.replace(right, wrong)
+    page.route("**/solver.js", lambda route: route.fulfill(body=broken, content_type="text/javascript"))
+    sent: list[str] = []
+    page.on("request", lambda request: sent.append(urlsplit(request.url).path))
+    visit(page, gate)
+    choose(page, picture)
+    ask(page)
+    expect(page.get_by_role("alert").filter(visible=True)).to_have_text(
+        "The solver failed: your browser's own SHA-256 does not confirm its solution, so it was not sent."
+    )
+    expect(page.get_by_role("button", name="Go on")).to_be_hidden()
+    assert "/v1/predict" in sent and "/v1/redeem" not in sent
+
+
+def test_a_page_that_is_not_secure_pays_unchecked(gate: RunningGate, page: Page, picture: Path) -> None:
+    visit(page, RunningGate(gate.url.replace("127.0.0.1", NOT_SECURE), gate.key))
+    assert page.evaluate("[isSecureContext, crypto.subtle === undefined]") == [False, True]
+    choose(page, picture)
+    ask(page)
     assert len(shown_probabilities(page)) == CLASSES
 
 

@@ -193,6 +193,10 @@ async function solve(bill) {
   try {
     await new Promise((resolve, reject) => {
       worker.onmessage = ({ data }) => {
+        if (data.failure) {
+          reject(new Refusal(`The solver failed: ${data.failure}.`)); // as it would again
+          return;
+        }
         bill.done = data;
         bill.spent = before.spent + (performance.now() - before.at) / 1000;
         showProgress(bill, (data.tried - before.tried) / (bill.spent - before.spent));

@@ -1,9 +1,9 @@
 "use strict";
 // Solves a sha256 puzzle: for each part the first nonce whose digest is small enough. It is told the puzzle and
-// what was done before, and says now and then what is done: {nonces, next, tried}.
+// what was done before, and says now and then what is done: {nonces, next, tried}; or, at last, its {failure}.
 //
 // A try is one block, hashed here: a browser's own SHA-256 answers by a promise, which takes some fifteen times
-// as long, and is there on secure pages only.
+// as long, and is there on secure pages only. Where it is there, it checks each solution that was found.
 
 const BATCH = 8192; // tries between two looks at the clock
 const MESSAGE_EVERY = 100; // milliseconds
@@ -15,7 +15,10 @@ const INITIAL = Int32Array.from(primes.slice(0, 8), (prime) => fraction(Math.sqr
 const schedule = new Int32Array(64);
 const digest = new Int32Array(8);
 
-self.onmessage = ({ data: { puzzle, done } }) => {
+self.onmessage = ({ data: { puzzle, done } }) =>
+  solve(puzzle, done).catch((error) => self.postMessage({ failure: error.message || error.name }));
+
+async function solve(puzzle, done) {
   const largest = new Uint32Array(words(fromHex(puzzle.largest)));
   let lastMessage = performance.now();
   while (done.nonces.length < puzzle.parts) {
@@ -23,6 +26,7 @@ self.onmessage = ({ data: { puzzle, done } }) => {
     const block = Int32Array.of(...sha256(seedMessage(puzzle, part)), 0, 0, 0x80000000, 0, 0, 0, 0, 320);
     while (done.nonces.length === part) {
       advance(done, block, largest);
+      if (done.nonces.length > part) await check(puzzle, part, done.nonces[part]);
       if (performance.now() - lastMessage > MESSAGE_EVERY) {
         self.postMessage(done);
         lastMessage = performance.now();
@@ -30,7 +34,7 @@ self.onmessage = ({ data: { puzzle, done } }) => {
     }
   }
   self.postMessage(done);
-};
+}
 
 /** Go past a batch, or to the next part if it holds a solution. */
 function advance(done, block, largest) {
@@ -46,6 +50,32 @@ function advance(done, block, largest) {
   }
   done.next += BATCH;
   done.tried += BATCH;
+}
+
+/**
+ * Rejects if this is no solution by the browser's SHA-256. The gate would only say that it is wrong, and not that
+ * the fault is this file's, or that of the engine which compiled it. So the check has nothing in common with the
+ * search but the message that is hashed first.
+ */
+async function check(puzzle, part, nonce) {
+  if (!self.crypto?.subtle) return; // the page is not secure
+  const seed = await browserSha256(Uint8Array.from(seedMessage(puzzle, part)));
+  const message = new DataView(new ArrayBuffer(40));
+  seed.forEach((byte, at) => message.setUint8(at, byte));
+  message.setBigUint64(32, BigInt(nonce));
+  const hashed = await browserSha256(message);
+  if (number(hashed) > BigInt(`0x${puzzle.largest}`)) {
+    throw new Error("your browser's own SHA-256 does not confirm its solution, so it was not sent");
+  }
+}
+
+async function browserSha256(bytes) {
+  return new Uint8Array(await self.crypto.subtle.digest("SHA-256", bytes));
+}
+
+/** Bytes read as a big-endian number. */
+function number(bytes) {
+  return bytes.reduce((value, byte) => value * 256n + BigInt(byte), 0n);
 }
 
 function isPrime(n) {
