@@ -36,7 +36,7 @@ from rich.table import Table
 
 from pow.calibration.constant import ConstantCalibration
 from pow.gate.challenges import load_keyring
-from pow.gate.gate import Gate
+from pow.gate.gate import Asked, Gate
 from pow.gate.images import NPY, as_json, decode, encode
 from pow.gate.sqlite_ledger import Synchronous
 from pow.puzzles import PuzzleSettings, Sha256Puzzle
@@ -185,7 +185,10 @@ def steps(folder: Path, count: int) -> Iterator[tuple[str, np.ndarray]]:
     for synchronous in get_args(Synchronous):
         with closing(small_ledger(folder, synchronous)) as ledger:
             gate = Gate(small_service(**SERVICE), METER, ledger, load_keyring(folder / "keys"))
-            ask = partial(gate.ask, "alice", IMAGES, probabilities, revealed)
+
+            def ask(gate: Gate = gate) -> Asked:
+                return gate.ask("alice", gate.admit("alice"), IMAGES, probabilities, revealed)
+
             signed = ask().signed
             if synchronous == get_args(Synchronous)[0]:
                 check = partial(gate.check, "alice", signed.token, NONCES)
@@ -194,7 +197,7 @@ def steps(folder: Path, count: int) -> Iterator[tuple[str, np.ndarray]]:
                     "issue of a challenge",
                     microseconds(partial(gate.keyring.sign, signed.challenge), count),
                 )
-            yield f"booking, keeping and issue, {synchronous}", microseconds(ask, count)
+            yield f"admission, booking, keeping and issue, {synchronous}", microseconds(ask, count)
             checked = iter([ask().signed.challenge for _ in range(count)])
             yield f"release, {synchronous}", microseconds(lambda: gate.release(next(checked)), count)  # noqa: B023
 

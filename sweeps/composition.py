@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from hydra.errors import CompactHydraException
 from omegaconf import DictConfig, OmegaConf
@@ -126,12 +128,34 @@ class CellData:
 
 def load_cell_data(plain: Config) -> CellData:
     """Load and cut the images of a cell; raises ValueError or OSError for what cannot be."""
-    data, other = _load_data(plain["dataset"]), plain["attack"]["other_pool"]
-    return CellData(
-        data,
-        load_pool(plain["query_pool"], plain["dataset"], data),
-        load_pool(other, plain["dataset"], data) if other else None,
-    )
+    return CellImages(keep=1).load(plain)
+
+
+class CellImages:
+    """Loads the images of cells, and keeps the data sets and the pools that were needed last."""
+
+    def __init__(self, keep: int) -> None:
+        self.keep = keep
+        self._kept: dict[str, dict[str, Any]] = {"data": {}, "pool": {}}
+
+    def load(self, plain: Config) -> CellData:
+        """The images of a cell; raises ValueError or OSError for what cannot be."""
+        dataset, other = plain["dataset"], plain["attack"]["other_pool"]
+        data: Splits = self._once("data", [dataset], lambda: _load_data(dataset))
+
+        def pool(choice: Config) -> ImageSet:
+            made: ImageSet = self._once("pool", [choice, dataset], lambda: load_pool(choice, dataset, data))
+            return made
+
+        return CellData(data, pool(plain["query_pool"]), pool(other) if other else None)
+
+    def _once(self, kind: str, told_by: list[Config], make: Callable[[], Any]) -> Any:
+        kept, key = self._kept[kind], json.dumps(told_by, sort_keys=True)
+        if key not in kept:
+            while len(kept) >= self.keep:
+                del kept[next(iter(kept))]
+            kept[key] = make()
+        return kept[key]
 
 
 def compose_cell(config: DictConfig, progress: bool, data: CellData | None = None) -> Cell:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import gc
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 
 from sweeps.composing import GridComposer
-from sweeps.composition import CellData, InputError, compose_cell, load_cell_data
+from sweeps.composition import CellData, CellImages, InputError, compose_cell
 from sweeps.identity import Config, DataPrints, Identity
 from sweeps.store import Store, identity_key
 from sweeps.units import Plan, PlannedCell, Unit, finished_key, unit_of
 
-KEPT_DATA = 3
-"""Combinations of data set and pools whose images are held at a time: most attacks share one of three."""
+KEPT_IMAGES = 3
+"""Data sets, and pools, that are held at a time: most attacks share one of three pools."""
 
 
 class Planner:
@@ -26,7 +28,7 @@ class Planner:
         self.composer = composer
         self.directory = directory
         self._prints: dict[str, DataPrints] = {}
-        self._data: dict[str, CellData] = {}
+        self._images = CellImages(KEPT_IMAGES)
         self._checked: set[tuple[str, ...]] = set()
         self._texts: dict[int, tuple[Any, str]] = {}
         self._stored: dict[str, bool] = {}
@@ -34,9 +36,10 @@ class Planner:
     def plan(self, jobs: Sequence[Sequence[str]]) -> Plan:
         """The plan for a grid; raises InputError, one clear sentence, for what cannot work."""
         cells: dict[str, PlannedCell] = {}
-        for number, overrides in enumerate(jobs):
-            cell = self._cell(number, tuple(overrides))
-            cells.setdefault(cell.key, cell)
+        with _uncollected():
+            for number, overrides in enumerate(jobs):
+                cell = self._cell(number, tuple(overrides))
+                cells.setdefault(cell.key, cell)
         plan = Plan(self.directory, list(cells.values()), repeated=len(jobs) - len(cells))
         _check_folders(plan.cells)
         plan.units = self._units(plan.cells)
@@ -55,16 +58,10 @@ class Planner:
         return self._prints[key]
 
     def _load(self, config: Config) -> CellData:
-        """The cell's images, of which the last few sets are kept."""
-        key = _data_key(config)
-        if key not in self._data:
-            while len(self._data) >= KEPT_DATA:
-                del self._data[next(iter(self._data))]
-            try:
-                self._data[key] = load_cell_data(config)
-            except (ValueError, OSError) as error:
-                raise InputError(str(error)) from error
-        return self._data[key]
+        try:
+            return self._images.load(config)
+        except (ValueError, OSError) as error:
+            raise InputError(str(error)) from error
 
     def _check(self, config: Config) -> None:
         """Compose the cell once for each combination of choices; seeds cannot make it wrong."""
@@ -116,6 +113,18 @@ class Planner:
         if key not in self._stored:
             self._stored[key] = store.has(kind, identity)
         return self._stored[key]
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """No search for cyclic garbage meanwhile: it goes through thousands of configs, and none is garbage."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _data_key(config: Config) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import socket
 import subprocess
@@ -94,9 +95,16 @@ def challenge(number: int) -> bytes:
     return b"\x00challenge \xff" + number.to_bytes(8, "little")
 
 
+def admitted(ledger: Ledger, account: str, now: float, limits: Limits) -> None:
+    """Admit a request of which no challenge comes."""
+    id = secrets.token_bytes(8)
+    ledger.admit(account, id, now, LATER, limits)
+    ledger.give_up(id)
+
+
 def refusal(ledger: Ledger, account: str, now: float, limits: Limits) -> tuple[str, float]:
     with pytest.raises(LimitReached) as caught:
-        ledger.admit(account, now, limits)
+        admitted(ledger, account, now, limits)
     return caught.value.which, caught.value.retry_after
 
 

@@ -86,8 +86,8 @@ def make_gate(ledger: Ledger, **changes: Any) -> Gate:
 
 
 def ask(gate: Gate, account: str, images: np.ndarray = IMAGES) -> Asked:
-    probabilities = predict(images)
-    return gate.ask(account, images, probabilities, gate.meter.reveal(images, probabilities))
+    id, probabilities = gate.admit(account), predict(images)
+    return gate.ask(account, id, images, probabilities, gate.meter.reveal(images, probabilities))
 
 
 def nonces_of(asked: Asked) -> list[int]:
@@ -169,7 +169,7 @@ def test_what_cannot_be_booked_is_not_kept(ledger: Ledger, monkeypatch: pytest.M
     gate = make_gate(ledger)
     monkeypatch.setattr(ledger, "keep", lambda *arguments: pytest.fail("an answer was kept"))
     with pytest.raises(ValueError, match="not finite"):
-        gate.ask("alice", IMAGES, predict(IMAGES), np.full((3, 1), np.nan))
+        gate.ask("alice", b"id", IMAGES, predict(IMAGES), np.full((3, 1), np.nan))
 
 
 def test_refusals_come_in_order_and_touch_no_ledger(ledger: Ledger) -> None:
@@ -234,15 +234,14 @@ def test_the_puzzles_options_are_asked_for(ledger: Ledger) -> None:
 
 def test_limits_are_told_with_when_to_come_back(ledger: Ledger) -> None:
     gate = make_gate(ledger, limits=Limits(pending=1, requests_a_minute=2), lifetime=30.0)
-    gate.admit("alice")
     ask(gate, "alice")
     with pytest.raises(Problem, match="1 challenges may be open") as caught:
         gate.admit("alice")
     assert caught.value.reason == "too_many_pending"
     assert caught.value.retry_after == pytest.approx(30 + 20 * 0.001)
     gate.clock.now += 31  # type: ignore[attr-defined]
-    gate.admit("bob")
-    gate.admit("bob")
+    gate.give_up(gate.admit("bob"))
+    gate.give_up(gate.admit("bob"))
     with pytest.raises(Problem, match="2 requests a minute") as caught:
         gate.admit("bob")
     assert caught.value.reason == "too_many_requests"

@@ -19,9 +19,9 @@ def test_the_benchmark_measures_every_server_and_step(
         "gate, normal",
         "check of a solution",
         "issue of a challenge",
-        "booking, keeping and issue, full",
+        "admission, booking, keeping and issue, full",
         "release, full",
-        "booking, keeping and issue, normal",
+        "admission, booking, keeping and issue, normal",
         "release, normal",
     ]
     assert all(0 < float(row[1].replace(",", "")) <= float(row[2].replace(",", "")) for row in rows)

@@ -9,7 +9,7 @@ from contextlib import closing, suppress
 
 import numpy as np
 import pytest
-from ledgers import NOW, OpenNamed, challenge, refusal, same, why_not
+from ledgers import NOW, OpenNamed, admitted, challenge, refusal, same, why_not
 
 from pow.gate.ledger import Booked, Ledger, LimitReached, Limits
 
@@ -55,13 +55,13 @@ def test_a_limit_below_one_is_refused(limits: dict[str, int]) -> None:
 
 def test_requests_are_counted_within_a_window(ledger: Ledger) -> None:
     two = Limits(pending=1, requests_a_minute=2)
-    ledger.admit("ann", NOW, two)
-    ledger.admit("ann", NOW + 59.5, two)
+    admitted(ledger, "ann", NOW, two)
+    admitted(ledger, "ann", NOW + 59.5, two)
     assert refusal(ledger, "ann", NOW, two) == ("rate", 60)
     assert refusal(ledger, "ann", NOW + 59.75, two) == ("rate", 0.25)
-    ledger.admit("bob", NOW + 59.75, two)
-    ledger.admit("ann", NOW + 60, two)
-    ledger.admit("ann", NOW + 60, two)
+    admitted(ledger, "bob", NOW + 59.75, two)
+    admitted(ledger, "ann", NOW + 60, two)
+    admitted(ledger, "ann", NOW + 60, two)
     assert refusal(ledger, "ann", NOW + 60, two) == ("rate", 60)
     assert refusal(ledger, "ann", NOW + 119, Limits(1, 1)) == ("rate", 1)
 
@@ -74,9 +74,9 @@ def test_pending_challenges_are_limited_until_they_expire(ledger: Ledger) -> Non
     assert refusal(ledger, "ann", NOW, Limits(2, 9)) == ("pending", 20.5)
     assert refusal(ledger, "ann", NOW, Limits(1, 9)) == ("pending", 30.75)
     assert refusal(ledger, "ann", NOW + 10, Limits(3, 9)) == ("pending", 0.25)
-    ledger.admit("ann", NOW, Limits(4, 9))
-    ledger.admit("bob", NOW, Limits(2, 9))
-    ledger.admit("ann", NOW + 10.25, Limits(3, 9))
+    admitted(ledger, "ann", NOW, Limits(4, 9))
+    admitted(ledger, "bob", NOW, Limits(2, 9))
+    admitted(ledger, "ann", NOW + 10.25, Limits(3, 9))
 
 
 def test_expiries_are_exact(ledger: Ledger) -> None:
@@ -84,7 +84,7 @@ def test_expiries_are_exact(ledger: Ledger) -> None:
     just_before = float(np.nextafter(expires, -math.inf))
     ledger.keep(challenge(0), "ann", b"answer", expires)
     assert refusal(ledger, "ann", just_before, Limits(1, 9)) == ("pending", expires - just_before)
-    ledger.admit("ann", expires, Limits(1, 9))
+    admitted(ledger, "ann", expires, Limits(1, 9))
     assert ledger.sweep(just_before) == 0
     assert why_not(ledger, challenge(0), expires) == "unknown"
     assert ledger.redeem(challenge(0), just_before) == b"answer"
@@ -95,7 +95,7 @@ def test_redeeming_makes_room(ledger: Ledger) -> None:
     ledger.keep(challenge(0), "ann", b"answer", NOW + 30)
     assert refusal(ledger, "ann", NOW, one) == ("pending", 30)
     ledger.redeem(challenge(0), NOW)
-    ledger.admit("ann", NOW, one)
+    admitted(ledger, "ann", NOW, one)
 
 
 def test_refused_requests_are_not_counted(ledger: Ledger) -> None:
@@ -103,21 +103,21 @@ def test_refused_requests_are_not_counted(ledger: Ledger) -> None:
     for _ in range(5):
         assert refusal(ledger, "ann", NOW, Limits(1, 9))[0] == "pending"
     ledger.redeem(challenge(0), NOW)
-    ledger.admit("ann", NOW, Limits(1, 1))
+    admitted(ledger, "ann", NOW, Limits(1, 1))
     for _ in range(5):
         assert refusal(ledger, "ann", NOW, Limits(1, 1))[0] == "rate"
-    ledger.admit("ann", NOW, Limits(1, 2))
+    admitted(ledger, "ann", NOW, Limits(1, 2))
 
 
 def test_threads_are_not_admitted_beyond_the_limit(ledger: Ledger, open_named: OpenNamed) -> None:
-    def admitted(number: int) -> bool:
+    def may_ask(number: int) -> bool:
         with suppress(LimitReached):
-            (ledger, another)[number % 2].admit("ann", NOW, Limits(1, 20))
+            admitted((ledger, another)[number % 2], "ann", NOW, Limits(80, 20))
             return True
         return False
 
     with closing(open_named("ledger")) as another, ThreadPoolExecutor(8) as threads:
-        assert sum(threads.map(admitted, range(80))) == 20
+        assert sum(threads.map(may_ask, range(80))) == 20
 
 
 # Totals

@@ -23,6 +23,7 @@ class DictLedger(Ledger):
         self.booked: dict[str, Booked] = {}
         self.challenges: dict[bytes, tuple[str, bytes, float]] = {}
         self.spent: set[bytes] = set()
+        self.held: dict[bytes, tuple[str, float]] = {}
 
     def add_account(self, account: str, key_digest: bytes) -> None:
         if account in self.keys or key_digest in self.keys.values():
@@ -35,15 +36,26 @@ class DictLedger(Ledger):
     def remove_account(self, account: str) -> bool:
         return self.keys.pop(account, None) is not None
 
-    def admit(self, account: str, now: float, limits: Limits) -> None:
-        kept = {id: expires for id, (owner, _, expires) in self.challenges.items() if owner == account}
-        pending = sorted(expires for id, expires in kept.items() if expires > now and id not in self.spent)
+    def admit(self, account: str, challenge: bytes, now: float, until: float, limits: Limits) -> None:
+        kept = [
+            expires
+            for id, (who, _, expires) in self.challenges.items()
+            if (who, id in self.spent) == (account, False)
+        ]
+        held = [expires for who, expires in self.held.values() if who == account]
+        pending = sorted(expires for expires in kept + held if expires > now)
         if len(pending) >= limits.pending:
             raise LimitReached("pending", pending[len(pending) - limits.pending] - now)
         window = now // WINDOW_SECONDS
         if self.requests[account, window] >= limits.requests_a_minute:
             raise LimitReached("rate", (window + 1) * WINDOW_SECONDS - now)
+        if challenge in self.challenges or challenge in self.held:
+            raise ValueError
         self.requests[account, window] += 1
+        self.held[challenge] = account, until
+
+    def give_up(self, challenge: bytes) -> None:
+        self.held.pop(challenge, None)
 
     def book(self, payer: str, queries: int, revealed: np.ndarray) -> Booked:
         before = self.booked.get(payer, Booked(0, np.zeros(2)))
@@ -56,8 +68,9 @@ class DictLedger(Ledger):
         return self.booked.get(payer)
 
     def keep(self, challenge: bytes, account: str, answer: bytes, expires: float) -> None:
-        if challenge in self.challenges:
+        if challenge in self.challenges or self.held.get(challenge, (account,))[0] != account:
             raise ValueError
+        self.held.pop(challenge, None)
         self.challenges[challenge] = account, answer, expires
 
     def redeem(self, challenge: bytes, now: float) -> bytes:
@@ -70,7 +83,8 @@ class DictLedger(Ledger):
         return answer
 
     def sweep(self, now: float) -> int:
-        expired = {id for id, (_, _, expires) in self.challenges.items() if expires <= now}
+        expired = {id for id, (*_, expires) in (self.challenges | self.held).items() if expires <= now}
+        self.held = {id: place for id, place in self.held.items() if id not in expired}
         self.challenges = {id: kept for id, kept in self.challenges.items() if id not in expired}
         self.spent -= expired
         current = now // WINDOW_SECONDS
@@ -103,7 +117,8 @@ CALLS = st.one_of(
     st.tuples(st.just("add_account"), st.tuples(names, digests)),
     st.tuples(st.just("find_account"), st.tuples(digests)),
     st.tuples(st.just("remove_account"), st.tuples(names)),
-    st.tuples(st.just("admit"), st.tuples(names, times, limits)),
+    st.tuples(st.just("admit"), st.tuples(names, ids, times, times, limits)),
+    st.tuples(st.just("give_up"), st.tuples(ids)),
     st.tuples(st.just("book"), st.tuples(names, st.integers(0, 2**40), vectors)),
     st.tuples(st.just("totals"), st.tuples(names)),
     st.tuples(st.just("keep"), st.tuples(ids, names, st.binary(max_size=3), times)),

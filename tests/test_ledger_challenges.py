@@ -13,7 +13,7 @@ from contextlib import closing, suppress
 
 import numpy as np
 import pytest
-from ledgers import ANYTHING, LATER, NOW, OpenNamed, challenge, refusal, same, why_not
+from ledgers import ANYTHING, LATER, NOW, OpenNamed, admitted, challenge, refusal, same, why_not
 from redis import Redis
 
 from pow.gate.ledger import Booked, Ledger, Limits, NotRedeemable
@@ -32,7 +32,7 @@ def test_a_taken_challenge_is_refused(ledger: Ledger) -> None:
     ledger.keep(challenge(0), "ann", b"first", NOW + 10)
     with pytest.raises(ValueError, match=challenge(0).hex()):
         ledger.keep(challenge(0), "bob", b"second", NOW + 99)
-    ledger.admit("bob", NOW, Limits(1, 1))
+    admitted(ledger, "bob", NOW, Limits(1, 1))
     assert ledger.redeem(challenge(0), NOW) == b"first"
     with pytest.raises(ValueError, match=challenge(0).hex()):
         ledger.keep(challenge(0), "ann", b"third", NOW + 99)
@@ -57,7 +57,7 @@ def test_sweeping_forgets_what_expired(ledger: Ledger) -> None:
     assert why_not(ledger, challenge(3), NOW - 1) == "unknown"
     assert ledger.redeem(challenge(4), NOW + 3) == b"answer"
     assert refusal(ledger, "ann", NOW - 1, Limits(1, 9)) == ("pending", 6)
-    ledger.admit("ann", NOW - 1, Limits(2, 9))
+    admitted(ledger, "ann", NOW - 1, Limits(2, 9))
     ledger.keep(challenge(3), "ann", b"again", NOW + 9)
     assert ledger.redeem(challenge(3), NOW) == b"again"
 
@@ -65,9 +65,9 @@ def test_sweeping_forgets_what_expired(ledger: Ledger) -> None:
 def test_sweeping_forgets_the_counts_of_past_windows(ledger: Ledger) -> None:
     one = Limits(pending=1, requests_a_minute=1)
     for now in (NOW - 1, NOW):
-        ledger.admit("ann", now, one)
+        admitted(ledger, "ann", now, one)
     ledger.sweep(NOW)
-    ledger.admit("ann", NOW - 1, one)
+    admitted(ledger, "ann", NOW - 1, one)
     assert refusal(ledger, "ann", NOW, one) == ("rate", 60)
 
 
@@ -75,7 +75,7 @@ def test_a_swept_server_is_empty(redis_url: str) -> None:
     with closing(RedisLedger(redis_url, "swept")) as ledger, closing(Redis.from_url(redis_url)) as client:
         for number in range(2):
             ledger.keep(challenge(number), "ann", b"answer", NOW + 10)
-            ledger.admit("ann", NOW, ANYTHING)
+            admitted(ledger, "ann", NOW, ANYTHING)
         ledger.redeem(challenge(0), NOW)
         assert client.keys("{swept}:*")
         assert ledger.sweep(LATER) == 2

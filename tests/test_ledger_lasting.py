@@ -19,6 +19,7 @@ from ledgers import (
     LATER,
     NOW,
     OpenNamed,
+    admitted,
     challenge,
     free_port,
     refusal,
@@ -36,7 +37,7 @@ from pow.gate.redis_ledger import RedisLedger
 def test_a_ledger_opened_again_knows_all(open_named: OpenNamed) -> None:
     with closing(open_named("ledger")) as ledger:
         ledger.add_account("ann", b"digest")
-        ledger.admit("ann", NOW, ANYTHING)
+        admitted(ledger, "ann", NOW, ANYTHING)
         booked = ledger.book("ann", 3, np.array([0.1, 0.2]))
         for number in range(2):
             ledger.keep(challenge(number), "ann", b"answer", NOW + 30)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -25,7 +26,7 @@ SLURM = (
     "hydra.launcher.poll_seconds=1",
     "hydra.launcher.signal_delay_s=15",
     "hydra.launcher.resources.prepare={timeout_min: 20, cpus_per_task: 1}",
-    "hydra.launcher.resources.extract={timeout_min: 1, cpus_per_task: 1}",
+    "hydra.launcher.resources.extract={timeout_min: 10, cpus_per_task: 1}",
     "hydra.launcher.resources.price={timeout_min: 20, cpus_per_task: 1}",
 )
 
@@ -62,6 +63,16 @@ def job_of(base: Path, number: int) -> str:
     return jobs(base)[f"cells-{plan['cells'][number]['extraction']}"]["job"]
 
 
+def near_its_limit(cluster: Cluster, job: str) -> None:
+    """Give a job that runs the lowest time limit that lets it run for half a minute more."""
+    shown = cluster.run("scontrol", "show", "job", job).stdout
+    ran = re.search(r"RunTime=(\d+):(\d+):(\d+)", shown)
+    assert ran, shown
+    hours, minutes, seconds = map(int, ran.groups())
+    elapsed = 60 * (60 * hours + minutes) + seconds
+    cluster.run("scontrol", "update", f"JobId={job}", f"TimeLimit={(elapsed + 30) // 60 + 1}")
+
+
 def states(base: Path, cluster: Cluster, *flags: str) -> tuple[int, str]:
     arguments = [sys.executable, "-m", "sweeps.status", str(base / "sweep"), "--all", *flags]
     done = run(arguments, os.environ | cluster.environment)
@@ -95,6 +106,10 @@ def disturbed(
     (gates / "Requeued.reached").unlink()
     cluster.run("scontrol", "requeue", job_of(base, 2))
     (gates / "Late.reached").unlink()
+    late = job_of(base, 3)
+    near_its_limit(cluster, late)
+    until(lambda: "Restarts=1" in cluster.run("scontrol", "show", "job", late).stdout, "the time limit")
+    cluster.run("scontrol", "update", f"JobId={late}", "TimeLimit=10")
     until((gates / "Requeued.reached").exists, "the second start of the requeued cell")
     until((gates / "Late.reached").exists, "the second start of the cell that reached its limit")
     for name in ("Requeued", "Late"):

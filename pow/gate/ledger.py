@@ -111,7 +111,7 @@ class Ledger(ABC):
 
     @abstractmethod
     def sweep(self, now: float) -> int:
-        """Forget challenges and places that expired, and counts of past windows; how many of the former."""
+        """Forget what expired, and counts of past windows; how many challenges and places that were."""
 
     @abstractmethod
     def close(self) -> None:

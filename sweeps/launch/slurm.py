@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
 import submitit
+from submitit.core.job_environment import JobEnvironment
 
 from sweeps.composition import InputError
 from sweeps.launch.folder import Job, SweepFolder
@@ -17,6 +20,10 @@ from sweeps.units import Stage
 
 THREADS = ('export OMP_NUM_THREADS="${SLURM_CPUS_PER_TASK:-1}"', "export OMP_WAIT_POLICY=PASSIVE")
 """As many threads as a job has processors: where the cluster does not bind jobs, each would take the node."""
+
+
+PYTHON = f'sh -c \'trap "" {JobEnvironment.USR_SIG}; exec "$0" "$@"\' {shlex.quote(sys.executable)}'
+"""Ignores the signal before a time limit until Submitit handles it: Python dies of one while it starts."""
 
 
 class SlurmLauncher:
@@ -74,7 +81,9 @@ class SlurmLauncher:
         logging: Any,
     ) -> None:
         runs = [JobRun(folder.write_job(job, logging)) for job in jobs]
-        executor = submitit.SlurmExecutor(folder.root / "slurm" / "%j", max_num_timeout=self.max_num_timeout)
+        executor = submitit.SlurmExecutor(
+            folder.root / "slurm" / "%j", max_num_timeout=self.max_num_timeout, python=PYTHON
+        )
         try:
             executor.update_parameters(**self._parameters(stage, needs, folder, exports))
             submitted = _submit_all(executor, runs)
