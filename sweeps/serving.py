@@ -19,15 +19,17 @@ import torch
 import uvicorn
 from fastapi import FastAPI
 from omegaconf import DictConfig, OmegaConf
+from redis import RedisError
 from torch import Tensor
 
 from pow.gate.api_keys import new_account
 from pow.gate.challenges import load_keyring
 from pow.gate.gate import Service
-from pow.gate.ledger import Limits
+from pow.gate.ledger import Ledger, Limits
 from pow.gate.metrics import MULTIPROCESS
 from pow.gate.observe import JsonLines
 from pow.gate.opening import open_ledger
+from pow.gate.sqlite_ledger import Synchronous
 from pow.server import create_app
 from privacy.accountant import Accounting
 from sweeps.calibrating import calibrate
@@ -37,6 +39,7 @@ from sweeps.identity import Config
 from sweeps.stages import ServedVictim, Stages
 from sweeps.store import Store
 from training.fit import predict_logits
+from training.recipe import check_choice
 from victims.measures.base import Measure, MeasuredVictim
 
 log = logging.getLogger(__name__)
@@ -79,7 +82,7 @@ def make_app(config: Config) -> FastAPI:
         predict=_predict(victim, cell),
         meter=_meter(victim, cell, stages),
         service=_service(victim, cell, stages),
-        ledger=open_ledger(server["ledger"]),
+        ledger=_ledger(server),
         keyring=load_keyring(Path(server["keys"])),
     )
 
@@ -137,7 +140,7 @@ def serve(config: DictConfig) -> None:
     """Serve the config's victim until told to stop."""
     plain: Config = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
     server = plain["server"]
-    key = _first_key(server["ledger"], server["account"])
+    key = _first_key(server)
     application: Callable[[], FastAPI] | FastAPI
     if server["workers"] > 1:
         os.environ[MULTIPROCESS] = tempfile.mkdtemp(prefix="tollgate-metrics-")
@@ -197,11 +200,23 @@ def _announce(url: str, account: str, key: str | None) -> None:
     print(f"Tollgate serves on {url}", flush=True)
 
 
-def _first_key(location: str, account: str) -> str | None:
-    """The key of the first account, where the ledger does not have it yet."""
-    ledger = open_ledger(location)
+def _ledger(server: Config) -> Ledger:
+    """The ledger; raises InputError naming the option where it cannot be opened as told."""
     try:
-        return new_account(ledger, account)
+        check_choice("server.synchronous", server["synchronous"], Synchronous)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    try:
+        return open_ledger(server["ledger"], server["synchronous"])
+    except (ValueError, OSError, RedisError) as error:
+        raise InputError(f"server.ledger={server['ledger']}: {error}") from error
+
+
+def _first_key(server: Config) -> str | None:
+    """The key of the first account, where the ledger does not have it yet."""
+    ledger = _ledger(server)
+    try:
+        return new_account(ledger, server["account"])
     except ValueError:
         return None
     finally:

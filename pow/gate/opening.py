@@ -5,16 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 from pow.gate.ledger import Ledger
+from pow.gate.sqlite_ledger import SqliteLedger, Synchronous
 
 
-def open_ledger(location: str) -> Ledger:
-    """A Redis server for `redis://...`, else an SQLite file at that path, made where there is none."""
+def open_ledger(location: str, synchronous: Synchronous = "full") -> Ledger:
+    """A Redis server for `redis://...`, else an SQLite file at that path, made where there is none.
+
+    `synchronous` is SQLite's (see SqliteLedger); a Redis server has its own setting, `appendfsync`.
+    """
     if location.startswith(("redis://", "rediss://")):
         from pow.gate.redis_ledger import RedisLedger
 
         return RedisLedger(location)
-    from pow.gate.sqlite_ledger import SqliteLedger
-
     path = Path(location)
     path.parent.mkdir(parents=True, exist_ok=True)
-    return SqliteLedger(path)
+    return SqliteLedger(path, synchronous)
