@@ -2,6 +2,7 @@
 
     python -m benchmarks.gate [--requests 1000] [--connections 8]
     python -m benchmarks.gate --kill 50
+    python -m benchmarks.gate --pending 100000
 
 The model alone is an endpoint of the same framework with the same body and the same function. A request to
 the gate is a whole conversation, that is two requests over HTTP. Times are those of one connection, rates
@@ -10,6 +11,9 @@ clients. `full` and `normal` are SQLite's ways to commit: `normal` does not wait
 
 With `--kill`, a gate under load is killed so often instead, and its ledger is checked; see
 tests/test_gate_killed.py.
+
+With `--pending`, one account asks so often, over several connections, and solves nothing, at a gate with
+the limits that `serve.py` has by default; an honest user's conversations are timed before and meanwhile.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ import json
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
@@ -38,6 +43,7 @@ from pow.calibration.constant import ConstantCalibration
 from pow.gate.challenges import load_keyring
 from pow.gate.gate import Asked, Gate
 from pow.gate.images import NPY, as_json, decode, encode
+from pow.gate.ledger import Limits
 from pow.gate.sqlite_ledger import Synchronous
 from pow.puzzles import PuzzleSettings, Sha256Puzzle
 
@@ -67,6 +73,12 @@ SERVICE: dict[str, Any] = {
 }
 NONCES = [0]
 """Any would do."""
+
+DEFAULT_LIMITS = Limits(pending=64, requests_a_minute=600)
+"""Those of conf/serve.yaml."""
+
+HONEST_REQUESTS = 200
+"""So many fit into the minute's limit, before, meanwhile and after."""
 
 ROUNDS = 5
 """In which servers take turns."""
@@ -212,6 +224,42 @@ def steps_table(folder: Path, count: int) -> Table:
     return table
 
 
+def ask_and_walk_away(port: int, key: str, count: int) -> Counter[str]:
+    """So many asks over one connection, none of them solved: how each was refused."""
+    reasons: Counter[str] = Counter()
+    headers = {"Content-Type": NPY, "Authorization": f"Bearer {key}"}
+    with closing(http.client.HTTPConnection("127.0.0.1", port)) as connection:
+        for _ in range(count):
+            connection.request("POST", "/v1/predict", encode(IMAGES), headers)
+            reasons[json.loads(connection.getresponse().read())["reason"]] += 1
+    return reasons
+
+
+def pending_table(folder: Path, count: int, connections: int) -> Table:
+    """What a gate answers to asks that are never solved, and what an honest user notices of them."""
+    keys, port = add_accounts(folder), free_port()
+    app = partial(small_app, folder, limits=DEFAULT_LIMITS, synchronous="full", **SERVICE)
+    talk = partial(ask_the_gate, keys["bob"])
+    with process_serving(app, port), ThreadPoolExecutor(connections) as threads:
+        wait_for(port)
+        before = durations(talk, port, HONEST_REQUESTS)
+        asking = partial(ask_and_walk_away, port, keys["alice"], -(-count // connections))
+        flood = [threads.submit(asking) for _ in range(connections)]
+        meanwhile = durations(talk, port, 1)
+        while len(meanwhile) < HONEST_REQUESTS and not all(each.done() for each in flood):
+            meanwhile += durations(talk, port, 1)
+        reasons = sum((each.result() for each in flood), Counter())
+        after = durations(talk, port, HONEST_REQUESTS)
+    title = f"{reasons.total():,} asks that are never solved, {connections} connections"
+    table = Table(title=title, show_header=False)
+    for reason, times in reasons.most_common():
+        table.add_row(f"answered {reason}", f"{times:,}", "")
+    for when, seconds in (("before", before), ("meanwhile", meanwhile), ("after", after)):
+        half, most = 1000 * np.percentile(seconds, [50, 99])
+        table.add_row(f"honest user {when}, p50 and p99", f"{half:.1f} ms", f"{most:.1f} ms")
+    return table
+
+
 def main() -> None:
     """Print the tables, or kill."""
     parser = argparse.ArgumentParser(
@@ -220,6 +268,7 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=1000)
     parser.add_argument("--connections", type=int, default=8)
     parser.add_argument("--kill", type=int, metavar="TIMES", help="kill a gate under load so often")
+    parser.add_argument("--pending", type=int, metavar="ASKS", help="ask so often without solving")
     parser.add_argument("--seed", type=int, default=0, help="of the moments at which it is killed")
     options = parser.parse_args()
     console = Console(width=100)
@@ -231,6 +280,9 @@ def main() -> None:
                 f"{seen.kills} kills: {seen.challenges:,} challenges, {seen.answers:,} answers, none of them "
                 f"twice, {seen.cut:,} redemptions cut off; no cost lost"
             )
+            return
+        if options.pending:
+            console.print(pending_table(folder, options.pending, options.connections))
             return
         console.print(requests_table(folder, options.requests, options.connections))
         console.print(steps_table(folder, options.requests))

@@ -29,6 +29,22 @@ def test_the_benchmark_measures_every_server_and_step(
     assert [bool(row[3].strip()) for row in rows[:3]] == [False, True, True]
 
 
+def test_the_benchmark_asks_and_walks_away(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["gate", "--pending", "100", "--connections", "2"])
+    monkeypatch.setattr(gate_benchmark, "HONEST_REQUESTS", 5)
+    gate_benchmark.main()
+    said = capsys.readouterr().out
+    rows = {
+        row[0].strip(): row[1].strip() for row in (line.split("│")[1:-1] for line in said.splitlines()) if row
+    }
+    assert (rows["answered work_required"], rows["answered too_many_pending"]) == ("64", "36")
+    assert [name.split(",")[0] for name in rows][2:] == [
+        f"honest user {when}" for when in ("before", "meanwhile", "after")
+    ]
+
+
 def test_the_benchmark_kills_a_gate_as_often_as_told(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
