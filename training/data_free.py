@@ -10,13 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from training.recipe import check_choice
+from training.recipe import check_choice, check_options
 from training.seeds import derive_seed
 
 Disagreement = Literal["l1", "kl"]
@@ -49,17 +50,13 @@ class DataFreeRecipe:
 
     def __post_init__(self) -> None:
         check_choice("attack.rule.recipe.disagreement", self.disagreement, Disagreement)
+        check = partial(check_options, self, "attack.rule.recipe")
         whole = ("batch_size", "latent", "width", "generator_steps", "student_steps", "directions")
-        self._require(*whole, valid=lambda value: value >= 1, rule="at least 1")
+        check(*whole, valid=lambda it: it >= 1, rule="at least 1")
         rates = ("epsilon", "student_rate", "generator_rate")
-        self._require(*rates, valid=lambda value: value > 0, rule="above 0")
-        self._require("replay_steps", valid=lambda value: value >= 0, rule="at least 0")
-        self._require("replay_size", valid=lambda value: value >= 1, rule="at least 1")
-
-    def _require(self, *options: str, valid: Callable[[Any], bool], rule: str) -> None:
-        for option in options:
-            if not valid(getattr(self, option)):
-                raise ValueError(f"attack.rule.recipe.{option} must be {rule}, not {getattr(self, option)!r}")
+        check(*rates, valid=lambda it: it > 0, rule="above 0")
+        check("replay_steps", valid=lambda it: it >= 0, rule="at least 0")
+        check("replay_size", valid=lambda it: it >= 1, rule="at least 1")
 
     @property
     def queries_per_image(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import pytorch_lightning as pl
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from training.batches import augment, to_float
 from training.fit import make_trainer, run_trainer
-from training.recipe import Augmentation, Hardware
+from training.recipe import Augmentation, Hardware, check_options
 from training.seeds import derive_seed, generator, seeded
 
 
@@ -38,17 +39,12 @@ class MixMatchRecipe:
     augmentation: Augmentation = field(default_factory=Augmentation)
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "guesses"):
-            self._require(getattr(self, name) >= 1, name, "at least 1")
-        for name in ("learning_rate", "alpha", "temperature"):
-            self._require(getattr(self, name) > 0, name, "above 0")
-        self._require(self.unlabelled_weight >= 0, "unlabelled_weight", "at least 0")
-        self._require(0 <= self.ema < 1, "ema", "in [0, 1)")
-        self._require(0 < self.ramp_up <= 1, "ramp_up", "in (0, 1]")
-
-    def _require(self, valid: bool, option: str, rule: str) -> None:
-        if not valid:
-            raise ValueError(f"attack.rule.recipe.{option} must be {rule}, not {getattr(self, option)!r}")
+        check = partial(check_options, self, "attack.rule.recipe")
+        check("steps", "batch_size", "guesses", valid=lambda it: it >= 1, rule="at least 1")
+        check("learning_rate", "alpha", "temperature", valid=lambda it: it > 0, rule="above 0")
+        check("unlabelled_weight", valid=lambda it: it >= 0, rule="at least 0")
+        check("ema", valid=lambda it: 0 <= it < 1, rule="in [0, 1)")
+        check("ramp_up", valid=lambda it: 0 < it <= 1, rule="in (0, 1]")
 
 
 def sharpen(probabilities: Tensor, temperature: float) -> Tensor:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal, get_args
 
 import torch
@@ -20,6 +22,15 @@ def check_choice(option: str, value: object, choices: object) -> None:
         raise ValueError(f"{option} must be one of {', '.join(map(str, valid))}, not {value!r}")
 
 
+def check_options(
+    settings: object, where: str, *options: str, valid: Callable[[Any], bool], rule: str
+) -> None:
+    """Raise a ValueError that names the option, the rule and the value unless each of `options` is valid."""
+    for option in options:
+        if not valid(getattr(settings, option)):
+            raise ValueError(f"{where}.{option} must be {rule}, not {getattr(settings, option)!r}")
+
+
 @dataclass(frozen=True)
 class Augmentation:
     """Random changes of a training batch: shifts of up to `shift` pixels, mirror images with `flip`."""
@@ -28,8 +39,9 @@ class Augmentation:
     flip: bool = False
 
     def __post_init__(self) -> None:
-        if self.shift < 0:
-            raise ValueError(f"recipe.augmentation.shift must be at least 0 pixels, not {self.shift}")
+        check_options(
+            self, "recipe.augmentation", "shift", valid=lambda it: it >= 0, rule="at least 0 pixels"
+        )
 
 
 @dataclass(frozen=True)
@@ -52,13 +64,10 @@ class Recipe:
     def __post_init__(self) -> None:
         check_choice("recipe.schedule", self.schedule, Schedule)
         check_choice("recipe.optimizer", self.optimizer, OptimizerName)
-        for name in ("epochs", "batch_size", "step_epochs"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"recipe.{name} must be at least 1, not {getattr(self, name)}")
-        if self.learning_rate <= 0:
-            raise ValueError(f"recipe.learning_rate must be above 0, not {self.learning_rate}")
-        if not 0 <= self.label_smoothing < 1:
-            raise ValueError(f"recipe.label_smoothing must be in [0, 1), not {self.label_smoothing}")
+        check = partial(check_options, self, "recipe")
+        check("epochs", "batch_size", "step_epochs", valid=lambda it: it >= 1, rule="at least 1")
+        check("learning_rate", valid=lambda it: it > 0, rule="above 0")
+        check("label_smoothing", valid=lambda it: 0 <= it < 1, rule="in [0, 1)")
 
     def make_optimizer(self, parameters: Any) -> torch.optim.Optimizer:
         """The optimiser over `parameters`."""
