@@ -12,7 +12,7 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import CompactHydraException
+from hydra.errors import CompactHydraException, ConfigCompositionException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -34,8 +34,9 @@ def readable_errors(config_dir: Path, config_name: str = "config") -> Iterator[N
         if asked_for_all:
             raise
         print(f"error: {_message(error)}", file=sys.stderr)
-        for hint in wrong_key_hints(sys.argv[1:], config_dir, config_name):
-            print(hint, file=sys.stderr)
+        if isinstance(error, ConfigCompositionException | OmegaConfBaseException):
+            for hint in wrong_key_hints(sys.argv[1:], config_dir, config_name):
+                print(hint, file=sys.stderr)
         raise SystemExit(1) from None
 
 
@@ -58,19 +59,14 @@ def wrong_key_hints(arguments: Sequence[str], config_dir: Path, config_name: str
         return []
     keys = [o.key_or_group for o in parsed if not o.is_add() and not o.is_force_add() and not o.is_delete()]
     GlobalHydra.instance().clear()
-    hints = []
     with initialize_config_dir(str(config_dir), version_base="1.3"):
-        for key in keys:
-            # Each group that is chosen is composed in, since the valid keys depend on it.
+        # Each group that is chosen is composed in, since the valid keys depend on it.
+        try:
             chosen = _groups_chosen(overrides, config_dir)
-            try:
-                config = compose(config_name, chosen, return_hydra_config=True)
-            except CompactHydraException:
-                return []
-            hint = _hint(config, key, config_dir)
-            if hint:
-                hints.append(hint)
-    return hints
+            config = compose(config_name, chosen, return_hydra_config=True)
+        except CompactHydraException:
+            return []
+    return [hint for key in keys if (hint := _hint(config, key, config_dir))]
 
 
 def _groups_chosen(overrides: Sequence[str], config_dir: Path) -> list[str]:
