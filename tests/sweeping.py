@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
-from commands import ROOT
+from commands import ROOT, forked
 
 SMALL = (
     "logger=none",
@@ -54,9 +54,7 @@ def environment(base: Path, more: dict[str, str]) -> dict[str, str]:
 
 def run(arguments: Sequence[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
     """A head from its start to its end."""
-    return subprocess.run(
-        arguments, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=400, check=False
-    )
+    return forked(arguments[1:], ROOT, environment)
 
 
 def curve(cell: Path) -> pd.DataFrame:

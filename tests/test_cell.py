@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from commands import ROOT, run_python
+from commands import ROOT, run_program, run_python
 
 from victims.architectures.mnistnet import mnistnet
 from victims.datasets import digits
@@ -42,7 +42,7 @@ def command(tmp_path: Path, *overrides: str) -> list[str]:
 
 
 def run(tmp_path: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
-    return run_python(*command(tmp_path, *overrides))
+    return run_program(*command(tmp_path, *overrides))
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +142,7 @@ def test_thieves_who_know_share_an_extraction_and_agree_with_replay(
     assert 0 < len(richer) <= len(free) and (richer["thief_usd"] <= 1e-9).all()
 
     expected = results["1_None"]["expected_cost"]
-    replayed = run_python(
+    replayed = run_program(
         *("-m", "pow.replay", f"{folder}/1_None/trace.parquet", "--dataset", "digits", "--accounts", "5"),
         *("--calibration", "linear", "--hardware", "rtx4090", "--out", f"{folder}/rows.csv"),
         f"pow_calibration.expected={{slope: {expected['slope']}, intercept: {expected['intercept']}}}",
@@ -201,7 +201,7 @@ def test_a_network_and_weights_of_ones_own_are_stolen(tmp_path: Path) -> None:
     with torch.no_grad():
         right = (own(images.test.images.float() / 255).argmax(1) == images.test.labels).double().mean()
     small = [option for option in SMALL if not option.startswith("victim.")]
-    process = run_python(
+    process = run_program(
         *("run.py", *small, f"paths.store={tmp_path}/store", "defense=none"),
         *("victim=custom", "victim.architecture._target_=victims.architectures.mnistnet.mnistnet"),
         *("victim.normalize=false", f"victim.checkpoint={tmp_path}/own.pt"),
@@ -233,7 +233,7 @@ def test_bad_input_is_one_clear_error_before_any_training(
     names = {option.split("=")[0] for option in overrides}
     paths = [f"paths.store={tmp_path}/store", f"hydra.run.dir={tmp_path}/run"]
     paths = [option for option in paths if option.split("=")[0] not in names]
-    process = run_python("run.py", *small, *paths, *overrides)
+    process = run_program("run.py", *small, *paths, *overrides)
     assert process.returncode == 1
     assert said in process.stderr
     assert "Traceback" not in process.stderr

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
-from commands import run_python
+from commands import run_program
 
 
 def test_thieves_queries_cost_more_than_honest_ones(tmp_path: Path) -> None:
-    process = run_python(
+    process = run_program(
         *("-m", "sweeps.explain", "explain.queries=200", "explain.pictures=4"),
         *(f"paths.store={tmp_path}/store", f"hydra.run.dir={tmp_path}/run", "trainer=cpu"),
     )

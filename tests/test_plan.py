@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from commands import ROOT, run_python
+from commands import ROOT, run_program
 from hydra import initialize_config_dir
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.global_hydra import GlobalHydra
@@ -124,7 +124,7 @@ def test_what_cannot_work_is_said_before_anything_runs(
     given = {override.split("=")[0] for override in overrides}
     small = [option for option in SMALL if option.split("=")[0] not in given]
     paths = [f"paths.store={tmp_path}/store", f"hydra.sweep.dir={tmp_path}/sweep"]
-    process = run_python("run.py", "-m", *small, *paths, *overrides, "hydra/launcher=local")
+    process = run_program("run.py", "-m", *small, *paths, *overrides, "hydra/launcher=local")
     assert process.returncode == 1
     assert said in process.stderr and "Traceback" not in process.stderr
     assert not (tmp_path / "sweep" / ".tollgate").exists()
@@ -132,7 +132,7 @@ def test_what_cannot_work_is_said_before_anything_runs(
 
 def test_a_dry_run_prints_the_plan_and_runs_nothing(tmp_path: Path) -> None:
     paths = [f"paths.store={tmp_path}/store", f"hydra.sweep.dir={tmp_path}/sweep"]
-    process = run_python(
+    process = run_program(
         "run.py", "-m", *SMALL, *paths, "attack=standard,knockoff", "seed=0,1,2", "--dry-run"
     )
     assert process.returncode == 0, process.stderr

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import uvicorn
-from commands import ROOT, run_python
+from commands import ROOT, run_program
 from fastapi import FastAPI
 from gate_server import running
 from gates import served
@@ -53,7 +53,7 @@ SMALL = [
 
 
 def execute(arguments: list[str], folder: Path, **environment: str) -> str:
-    process = run_python(*arguments, folder=folder, **environment)
+    process = run_program(*arguments, folder=folder, **environment)
     assert process.returncode == 0, process.stderr
     assert process.stderr == ""
     return process.stdout
