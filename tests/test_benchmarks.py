@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from omegaconf import OmegaConf
 
-from benchmarks import attack_speed, cost_ratios, privacy_costs, privacy_exactness, puzzles, report
+from benchmarks import attack_speed, cost_ratios, planning, privacy_costs, privacy_exactness, puzzles, report
 from pow.puzzles import Sha256Puzzle
 from privacy import gnmax
 from sweeps.results import load_cells
@@ -121,3 +121,19 @@ def test_a_report_of_a_synthetic_sweep(
     assert rows[-1][0].strip() == "together"
     assert float(rows[-1][1]) == pytest.approx(sum(float(row[1]) for row in rows[:-1]), abs=0.05)
     assert len(list((tmp_path / "report").glob("*.png"))) == 2
+
+
+def test_the_plan_and_the_status_of_a_sweep(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["planning", "--seeds", "1", "attack.budget=100", "substitute=mnistnet"])
+    monkeypatch.setattr(planning, "STRENGTHS", ("1",))
+    monkeypatch.setattr(
+        planning, "grid", lambda seeds, overrides, whole=planning.grid: whole(seeds, overrides)[:4]
+    )
+    planning.main()
+    printed = capsys.readouterr().out
+    assert "4 cells" in printed
+    rows = [line.split("│")[1:-1] for line in printed.splitlines() if line.startswith("│")]
+    assert [row[0].strip() for row in rows] == ["planning", "status"]
+    assert all(float(row[1]) > 0 for row in rows)
