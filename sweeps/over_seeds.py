@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import pandas as pd
-from scipy import stats
+from scipy.special import stdtrit
 
 from sweeps.frames import Sweep
 
@@ -57,4 +57,4 @@ def over_seeds(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
 
 def _students_factor(counts: pd.DataFrame) -> pd.DataFrame:
     degrees = (counts - 1).where(counts > 1).astype(float)
-    return pd.DataFrame(stats.t.ppf(0.975, degrees), index=counts.index, columns=counts.columns)
+    return pd.DataFrame(stdtrit(degrees, 0.975), index=counts.index, columns=counts.columns)

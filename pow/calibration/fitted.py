@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from scipy.stats import beta, binom
+from scipy.special import bdtr, betaincinv
 
 from pow.calibration.base import REQUEST_QUERIES, Calibration, power
 from pow.calibration.expectation import LinearExpectation
@@ -91,7 +91,7 @@ class FittedCalibration(Calibration):
         """
         expected = LinearExpectation.fit(requests["queries"].to_numpy(), requests["cost"].to_numpy())
         users = requests["user"].nunique()
-        rank = 1 + int(binom.ppf(CONFIDENCE, users, self.quantile))
+        rank = 1 + int(np.searchsorted(bdtr(np.arange(users + 1), users, self.quantile), CONFIDENCE))
         if rank > users:
             need = math.ceil(math.log(1 - CONFIDENCE) / math.log(self.quantile))
             share = f"for a share of {self.quantile:g}"
@@ -111,8 +111,8 @@ class FittedCalibration(Calibration):
         return Guarantee(
             users=users,
             share=below / users,
-            low=float(beta.ppf(0.025, below, users - below + 1)) if below else 0.0,
-            high=float(beta.ppf(0.975, below + 1, users - below)) if below < users else 1.0,
+            low=float(betaincinv(below, users - below + 1, 0.025)) if below else 0.0,
+            high=float(betaincinv(below + 1, users - below, 0.975)) if below < users else 1.0,
             quantile=float(overheads[rank - 1]),
         )
 
