@@ -20,6 +20,7 @@ from sweeps.composition import Cell, InputError, compose_cell
 from sweeps.curve import TraceAccounting, build_curve
 from sweeps.files import check_writable, link_or_copy, write_atomically, write_json
 from sweeps.identity import Config
+from sweeps.naming import stack_name
 from sweeps.progress import query_bar
 from sweeps.stages import FinishedExtraction, ServedVictim, Stages, clean_rows
 from sweeps.store import Store
@@ -173,7 +174,7 @@ class CellRun:
         return {
             "dataset": config["dataset"]["name"],
             "attack": config["attack"]["name"],
-            "defense": "+".join(config["defense"]) or "none",
+            "defense": stack_name(config["defense"]),
             **self._pricing(),
             "knows": config["attack"]["knows"],
             "seed": config["seed"],

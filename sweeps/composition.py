@@ -13,36 +13,20 @@ from omegaconf import DictConfig, OmegaConf
 
 from extraction.attacks.base import Attack
 from extraction.settings import ExtractionSettings, SubstituteSettings
-from pow.calibration import LinearExpectation
 from pow.options import instantiate
-from pow.pricing import Pricing, make_pricing
 from privacy.accountant import Accounting
-from sweeps.identity import Config, DataPrints, Identity, asking_accounts, is_toll
+from sweeps.identity import Config, DataPrints, Identity, asking_accounts
+from sweeps.stacking import Stack, Toll, make_stack
 from training.recipe import Hardware
 from victims.architectures.build import build_network
 from victims.datasets.images import ImageSet
 from victims.datasets.splits import Splits, check_disjoint, resolve_splits, select, split
-from victims.defenses.base import Defense
-from victims.defenses.pow import ProofOfWork
 from victims.measures.base import Measure
 from victims.victim import VictimSettings, build_victim
 
 
 class InputError(CompactHydraException):
     """Something in the configuration, the data or the output folder is not as it must be."""
-
-
-@dataclass(frozen=True, eq=False)
-class Toll:
-    """The defence that charges: completed once the expected cost of an honest user is known.
-
-    `expected` is the published expectation, or None where it is to be measured on this victim.
-    """
-
-    defense: Callable[..., ProofOfWork]
-    pricing: Pricing
-    expected: LinearExpectation | None
-    cost: str
 
 
 @dataclass(frozen=True)
@@ -90,10 +74,14 @@ class Cell:
     attack: Attack
     settings: ExtractionSettings
     substitute: SubstituteSettings
-    defenses: list[Defense]
-    toll: Toll | None
+    stack: Stack
     remote: Remote | None
     accounting: Mapping[str, Accounting]
+
+    @property
+    def toll(self) -> Toll | None:
+        """The defence that charges, if any."""
+        return self.stack.toll
 
     @property
     def knows_cost(self) -> bool:
@@ -149,7 +137,7 @@ def _compose(config: DictConfig, progress: bool, images: CellData | None) -> Cel
     plain: Config = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
     accounting = _accounting(plain)
     rule: Attack = instantiate(plain["attack"]["rule"], "attack.rule")
-    defenses, toll = _defenses(plain)
+    stack = make_stack(plain, accounting)
     settings = _extraction_settings(plain)
     give_up = plain["attack"]["give_up_usd"]
     if give_up is not None and not give_up > 0:
@@ -167,8 +155,7 @@ def _compose(config: DictConfig, progress: bool, images: CellData | None) -> Cel
         attack=rule,
         settings=settings,
         substitute=SubstituteSettings(**instantiate(plain["substitute"], "substitute")),
-        defenses=defenses,
-        toll=toll,
+        stack=stack,
         remote=_remote(plain),
         accounting=accounting,
     )
@@ -221,23 +208,6 @@ def _accounting(plain: Config) -> dict[str, Accounting]:
         for name, node in privacy["measures"].items()
         if "sigma" in node
     }
-
-
-def _defenses(plain: Config) -> tuple[list[Defense], Toll | None]:
-    made = {name: instantiate(node, f"defense.{name}") for name, node in plain["defense"].items()}
-    tolls = {name: made[name] for name, node in plain["defense"].items() if is_toll(node)}
-    if len(tolls) > 1:
-        raise ValueError(f"only one defence can charge, and {', '.join(tolls)} all do")
-    pricing = make_pricing(plain)
-    toll = None
-    for name, complete in tolls.items():
-        cost = plain["defense"][name]["cost"]
-        accounting = _accounting(plain).get("pate")
-        applies = cost == "pate" and accounting is not None and accounting.is_the_papers
-        toll = Toll(complete, pricing, pricing.published if applies else None, cost)
-        unfitted = pricing.calibration(expected=LinearExpectation(0.0, 0.0))
-        complete(calibration=unfitted, puzzle=pricing.puzzle)  # refused if an option is wrong
-    return [defense for name, defense in made.items() if name not in tolls], toll
 
 
 def _load_data(dataset: Config) -> Splits:

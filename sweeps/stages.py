@@ -20,6 +20,7 @@ from extraction.checkpoint import RoundResult
 from extraction.extract import Evaluation, Extraction, NothingAnswered
 from pow.client import Client, Refused, Willing
 from sweeps.composition import Cell, InputError
+from sweeps.defending import complete_perturbations
 from sweeps.files import write_atomically, write_json
 from sweeps.identity import Config
 from sweeps.journal import Journal, JournaledOracle
@@ -30,6 +31,7 @@ from training.fit import accuracy, predict_logits
 from training.seeds import generator
 from victims.datasets.corruptions import lightly_corrupted
 from victims.datasets.images import ImageSet
+from victims.defenses.base import Perturb
 from victims.measures.base import MeasuredVictim
 from victims.meter import Meter
 from victims.oracle import BudgetedOracle, VictimOracle
@@ -137,6 +139,10 @@ class Stages:
             measured = MeasuredVictim(victim.network, cell.data.train, cell.hardware, self.teachers)
             self._meter = Meter({name: make(measured) for name, make in cell.measures.items()})
         return self._meter
+
+    def perturbations(self, victim: ServedVictim) -> list[Perturb]:
+        """What changes the victim's answers, in the stack's order."""
+        return complete_perturbations(self.cell, self.store, victim.network, self.cell.config["seed"])
 
     def honest(self, victim: ServedVictim) -> pd.DataFrame:
         """What simulated honest users draw from: a row a test image, and one for each lightly corrupted.
@@ -251,17 +257,15 @@ class Stages:
 
     def _local_oracle(self, victim: ServedVictim) -> Oracle:
         cell = self.cell
-        oracle: Oracle = VictimOracle(
+        return VictimOracle(
             victim.network,
             cell.data.train.image_shape,
             self.meter(victim),
             cell.hardware,
             cell.settings.answers,
             cell.settings.top_k,
+            self.perturbations(victim),
         )
-        for defense in cell.defenses:
-            oracle = defense.wrap(oracle)
-        return oracle
 
     def _remote_oracle(self, victim: ServedVictim) -> Oracle:
         cell, remote = self.cell, self.cell.remote
@@ -269,7 +273,8 @@ class Stages:
         willing = Willing(max_hashes=remote.max_hashes, workers=remote.workers)
         clients = [Client(remote.url, key, willing) for key in remote.keys[: remote.accounts]]
         meter, answers = self.meter(victim), cell.settings.answers
-        return RemoteVictim(clients, victim.network, meter, cell.hardware, answers)
+        perturbations = self.perturbations(victim)
+        return RemoteVictim(clients, victim.network, meter, cell.hardware, answers, perturbations)
 
     def _evaluation(self, victim: ServedVictim) -> Evaluation:
         test = self.cell.data.test

@@ -13,11 +13,15 @@ AnswerKind = Literal["soft", "topk", "hard"]
 
 @dataclass(frozen=True, eq=False)
 class QueryBatch:
-    """Images float32 in [0, 1] `[n, c, h, w]`, the account that asks, and the attack's round (from 1)."""
+    """Images float32 in [0, 1] `[n, c, h, w]`, the account that asks, and the attack's round (from 1).
+
+    `first` is how many queries were answered before these; whoever counts the budget sets it.
+    """
 
     images: Tensor
     account: int = 0
     round: int = 1
+    first: int = 0
 
     def __len__(self) -> int:
         return len(self.images)

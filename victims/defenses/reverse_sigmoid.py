@@ -1,0 +1,36 @@
+"""Reverse sigmoid.
+
+Lee et al. 2018, "Defending Against Machine Learning Model Stealing Attacks Using Deceptive Perturbations".
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from victims.defenses.base import DefendedVictim, Perturb
+
+SMALLEST = 1e-12
+"""Probabilities are taken to lie at least so far from 0 and 1, where the logit has no end."""
+
+
+class ReverseSigmoid:
+    """y' = a * (y - beta * (sigmoid(gamma * logit(y)) - 1/2)), with a so that the entries sum to one.
+
+    What `beta` above one makes negative is 0 instead. Several answers y have the same y'.
+    """
+
+    def __init__(self, beta: float, gamma: float) -> None:
+        for name, value in (("beta", beta), ("gamma", gamma)):
+            if not value >= 0:
+                raise ValueError(f"defense.reverse_sigmoid.{name} must be at least 0, not {value!r}")
+        self.beta, self.gamma = beta, gamma
+
+    def complete(self, victim: DefendedVictim) -> Perturb:
+        """See Perturbation."""
+        return self._perturb
+
+    def _perturb(self, images: Tensor, probabilities: Tensor, first: int) -> Tensor:
+        y = probabilities.double()
+        deviation = (self.gamma * y.logit(eps=SMALLEST)).sigmoid() - 0.5
+        changed = (y - self.beta * deviation).clamp_min(0)
+        return (changed / changed.sum(1, keepdim=True)).float()
