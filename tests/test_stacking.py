@@ -78,6 +78,10 @@ def test_accounts_that_no_defence_tells_apart_share_an_extraction() -> None:
         (["defense=gaussian_noise", "defense.gaussian_noise.sigma=-1"], "sigma must be at least 0"),
         (["defense=gaussian_noise", "defense.gaussian_noise.noise=loud"], "must be one of fixed, fresh"),
         (["defense=reverse_sigmoid", "defense.reverse_sigmoid.beta=-1"], "beta must be at least 0"),
+        (["defense=reverse_sigmoid", "defense.reverse_sigmoid.gamma=0"], "gamma must be above 0"),
+        (["defense=mad", "defense.mad.epsilon=2.5"], "defense.mad.epsilon must be between 0 and 2, not 2.5"),
+        (["defense=mad", "defense.mad.argmax=lost"], "defense.mad.argmax must be one of kept, free"),
+        (["defense=modelguard_w", "defense.modelguard_w.epsilon=-1"], "epsilon must be between 0 and 2"),
         (
             ["defense=adaptive_misinformation", "defense.adaptive_misinformation.threshold=1.5"],
             "threshold must be between 0 and 1, not 1.5",

@@ -60,7 +60,7 @@ class GaussianNoise:
 
 
 def noise_of_images(images: Tensor, count: int, seed: int) -> Tensor:
-    """Standard normal numbers, functions of the pixels of each image: float64 `[n, count]` for `[n, c, h, w]`.
+    """Standard normal numbers, functions of each image's pixels: float64 `[n, count]` for `[n, c, h, w]`.
 
     The bits of the pixels are hashed with secret random weights (multilinear hashing modulo 2^64), and
     splitmix64 makes the numbers of the hash, so no image's noise tells of another's.

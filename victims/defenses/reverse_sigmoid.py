@@ -9,9 +9,6 @@ from torch import Tensor
 
 from victims.defenses.base import DefendedVictim, Perturb
 
-SMALLEST = 1e-12
-"""Probabilities are taken to lie at least so far from 0 and 1, where the logit has no end."""
-
 
 class ReverseSigmoid:
     """y' = a * (y - beta * (sigmoid(gamma * logit(y)) - 1/2)), with a so that the entries sum to one.
@@ -20,9 +17,10 @@ class ReverseSigmoid:
     """
 
     def __init__(self, beta: float, gamma: float) -> None:
-        for name, value in (("beta", beta), ("gamma", gamma)):
-            if not value >= 0:
-                raise ValueError(f"defense.reverse_sigmoid.{name} must be at least 0, not {value!r}")
+        if not beta >= 0:
+            raise ValueError(f"defense.reverse_sigmoid.beta must be at least 0, not {beta!r}")
+        if not gamma > 0:
+            raise ValueError(f"defense.reverse_sigmoid.gamma must be above 0, not {gamma!r}")
         self.beta, self.gamma = beta, gamma
 
     def complete(self, victim: DefendedVictim) -> Perturb:
@@ -30,7 +28,7 @@ class ReverseSigmoid:
         return self._perturb
 
     def _perturb(self, images: Tensor, probabilities: Tensor, first: int) -> Tensor:
-        y = probabilities.double()
-        deviation = (self.gamma * y.logit(eps=SMALLEST)).sigmoid() - 0.5
+        y = probabilities.double().clamp(0, 1)
+        deviation = (self.gamma * y.logit()).sigmoid() - 0.5  # the logit may be infinite
         changed = (y - self.beta * deviation).clamp_min(0)
         return (changed / changed.sum(1, keepdim=True)).float()
