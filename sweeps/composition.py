@@ -89,6 +89,11 @@ class Cell:
         return "cost" in self.config["attack"]["knows"]
 
     @property
+    def knows_defense(self) -> bool:
+        """Whether the thief can imagine what the defence would answer."""
+        return "defense" in self.config["attack"]["knows"]
+
+    @property
     def accounts_after(self) -> int:
         """Over how many accounts the trace is shared out after the extraction."""
         asked: int = self.config["attack"]["accounts"]
@@ -168,6 +173,8 @@ def _check(cell: Cell) -> None:
     cell.settings.check_against(cell.attack, cell.attack.supply(cell.pool, cell.other_pool), classes)
     if cell.attack.needs_cost and not cell.knows_cost:
         raise ValueError("attack.knows must name cost for this attack, which asks by the defender's own cost")
+    if cell.settings.recover == "bayes" and not cell.knows_defense:
+        raise ValueError("attack.recover=bayes is for a thief who knows the defence: attack.knows=[defense]")
     if cell.toll is not None and cell.toll.cost not in cell.measures:
         valid = ", ".join(cell.measures)
         raise ValueError(
@@ -182,7 +189,7 @@ def _check(cell: Cell) -> None:
 
 def _extraction_settings(plain: Config) -> ExtractionSettings:
     """The settings that an extraction runs with."""
-    keys = ("budget", "round_size", "accounts", "answers", "top_k", "warm_start")
+    keys = ("budget", "round_size", "accounts", "answers", "top_k", "warm_start", "recover", "repeats")
     settings = ExtractionSettings(**{key: plain["attack"][key] for key in keys}, seed=plain["seed"])
     return replace(settings, accounts=asking_accounts(plain))
 

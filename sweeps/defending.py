@@ -7,16 +7,19 @@ import time
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from extraction.recovery import Imagine
 from sweeps.composition import Cell
 from sweeps.files import write_json
 from sweeps.store import Store
 from training.fit import accuracy, fit, predict_logits
 from training.reverse import reverse_cross_entropy
 from training.seeds import derive_seed, seeded
+from victims.answers import limited, perturbed
 from victims.architectures.build import build_network
 from victims.defenses.base import DefendedVictim, MisinformerSettings, Perturb
+from victims.types import Answer
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +32,22 @@ def complete_perturbations(cell: Cell, store: Store, network: nn.Module, seed: i
 
     victim = DefendedVictim(network, cell.data.train, cell.hardware, seed, misinformer)
     return [perturbation.complete(victim) for perturbation in cell.stack.perturbations]
+
+
+def imagined_defense(cell: Cell, store: Store, network: nn.Module) -> Imagine:
+    """What a service defended like this one would answer, for a thief that is said to know the defence.
+
+    It knows what the defence has trained, but not its random choices.
+    """
+    seed = derive_seed(cell.config["seed"], "imagined defence")
+    perturbations = complete_perturbations(cell, store, network, seed)
+    settings = cell.settings
+
+    def imagine(images: Tensor, probabilities: Tensor, first: int) -> Answer:
+        changed = perturbed(perturbations, images, probabilities, first)
+        return limited(changed, settings.answers, settings.top_k)
+
+    return imagine
 
 
 def stored_misinformer(cell: Cell, store: Store, settings: MisinformerSettings) -> nn.Module:

@@ -16,6 +16,9 @@ from sweeps.store import identity_key
 Config = dict[str, Any]
 
 ATTACK_RULES_OF_CHOICE = ("rule", "budget", "round_size", "accounts", "answers", "top_k", "warm_start")
+NEUTRAL = {"recover": "none", "repeats": 1}
+"""Options of an attack that are in its identity only where they are not these, so that older keys stand."""
+
 NUMERICS = ("precision", "channels_last", "batch_size")
 """What of the trainer's settings can change a figure."""
 
@@ -135,6 +138,9 @@ class Identity:
         config = self.config
         attack = {key: config["attack"][key] for key in ATTACK_RULES_OF_CHOICE}
         attack["accounts"] = asking_accounts(config)
+        attack |= {
+            key: config["attack"][key] for key, plain in NEUTRAL.items() if config["attack"][key] != plain
+        }
         identity = {
             "meter": self.meter,
             "pool": self.data.pool,

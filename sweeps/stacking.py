@@ -35,6 +35,11 @@ class Stack:
     watching: Watching | None
     toll: Toll | None
 
+    @property
+    def surcharge(self) -> float:
+        """What the toll of an account is multiplied by from its alarm on."""
+        return self.watching.surcharge if self.watching and self.watching.at_alarm == "charge" else 1.0
+
 
 def make_stack(config: Config, accounting: Mapping[str, Accounting]) -> Stack:
     """The stack of a resolved config; raises ValueError naming the option for what cannot work."""

@@ -20,7 +20,7 @@ from extraction.checkpoint import RoundResult
 from extraction.extract import Evaluation, Extraction, NothingAnswered
 from pow.client import Client, Refused, Willing
 from sweeps.composition import Cell, InputError
-from sweeps.defending import complete_perturbations
+from sweeps.defending import complete_perturbations, imagined_defense
 from sweeps.files import write_atomically, write_json
 from sweeps.identity import Config
 from sweeps.journal import Journal, JournaledOracle
@@ -217,6 +217,7 @@ class Stages:
             checkpoint,
             cell.other_pool,
             self._costs(victim) if cell.knows_cost else None,
+            imagined_defense(cell, self.store, victim.network) if cell.knows_defense else None,
         )
         if extraction.rounds:
             log.info("resuming after round %d (%d queries)", len(extraction.rounds), extraction.queries)
@@ -252,7 +253,8 @@ class Stages:
     def _oracle(self, victim: ServedVictim, journal: Journal, next_round: int) -> Oracle:
         cell, meter = self.cell, self.meter(victim)
         oracle = self._remote_oracle(victim) if cell.remote else self._local_oracle(victim)
-        journaled = JournaledOracle(oracle, meter, journal, cell.hardware.device)
+        watch = cell.stack.watching.watch() if cell.stack.watching else None
+        journaled = JournaledOracle(oracle, meter, journal, cell.hardware.device, watch, next_round)
         return BudgetedOracle(journaled, cell.settings.budget, spent=journal.queries_before(next_round))
 
     def _local_oracle(self, victim: ServedVictim) -> Oracle:

@@ -13,7 +13,7 @@ from training.recipe import Hardware, check_choice
 from victims.answers import limited, perturbed
 from victims.defenses.base import Perturb
 from victims.meter import Meter
-from victims.types import Answer, AnswerKind, BudgetExhausted, Oracle, QueryBatch
+from victims.types import AccountBlocked, Answer, AnswerKind, BudgetExhausted, Oracle, QueryBatch
 
 
 def check_queries(images: Tensor, image_shape: tuple[int, ...]) -> None:
@@ -73,6 +73,10 @@ class BudgetedOracle:
         """The inner oracle's answer; raises BudgetExhausted when one image would be over the budget."""
         if self.spent + len(batch) > self.budget:
             raise BudgetExhausted(self.budget, self.budget - self.spent)
-        answer = self.oracle.query(replace(batch, first=self.spent))
+        try:
+            answer = self.oracle.query(replace(batch, first=self.spent))
+        except AccountBlocked as blocked:
+            self.spent += blocked.answered
+            raise
         self.spent += len(batch)
         return answer

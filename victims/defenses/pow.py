@@ -29,10 +29,17 @@ class ProofOfWork:
         self.cost = cost
         self.scope = Scope(scope, subnet_size)
 
-    def bill(self, account: np.ndarray, round: np.ndarray, cumulative_cost: np.ndarray) -> pd.DataFrame:
+    def bill(
+        self,
+        account: np.ndarray,
+        round: np.ndarray,
+        cumulative_cost: np.ndarray,
+        factor: np.ndarray | None = None,
+    ) -> pd.DataFrame:
         """One row a request: round, account, queries, seconds, expected_hashes.
 
-        The arguments have one entry a query, in the order asked; `cumulative_cost` is its payer's own.
+        The arguments have one entry a query, in the order asked; `cumulative_cost` is its payer's own, and
+        `factor` multiplies the toll.
         """
         payer = self.scope.payer(account)
-        return charge(self.calibration, self.puzzle, account, round, cumulative_cost, payer)
+        return charge(self.calibration, self.puzzle, account, round, cumulative_cost, payer, factor)
