@@ -74,10 +74,19 @@ def test_an_answer_depends_on_its_own_image_and_probabilities_alone(defense: Per
 
 def test_no_budget_changes_nothing() -> None:
     probabilities = answers(COUNT)
-    defenses = [Mad(0.0, "kept", small_net), Mad(0.0, "free", small_net), ModelGuardW(0.0)]
+    defenses: list[Perturbation] = [
+        Mad(0.0, "kept", small_net),
+        Mad(0.0, "free", small_net),
+        ModelGuardW(0.0),
+    ]
     for defense in defenses:
         assert torch.equal(perturbed(defense, probabilities, images(COUNT)), probabilities)
-    neutral = [GaussianNoise(0.0, "fixed"), ReverseSigmoid(0.0, 1.0), Rounding(10), TopK(10)]
+    neutral: list[Perturbation] = [
+        GaussianNoise(0.0, "fixed"),
+        ReverseSigmoid(0.0, 1.0),
+        Rounding(10),
+        TopK(10),
+    ]
     for defense in neutral:
         changed = perturbed(defense, probabilities, images(COUNT))
         assert torch.allclose(changed, probabilities, atol=1e-6, rtol=0)

@@ -62,10 +62,41 @@ def test_accounts_that_no_defence_tells_apart_share_an_extraction() -> None:
     assert asking_accounts(config) == 1
 
 
+def test_a_watch_that_reports_or_charges_shares_an_extraction_and_one_that_blocks_has_its_own() -> None:
+    alarm = "defense.prada.at_alarm"
+    reported = extraction_key("defense=prada")
+    stack = "defense=[prada,pow]"
+    assert extraction_key(stack, f"{alarm}=charge") == reported
+    assert extraction_key(stack, f"{alarm}=charge", "defense.prada.surcharge=3") == reported
+    assert extraction_key("defense=prada", f"{alarm}=block") != reported != extraction_key("defense=none")
+    cells = {
+        Identity(composed(stack, *options), PRINTS).cell_key
+        for options in ([], [f"{alarm}=charge"], [f"{alarm}=charge", "defense.prada.surcharge=3"])
+    }
+    assert len(cells) == 3
+    assert asking_accounts(composed("defense=prada", "attack.accounts=7")) == 7
+
+
+def test_neutral_options_of_the_thief_leave_the_key_as_it_was() -> None:
+    plain = Identity(composed("attack=knockoff"), PRINTS).extraction
+    assert not {"recover", "repeats"} & set(plain["attack"])
+    assert extraction_key("attack=knockoff", "attack.repeats=2") != identity_key(plain)
+    assert extraction_key("attack=knockoff", "attack.recover=denoise") != identity_key(plain)
+
+
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
         (["defense=[pow,rounding]"], "defense=[rounding,pow]"),
+        (["defense=[prada,rounding]"], "defense=[rounding,prada]"),
+        (["defense=[rounding,pow,prada]"], "defense=[rounding,prada,pow]"),
+        (["defense=prada", "defense.prada.at_alarm=charge"], "defense=[prada,pow]"),
+        (["defense=prada", "oracle=http", "oracle.url=http://x"], "defense.prada watches in process only"),
+        (["attack=knockoff", "attack.recover=bayes"], "attack.knows=[defense]"),
+        (["attack=knockoff", "attack.recover=magic"], "attack.recover must be one of none, denoise, bayes"),
+        (["attack=standard", "attack.recover=denoise"], "choose attack.answers=soft or topk"),
+        (["attack.repeats=0"], "attack.repeats must be a whole number of at least 1"),
+        (["attack.repeats=200"], "attack.repeats=200 is more than the 100 queries of a round"),
         (
             ["defense=rounding", "defense.rounding.decimals=-1"],
             "decimals must be a whole number of at least 0",

@@ -85,7 +85,7 @@ class Bayes:
 
 
 def prior(count: int, classes: int, seed: int) -> Tensor:
-    """Probabilities float32 `[count, classes]` of classifiers in general, from almost sure to anything at all.
+    """Probabilities float32 `[count, classes]` of classifiers in general, from almost sure to any at all.
 
     Symmetric Dirichlet, so no class is likelier than another, its concentration log-uniform in [0.01, 1].
     """
