@@ -91,6 +91,7 @@ class ServedMeter:
 def make_app(config: Config) -> FastAPI:
     """The application for a resolved config, with all that it needs loaded from the store or trained."""
     cell = compose_cell(OmegaConf.create(config), progress=False)
+    _toll(cell)  # refused before anything is trained
     stages = Stages(cell, Store(Path(config["paths"]["store"])))
     victim = stages.victim()
     server = config["server"]
