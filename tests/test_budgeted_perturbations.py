@@ -34,13 +34,12 @@ def test_inner_products_of_gradients_against_autograd() -> None:
         )
 
 
-def surrogates_gradients(asked: Tensor, seed: int) -> Tensor:
-    """Rows of G of each sample, `[n, classes, classes]`, but for a factor: e_k - p."""
+def surrogates_answers(asked: Tensor) -> Tensor:
+    """What the surrogate of the victim's MAD says of images."""
     train = victim().train
-    with seeded(seed, "surrogate"):
+    with seeded(victim().seed, "surrogate"):
         surrogate = build_network(small_net, train.image_shape, 10, train.images)
-    p = predict_logits(surrogate, asked, CPU).double().softmax(1)
-    return torch.eye(10, dtype=torch.float64) - p[:, None, :]
+    return predict_logits(surrogate, asked, CPU).double().softmax(1)
 
 
 def deviation(rows: Tensor, y: Tensor, other: Tensor) -> float:
@@ -51,9 +50,9 @@ def deviation(rows: Tensor, y: Tensor, other: Tensor) -> float:
 @pytest.mark.parametrize("label", ["kept", "free"])
 def test_the_extreme_is_the_one_that_turns_the_gradient_most(label: Label) -> None:
     probabilities, asked = answers(25), images(25)
-    y, rows = probabilities.double(), surrogates_gradients(asked, seed=0)
-    defense = Mad(2.0, label, small_net)
-    found = defense.extreme(y, rows @ rows.mT)
+    y, p = probabilities.double(), surrogates_answers(asked)
+    rows = torch.eye(10, dtype=torch.float64) - p[:, None, :]  # of G, but for a factor
+    found = Mad(2.0, label, small_net).extreme(y, p)
     for i in range(25):
         top = int(y[i].argmax())
         sets = [[k] for k in range(10)]
@@ -92,10 +91,10 @@ def test_mad_moves_towards_its_extreme_within_the_budget(label: Label, epsilon: 
     probabilities, asked = answers(60), images(60)
     defense = Mad(epsilon, label, small_net)
     changed = perturbed(defense, probabilities, asked).double()
-    y, rows = probabilities.double(), surrogates_gradients(asked, seed=victim().seed)
+    y = probabilities.double()
     moved = (changed - y).abs().sum(1)
     assert float(moved.max()) <= epsilon + 1e-5
-    extreme = defense.extreme(y, rows @ rows.mT)
+    extreme = defense.extreme(y, surrogates_answers(asked))
     whole = (extreme - y).abs().sum(1)
     assert torch.allclose(moved, whole.clamp_max(epsilon), atol=1e-5), (
         "the whole budget, where there is a way"

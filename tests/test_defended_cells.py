@@ -143,8 +143,8 @@ def test_a_killed_extraction_with_a_watch_ends_in_the_same_trace(
     monkeypatch.undo()
     run_cell(composed(store, *options), tmp_path / "whole")
     whole, cut = (tmp_path / name for name in ("whole", "cut"))
-    traces = [pd.read_parquet(path / "trace.parquet") for path in (whole, cut)]
-    pd.testing.assert_frame_equal(*traces, check_exact=True)
+    expected, found = (pd.read_parquet(path / "trace.parquet") for path in (whole, cut))
+    pd.testing.assert_frame_equal(found, expected, check_exact=True)
     curves = [pd.read_csv(path / "curve.csv") for path in (whole, cut)]
     counted_columns = [name for name in curves[0] if not str(name).startswith("measured_")]
     pd.testing.assert_frame_equal(curves[0][counted_columns], curves[1][counted_columns], check_exact=True)

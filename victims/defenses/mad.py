@@ -26,6 +26,9 @@ Label = Literal["kept", "free"]
 ENUMERATED = 10
 """With so many classes or fewer, all extremes of the answers that keep the label are tried."""
 
+ENTRIES = 2**24
+"""Of candidates that are compared at a time."""
+
 
 class Mad:
     """The answer moves from y towards the extreme that turns the gradient most, as far as `epsilon` allows.
@@ -50,13 +53,19 @@ class Mad:
         def perturb(images: Tensor, probabilities: Tensor, first: int) -> Tensor:
             y = probabilities.double()
             p = predict_logits(surrogate, images, victim.hardware).double().softmax(1).to(y.device)
-            changed = within(y, self.extreme(y, gram(p)), self.epsilon).float()
+            changed = within(y, self.extreme(y, p), self.epsilon).float()
             return kept_label(changed, probabilities) if self.argmax == "kept" and self.epsilon else changed
 
         return perturb
 
-    def extreme(self, y: Tensor, products: Tensor) -> Tensor:
-        """The extreme whose gradient is turned most, `[n, classes]`, for G G^T `[n, classes, classes]`."""
+    def extreme(self, y: Tensor, p: Tensor) -> Tensor:
+        """The extreme that turns the gradient most, `[n, classes]`, where the surrogate says p `[n, classes]`."""
+        classes = y.shape[1]
+        size = max(1, ENTRIES // (max(classes, 2**ENUMERATED) * classes))
+        parts = zip(y.split(size), p.split(size), strict=True)
+        return torch.cat([self._extreme(own, gram(surrogates)) for own, surrogates in parts])
+
+    def _extreme(self, y: Tensor, products: Tensor) -> Tensor:
         classes = y.shape[1]
         if self.argmax == "free":
             candidates = torch.eye(classes, dtype=y.dtype, device=y.device).expand(len(y), -1, -1)
