@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +35,16 @@ class RoundResult:
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """All that the next round depends on; random streams derive from the seed and the round's number."""
+    """All that the next round depends on; random streams derive from the seed and the round's number.
+
+    `blocked` are the accounts that get no further answer.
+    """
 
     rounds: list[RoundResult]
     transfer_set: TransferSet
     substitute: dict[str, Tensor]
     attack: dict[str, Any]
+    blocked: list[int] = field(default_factory=list)
 
     def save(self, path: Path) -> None:
         """Write under a temporary name, then rename: a kill leaves the old checkpoint or the new one."""
@@ -50,6 +54,7 @@ class Checkpoint:
             "answers": self.transfer_set.answers,
             "substitute": self.substitute,
             "attack": self.attack,
+            "blocked": self.blocked,
         }
         temporary = path.with_suffix(".tmp")
         torch.save(content, temporary)
@@ -67,6 +72,7 @@ def load_checkpoint(path: Path, device: torch.device) -> Checkpoint | None:
             TransferSet(content["images"], content["answers"]),
             content["substitute"],
             content["attack"],
+            content.get("blocked", []),
         )
     except Exception as error:  # damage can make the unpickler raise anything
         log.warning("checkpoint %s is damaged and is not used: %s", path.name, error)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from extraction.attacks.base import Attack, CostOracle, Thief
 from extraction.checkpoint import Checkpoint, RoundResult, load_checkpoint
+from extraction.recovery import Bayes, Denoise, FirstAnswer, Imagine, Recovery
 from extraction.settings import ExtractionSettings, SubstituteSettings
 from extraction.transfer_set import TransferSet
 from training.fit import accuracy, predict_logits
@@ -22,7 +23,7 @@ from training.recipe import Hardware
 from training.seeds import seeded
 from victims.architectures.build import build_network
 from victims.datasets.images import ImageSet
-from victims.types import Answer, BudgetExhausted, Oracle, PriceTooHigh, QueryBatch
+from victims.types import AccountBlocked, Answer, BudgetExhausted, Oracle, PriceTooHigh, QueryBatch
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,24 +55,49 @@ class RoundOracle:
         self.seconds = 0.0
 
     def __call__(self, images: Tensor) -> Answer:
-        """See Ask."""
+        """See Ask. Raises AccountBlocked, once all accounts have asked, where one was not answered."""
         started = time.perf_counter()
+        refusals = []
+        answers = []
         try:
-            return Answer(torch.cat([self._share(*share) for share in self._shares(images)]))
+            for account, share in self._shares(images):
+                try:
+                    answers.append(self._share(account, share))
+                except AccountBlocked as blocked:
+                    self.extraction.blocked.append(account)
+                    refusals.append(blocked)
         finally:
             self.seconds += time.perf_counter() - started
+        if refusals:
+            raise refusals[0]
+        return Answer(torch.cat(answers))
 
     def _shares(self, images: Tensor) -> list[tuple[int, Tensor]]:
-        """Accounts and what each asks; none asks nothing."""
-        shares = images.tensor_split(self.extraction.settings.accounts)
-        return [(account, share) for account, share in enumerate(shares) if len(share)]
+        """Accounts that are answered and what each asks; none asks nothing."""
+        active = self.extraction.active_accounts
+        shares = images.tensor_split(len(active))
+        return [(account, share) for account, share in zip(active, shares, strict=True) if len(share)]
 
     def _share(self, account: int, images: Tensor) -> Tensor:
-        answer = self.oracle.query(QueryBatch(images, account, self.round))
-        self.queries += len(images)
-        if self.extraction.attack.keeps_transfer_set:
-            self.extraction.transfer_set = self.extraction.transfer_set.add(images, answer)
-        return answer.values
+        asked = images.repeat_interleave(self.extraction.settings.repeats, 0)
+        try:
+            answer = self.oracle.query(QueryBatch(asked, account, self.round))
+        except AccountBlocked as blocked:
+            if blocked.answer is not None:
+                self._keep(images, blocked.answer)
+            raise
+        return self._keep(images, answer)
+
+    def _keep(self, images: Tensor, answer: Answer) -> Tensor:
+        """What is made of the answers, of the images that got all of theirs."""
+        extraction, repeats = self.extraction, self.extraction.settings.repeats
+        self.queries += len(answer)
+        whole = len(answer) // repeats
+        told = Answer(answer.values[: whole * repeats])
+        recovered = extraction.recovery(told, repeats) if whole else told
+        if extraction.attack.keeps_transfer_set and whole:
+            extraction.transfer_set = extraction.transfer_set.add(images[:whole], recovered)
+        return recovered.values
 
 
 def peak_memory(device: torch.device) -> int:
@@ -86,7 +112,8 @@ class Extraction:
     """One attack on one oracle, resumed from `checkpoint_path` where that holds a checkpoint.
 
     `num_classes` and the images' shape are public: a service states them. `other_pool` and `costs` are for
-    attacks that use a second pool or know the defender's cost (see Thief).
+    attacks that use a second pool or know the defender's cost (see Thief), `imagine` for a thief that knows
+    the defence (see Bayes).
     """
 
     def __init__(
@@ -100,6 +127,7 @@ class Extraction:
         checkpoint_path: Path,
         other_pool: ImageSet | None = None,
         costs: CostOracle | None = None,
+        imagine: Imagine | None = None,
     ) -> None:
         self.attack = attack
         self.pool = pool
@@ -113,7 +141,20 @@ class Extraction:
         self.rounds: list[RoundResult] = []
         self.transfer_set = TransferSet.empty(pool.image_shape, hardware.device)
         self.substitute: nn.Module | None = None
+        self.blocked: list[int] = []
+        self.recovery = self._make_recovery(imagine)
         self._resume()
+
+    def _make_recovery(self, imagine: Imagine | None) -> Recovery:
+        match self.settings.recover:
+            case "none":
+                return FirstAnswer()
+            case "denoise":
+                return Denoise()
+            case "bayes":
+                if imagine is None:
+                    raise ValueError("attack.knows must name defense for attack.recover=bayes")
+                return Bayes(imagine, self.pool, self.num_classes, self.hardware, self.settings.seed)
 
     def _resume(self) -> None:
         checkpoint = load_checkpoint(self.checkpoint_path, self.hardware.device)
@@ -121,6 +162,7 @@ class Extraction:
             return
         self.rounds = checkpoint.rounds
         self.transfer_set = checkpoint.transfer_set
+        self.blocked = checkpoint.blocked
         self.attack.load_state_dict(checkpoint.attack)
         network = self._new_substitute(round=1)
         network.load_state_dict(checkpoint.substitute)
@@ -131,14 +173,22 @@ class Extraction:
         """Queries asked in the finished rounds."""
         return self.rounds[-1].queries if self.rounds else 0
 
+    @property
+    def active_accounts(self) -> list[int]:
+        """The accounts that are still answered."""
+        return [account for account in range(self.settings.accounts) if account not in self.blocked]
+
     def run(
         self,
         oracle: Oracle,
         evaluation: Evaluation,
         on_round: Callable[[RoundResult], None] = lambda result: None,
     ) -> nn.Module:
-        """Extract until the budget is spent; `on_round` hears of each new round. Returns the substitute."""
-        while self.queries < self.settings.budget:
+        """Extract until the budget is spent, or no account is answered any more; returns the substitute.
+
+        `on_round` hears of each new round.
+        """
+        while self.queries < self.settings.budget and self.active_accounts:
             result = self._run_round(oracle, evaluation)
             if result is None:
                 break
@@ -153,8 +203,10 @@ class Extraction:
         number, started = len(self.rounds) + 1, time.perf_counter()
         asking = RoundOracle(oracle, self, number)
         student = self._student(number)
-        count = min(self.settings.round_size, self.settings.budget - self.queries)
-        with contextlib.suppress(BudgetExhausted, PriceTooHigh):
+        count = min(self.settings.round_size, self.settings.budget - self.queries) // self.settings.repeats
+        if count == 0:
+            return None
+        with contextlib.suppress(BudgetExhausted, PriceTooHigh, AccountBlocked):
             self.attack.run_round(self._thief(number, student), asking, count)
         if asking.queries == 0:
             return None
@@ -205,6 +257,5 @@ class Extraction:
         if self.substitute is None:
             return
         weights = {name: value.detach().cpu() for name, value in self.substitute.state_dict().items()}
-        Checkpoint(self.rounds, self.transfer_set, weights, self.attack.state_dict()).save(
-            self.checkpoint_path
-        )
+        state = self.attack.state_dict()
+        Checkpoint(self.rounds, self.transfer_set, weights, state, self.blocked).save(self.checkpoint_path)

@@ -46,26 +46,36 @@ def charge(
     round: np.ndarray,
     cumulative_cost: np.ndarray,
     payer: np.ndarray,
+    factor: np.ndarray | None = None,
 ) -> pd.DataFrame:
     """One row a request: round, account, queries, seconds, expected_hashes.
 
-    The arrays have one entry a query, in the order asked. `payer` is who answers for the account (itself, or
-    a group it belongs to), and `cumulative_cost` the payer's total with that query. A request holds
+    The arrays have one entry a query, in the order asked. `payer` is who answers for the account (itself,
+    or a group it belongs to), and `cumulative_cost` the payer's total with that query. A request holds
     consecutive queries of one account in one round, at most `calibration.request_size` of them; the last of
-    a round may be smaller and is charged as one. Raises ValueError for a cost that is NaN.
+    a round may be smaller and is charged as one. Its seconds are multiplied by the `factor` of its last
+    query, 1 unless given. Raises ValueError for a cost that is NaN.
     """
     if np.isnan(cumulative_cost).any():
         raise ValueError("a query without a cost (NaN) cannot be priced")
-    trace = pd.DataFrame({"account": account, "round": round, "cost": cumulative_cost})
+    trace = pd.DataFrame({"account": account, "round": round, "cost": cumulative_cost, "factor": 1.0})
+    if factor is not None:
+        trace["factor"] = factor
     trace["total"] = trace.groupby(payer).cumcount() + 1
     within = trace.groupby(["account", "round"]).cumcount()
     trace["request"] = within // calibration.request_size
     requests = (
         trace.groupby(["round", "account", "request"], as_index=False)
-        .agg(queries=("cost", "size"), cost=("cost", "last"), total=("total", "last"))
+        .agg(
+            queries=("cost", "size"),
+            cost=("cost", "last"),
+            total=("total", "last"),
+            factor=("factor", "last"),
+        )
         .drop(columns="request")
     )
     seconds = calibration.seconds(requests.pop("cost").to_numpy(), requests.pop("total").to_numpy())
+    seconds = seconds * requests.pop("factor").to_numpy()
     requests["seconds"] = seconds
     requests["expected_hashes"] = puzzle.expected_hashes(calibration.expected_hashes(seconds))
     return requests

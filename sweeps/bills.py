@@ -54,12 +54,16 @@ def honest_work(
 
 @dataclass(frozen=True, eq=False)
 class Billing:
-    """A toll, the hardware that both sides solve its puzzles with, and an honest user's work."""
+    """A toll, the hardware that both sides solve its puzzles with, and an honest user's work.
+
+    `surcharge` multiplies the toll of accounts from the alarm of a defence that watches.
+    """
 
     toll: ProofOfWork
     thief: Hardware
     honest: Hardware
     honest_work: HonestWork
+    surcharge: float = 1.0
 
     def columns(self, queries: np.ndarray, expected_hashes: np.ndarray) -> dict[str, np.ndarray]:
         """Bills of the thief's hashes `[n]`, and of an honest user after as many queries `[n]`."""

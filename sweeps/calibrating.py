@@ -11,8 +11,8 @@ import pandas as pd
 
 from pow.calibration import Calibration, LinearExpectation
 from pow.calibration.fitted import FittedCalibration, Guarantee, fit_to_users
-from sweeps.composition import Toll
 from sweeps.curve import TraceAccounting
+from sweeps.stacking import Toll
 from sweeps.stages import ServedVictim, Stages, clean_rows
 
 log = logging.getLogger(__name__)

@@ -20,6 +20,7 @@ from sweeps.composition import Cell, InputError, compose_cell
 from sweeps.curve import TraceAccounting, build_curve
 from sweeps.files import check_writable, link_or_copy, write_atomically, write_json
 from sweeps.identity import Config
+from sweeps.naming import stack_name
 from sweeps.progress import query_bar
 from sweeps.stages import FinishedExtraction, ServedVictim, Stages, clean_rows
 from sweeps.store import Store
@@ -70,6 +71,9 @@ class CellRun:
         self._publish(curve)
         self._keep_trace(extraction)
         result = self._result(curve, victim, extraction.key, started)
+        result["queries_until_alarm"] = _queries_until_alarm(
+            extraction.trace[: int(result["final"]["queries"])]
+        )
         result["gave_up"] = not curve.equals(whole)
         write_json(self.output / "result.json", result)
         self.tracker.summarize(result)
@@ -99,7 +103,8 @@ class CellRun:
             cell.settings.budget,
             seed,
         )
-        self.billing = Billing(defense, toll.pricing.thief, toll.pricing.honest, work)
+        surcharge = cell.stack.surcharge
+        self.billing = Billing(defense, toll.pricing.thief, toll.pricing.honest, work, surcharge)
 
     def _on_round(self, rounds: Sequence[RoundResult], trace: pd.DataFrame) -> None:
         curve = self._curve(rounds, trace)
@@ -173,7 +178,7 @@ class CellRun:
         return {
             "dataset": config["dataset"]["name"],
             "attack": config["attack"]["name"],
-            "defense": "+".join(config["defense"]) or "none",
+            "defense": stack_name(config["defense"]),
             **self._pricing(),
             "knows": config["attack"]["knows"],
             "seed": config["seed"],
@@ -186,6 +191,13 @@ class CellRun:
             "versions": package_versions(),
             "git_commit": git_commit(),
         }
+
+
+def _queries_until_alarm(trace: pd.DataFrame) -> int | None:
+    """How many queries were asked until the first alarm, with the one that raised it; None without any."""
+    if "alarm" not in trace or not trace["alarm"].any():
+        return None
+    return int(trace["alarm"].to_numpy().argmax()) + 1
 
 
 def _calibration_name(config: Config) -> str:

@@ -15,36 +15,20 @@ from omegaconf import DictConfig, OmegaConf
 
 from extraction.attacks.base import Attack
 from extraction.settings import ExtractionSettings, SubstituteSettings
-from pow.calibration import LinearExpectation
 from pow.options import instantiate
-from pow.pricing import Pricing, make_pricing
 from privacy.accountant import Accounting
-from sweeps.identity import Config, DataPrints, Identity, asking_accounts, is_toll
+from sweeps.identity import Config, DataPrints, Identity, asking_accounts
+from sweeps.stacking import Stack, Toll, make_stack
 from training.recipe import Hardware
 from victims.architectures.build import build_network
 from victims.datasets.images import ImageSet
 from victims.datasets.splits import Splits, check_disjoint, resolve_splits, select, split
-from victims.defenses.base import Defense
-from victims.defenses.pow import ProofOfWork
 from victims.measures.base import Measure
 from victims.victim import VictimSettings, build_victim
 
 
 class InputError(CompactHydraException):
     """Something in the configuration, the data or the output folder is not as it must be."""
-
-
-@dataclass(frozen=True, eq=False)
-class Toll:
-    """The defence that charges: completed once the expected cost of an honest user is known.
-
-    `expected` is the published expectation, or None where it is to be measured on this victim.
-    """
-
-    defense: Callable[..., ProofOfWork]
-    pricing: Pricing
-    expected: LinearExpectation | None
-    cost: str
 
 
 @dataclass(frozen=True)
@@ -92,15 +76,24 @@ class Cell:
     attack: Attack
     settings: ExtractionSettings
     substitute: SubstituteSettings
-    defenses: list[Defense]
-    toll: Toll | None
+    stack: Stack
     remote: Remote | None
     accounting: Mapping[str, Accounting]
+
+    @property
+    def toll(self) -> Toll | None:
+        """The defence that charges, if any."""
+        return self.stack.toll
 
     @property
     def knows_cost(self) -> bool:
         """Whether the thief sees the defender's cost."""
         return "cost" in self.config["attack"]["knows"]
+
+    @property
+    def knows_defense(self) -> bool:
+        """Whether the thief can imagine what the defence would answer."""
+        return "defense" in self.config["attack"]["knows"]
 
     @property
     def accounts_after(self) -> int:
@@ -173,7 +166,7 @@ def _compose(config: DictConfig, progress: bool, images: CellData | None) -> Cel
     plain: Config = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
     accounting = _accounting(plain)
     rule: Attack = instantiate(plain["attack"]["rule"], "attack.rule")
-    defenses, toll = _defenses(plain)
+    stack = make_stack(plain, accounting)
     settings = _extraction_settings(plain)
     give_up = plain["attack"]["give_up_usd"]
     if give_up is not None and not give_up > 0:
@@ -191,8 +184,7 @@ def _compose(config: DictConfig, progress: bool, images: CellData | None) -> Cel
         attack=rule,
         settings=settings,
         substitute=SubstituteSettings(**instantiate(plain["substitute"], "substitute")),
-        defenses=defenses,
-        toll=toll,
+        stack=stack,
         remote=_remote(plain),
         accounting=accounting,
     )
@@ -205,6 +197,8 @@ def _check(cell: Cell) -> None:
     cell.settings.check_against(cell.attack, cell.attack.supply(cell.pool, cell.other_pool), classes)
     if cell.attack.needs_cost and not cell.knows_cost:
         raise ValueError("attack.knows must name cost for this attack, which asks by the defender's own cost")
+    if cell.settings.recover == "bayes" and not cell.knows_defense:
+        raise ValueError("attack.recover=bayes is for a thief who knows the defence: attack.knows=[defense]")
     if cell.toll is not None and cell.toll.cost not in cell.measures:
         valid = ", ".join(cell.measures)
         raise ValueError(
@@ -219,7 +213,7 @@ def _check(cell: Cell) -> None:
 
 def _extraction_settings(plain: Config) -> ExtractionSettings:
     """The settings that an extraction runs with."""
-    keys = ("budget", "round_size", "accounts", "answers", "top_k", "warm_start")
+    keys = ("budget", "round_size", "accounts", "answers", "top_k", "warm_start", "recover", "repeats")
     settings = ExtractionSettings(**{key: plain["attack"][key] for key in keys}, seed=plain["seed"])
     return replace(settings, accounts=asking_accounts(plain))
 
@@ -245,23 +239,6 @@ def _accounting(plain: Config) -> dict[str, Accounting]:
         for name, node in privacy["measures"].items()
         if "sigma" in node
     }
-
-
-def _defenses(plain: Config) -> tuple[list[Defense], Toll | None]:
-    made = {name: instantiate(node, f"defense.{name}") for name, node in plain["defense"].items()}
-    tolls = {name: made[name] for name, node in plain["defense"].items() if is_toll(node)}
-    if len(tolls) > 1:
-        raise ValueError(f"only one defence can charge, and {', '.join(tolls)} all do")
-    pricing = make_pricing(plain)
-    toll = None
-    for name, complete in tolls.items():
-        cost = plain["defense"][name]["cost"]
-        accounting = _accounting(plain).get("pate")
-        applies = cost == "pate" and accounting is not None and accounting.is_the_papers
-        toll = Toll(complete, pricing, pricing.published if applies else None, cost)
-        unfitted = pricing.calibration(expected=LinearExpectation(0.0, 0.0))
-        complete(calibration=unfitted, puzzle=pricing.puzzle)  # refused if an option is wrong
-    return [defense for name, defense in made.items() if name not in tolls], toll
 
 
 def _load_data(dataset: Config) -> Splits:

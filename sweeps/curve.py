@@ -12,7 +12,6 @@ from extraction.checkpoint import RoundResult
 from pow.calibration import REQUEST_QUERIES
 from privacy.accountant import Accounting
 from sweeps.bills import Billing, add_bills
-from victims.defenses.pow import ProofOfWork
 
 MEASURED_WORK = {"solve_seconds": "measured_solve_seconds", "tried_hashes": "measured_hashes"}
 """Columns of a trace whose queries were paid with work, and the curve's columns of their sums."""
@@ -64,7 +63,7 @@ def build_curve(
     for measure in measures:
         curve[f"cost_{measure}"] = accounting.cumulative(trace, measure)[last]
     curve["query_seconds"] = curve["queries"] / REQUEST_QUERIES * request_seconds
-    work = _work_by_round(curve["round"], trace, accounting, billing.toll if billing else None)
+    work = _work_by_round(curve["round"], trace, accounting, billing)
     curve["pow_seconds"] = work["seconds"].cumsum().to_numpy()
     curve["total_seconds"] = curve["query_seconds"] + curve["pow_seconds"]
     curve["overhead"] = curve["total_seconds"] / curve["query_seconds"]
@@ -80,16 +79,17 @@ def build_curve(
 
 
 def _work_by_round(
-    rounds: pd.Series, trace: pd.DataFrame, accounting: TraceAccounting, toll: ProofOfWork | None
+    rounds: pd.Series, trace: pd.DataFrame, accounting: TraceAccounting, billing: Billing | None
 ) -> pd.DataFrame:
     """Seconds, expected hashes and mean difficulty bits of each round's requests; zero without a toll."""
     columns = ["seconds", "expected_hashes", "difficulty_bits"]
-    if toll is None:
+    if billing is None:
         return pd.DataFrame(0.0, index=rounds, columns=columns)
-    asked = trace[trace["round"] <= rounds.max()]
+    toll, asked = billing.toll, trace[trace["round"] <= rounds.max()]
     account = asked["account"].to_numpy()
     cumulative = accounting.cumulative_by_payer(asked, toll.cost, toll.scope.payer(account))
-    bill = toll.bill(account, asked["round"].to_numpy(), cumulative)
+    factor = np.where(asked["alarm"], billing.surcharge, 1.0) if "alarm" in asked else None
+    bill = toll.bill(account, asked["round"].to_numpy(), cumulative, factor)
     bill["difficulty_bits"] = np.log2(bill["expected_hashes"])
     by_round = bill.groupby("round").agg(
         {"seconds": "sum", "expected_hashes": "sum", "difficulty_bits": "mean"}

@@ -75,7 +75,9 @@ def _groups_chosen(overrides: Sequence[str], config_dir: Path) -> list[str]:
 
 
 def _is_option(config_dir: Path, group: str, value: str) -> bool:
-    return (config_dir / group / f"{value}.yaml").exists()
+    """Whether the value is an option of the group, or several of them as in `[rounding,pow]`."""
+    names = value[1:-1].split(",") if value.startswith("[") else [value]
+    return all((config_dir / group / f"{name.strip()}.yaml").exists() for name in names)
 
 
 def _hint(config: DictConfig, key: str, config_dir: Path) -> str | None:

@@ -16,6 +16,9 @@ from sweeps.store import identity_key
 Config = dict[str, Any]
 
 ATTACK_RULES_OF_CHOICE = ("rule", "budget", "round_size", "accounts", "answers", "top_k", "warm_start")
+NEUTRAL = {"recover": "none", "repeats": 1}
+"""Options of an attack that are in its identity only where they are not these, so that older keys stand."""
+
 NUMERICS = ("precision", "channels_last", "batch_size")
 """What of the trainer's settings can change a figure."""
 
@@ -37,15 +40,26 @@ def is_toll(node: Config) -> bool:
     return bool(node.get("_partial_", False))
 
 
+def is_watch(node: Config) -> bool:
+    """A defence that watches says in its YAML what happens `at_alarm`."""
+    return "at_alarm" in node
+
+
+def _what_is_watched(watch: Config) -> Config:
+    """What of a watch is in the trace or stops it: an alarm that only charges is one that is reported."""
+    told = {key: value for key, value in watch.items() if key != "surcharge"}
+    return told | {"at_alarm": "block" if told["at_alarm"] == "block" else "report"}
+
+
 def asking_accounts(config: Config) -> int:
     """How many accounts ask in the extraction itself.
 
-    Where nothing can tell accounts apart, no defence by its answers and no server, one account asks, and
+    Where nothing can tell accounts apart, no defence that watches and no server, one account asks, and
     the queries are shared out when they are priced: any number of accounts then shares one extraction.
     """
-    answers_change = any(not is_toll(node) for node in config["defense"].values())
+    watched = any(is_watch(node) for node in config["defense"].values())
     accounts: int = config["attack"]["accounts"]
-    return accounts if answers_change or config["oracle"]["name"] == "http" else 1
+    return accounts if watched or config["oracle"]["name"] == "http" else 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +97,18 @@ class Identity:
         return {"teachers": teachers, "train": self.data.train, "numerics": self.numerics}
 
     @property
+    def misinformer(self) -> Config | None:
+        """The network that a defence misinforms by, None where no defence has one."""
+        for node in self.config["defense"].values():
+            if "misinformer" in node:
+                return {
+                    "misinformer": node["misinformer"],
+                    "train": self.data.train,
+                    "numerics": self.numerics,
+                }
+        return None
+
+    @property
     def meter(self) -> Config:
         """What a query costs under each measure."""
         return {"victim": self._network, "measures": self.config["privacy"]["measures"]}
@@ -98,18 +124,30 @@ class Identity:
         return any(is_toll(node) for node in self.config["defense"].values())
 
     @property
+    def _defense(self) -> Config:
+        """The defences that change answers, with their order where there are several, and what is watched."""
+        nodes = self.config["defense"]
+        watches = {name: _what_is_watched(node) for name, node in nodes.items() if is_watch(node)}
+        changing = {name: node for name, node in nodes.items() if not is_toll(node) and not is_watch(node)}
+        order = {"stack": list(changing)} if len(changing) > 1 else {}
+        return {"defense": changing | watches} | order
+
+    @property
     def extraction(self) -> Config:
         """All that can change an answer or a choice; not the calibration, which only prices them."""
         config = self.config
         attack = {key: config["attack"][key] for key in ATTACK_RULES_OF_CHOICE}
         attack["accounts"] = asking_accounts(config)
+        attack |= {
+            key: config["attack"][key] for key, plain in NEUTRAL.items() if config["attack"][key] != plain
+        }
         identity = {
             "meter": self.meter,
             "pool": self.data.pool,
             "test": self.data.test,
             "attack": attack,
             "substitute": config["substitute"],
-            "defense": {name: node for name, node in config["defense"].items() if not is_toll(node)},
+            **self._defense,
             "numerics": self.numerics,
             "seed": config["seed"],
         }

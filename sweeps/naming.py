@@ -1,10 +1,13 @@
-"""The name of a sweep's folder: the same for the same command, so that giving it again resumes it."""
+"""Names: of stacked defences, and of a sweep's folder.
+
+The folder's is the same for the same command, so that giving it again resumes the sweep.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from omegaconf import OmegaConf
 
@@ -20,7 +23,13 @@ def sweep_name(overrides: Sequence[str]) -> str:
     return f"{words[:60].rstrip('_.') or 'sweep'}-{digest}"
 
 
+def stack_name(defenses: Iterable[str]) -> str:
+    """The defences of a stack by their names, `rounding+pow` say, and `none` of an empty one."""
+    return "+".join(defenses) or "none"
+
+
 def register() -> None:
-    """Make the name available in configs as ${sweep_name:...}."""
+    """Make the names available in configs as ${sweep_name:...} and ${stack:...}."""
+    OmegaConf.register_new_resolver("stack", stack_name, replace=True)
     # Cached: the jobs of a sweep have overrides of their own and must find the sweep's folder.
     OmegaConf.register_new_resolver("sweep_name", sweep_name, replace=True, use_cache=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
+import secrets
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from socket import IPPROTO_TCP, TCP_NODELAY
@@ -20,7 +22,7 @@ import uvicorn
 from fastapi import FastAPI
 from omegaconf import DictConfig, OmegaConf
 from redis import RedisError
-from torch import Tensor
+from torch import Tensor, nn
 
 from pow.gate.api_keys import new_account
 from pow.gate.challenges import load_keyring
@@ -36,10 +38,14 @@ from sweeps.calibrating import calibrate
 from sweeps.composition import Cell, InputError, compose_cell
 from sweeps.curve import TraceAccounting
 from sweeps.identity import Config
+from sweeps.naming import stack_name
+from sweeps.stacking import Toll
 from sweeps.stages import ServedVictim, Stages
 from sweeps.store import Store
 from training.fit import predict_logits
-from training.recipe import check_choice
+from training.recipe import Hardware, check_choice
+from victims.answers import perturbed
+from victims.defenses.base import Perturb
 from victims.measures.base import Measure, MeasuredVictim
 
 log = logging.getLogger(__name__)
@@ -51,15 +57,28 @@ SMALLEST = torch.finfo(torch.float32).tiny
 
 
 class ServedMeter:
-    """What a victim's answers reveal under one measure (see pow.gate.meters.GateMeter)."""
+    """What a victim's answers reveal under one measure (see pow.gate.meters.GateMeter).
 
-    def __init__(self, measure: Measure, accounting: Accounting | None, device: torch.device) -> None:
-        self.measure, self.accounting, self.device = measure, accounting, device
+    Where answers are changed, `network` is asked for its own again: those are what is metered.
+    """
+
+    def __init__(
+        self,
+        measure: Measure,
+        accounting: Accounting | None,
+        hardware: Hardware,
+        network: nn.Module | None = None,
+    ) -> None:
+        self.measure, self.accounting, self.hardware, self.network = measure, accounting, hardware, network
 
     def reveal(self, images: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
         """See GateMeter."""
-        log_probs = torch.from_numpy(probabilities).to(self.device).clamp_min(SMALLEST).log()
-        columns = self.measure.columns(torch.from_numpy(images).to(self.device), log_probs)
+        asked = torch.from_numpy(images).to(self.hardware.device)
+        if self.network is None:
+            log_probs = torch.from_numpy(probabilities).to(asked.device).clamp_min(SMALLEST).log()
+        else:
+            log_probs = predict_logits(self.network, asked, self.hardware).log_softmax(1)
+        columns = self.measure.columns(asked, log_probs)
         if self.accounting is None or self.accounting.is_the_papers:
             return columns["cost"].cpu().numpy().reshape(-1, 1)
         return self.accounting.revealed(columns["log_q"]).cpu().numpy()
@@ -74,12 +93,13 @@ class ServedMeter:
 def make_app(config: Config) -> FastAPI:
     """The application for a resolved config, with all that it needs loaded from the store or trained."""
     cell = compose_cell(OmegaConf.create(config), progress=False)
+    _toll(cell)  # refused before anything is trained
     stages = Stages(cell, Store(Path(config["paths"]["store"])))
     victim = stages.victim()
     server = config["server"]
     log.info("serving %s, accuracy %.2f %%", config["dataset"]["name"], 100 * victim.accuracy)
     return create_app(
-        predict=_predict(victim, cell),
+        predict=_predict(victim, cell, stages.perturbations(victim)),
         meter=_meter(victim, cell, stages),
         service=_service(victim, cell, stages),
         ledger=_ledger(server),
@@ -87,17 +107,27 @@ def make_app(config: Config) -> FastAPI:
     )
 
 
-def _predict(victim: ServedVictim, cell: Cell) -> Callable[[np.ndarray], np.ndarray]:
+def _predict(
+    victim: ServedVictim, cell: Cell, perturbations: Sequence[Perturb]
+) -> Callable[[np.ndarray], np.ndarray]:
+    # From where noise is drawn that no image determines: so no worker repeats what another one drew.
+    numbers = itertools.count(secrets.randbits(62))
+
     def predict(images: np.ndarray) -> np.ndarray:
-        logits: Tensor = predict_logits(victim.network, torch.from_numpy(images), cell.hardware)
-        return logits.log_softmax(1).exp().cpu().numpy()  # as the oracle in process computes it
+        asked = torch.from_numpy(images).to(cell.hardware.device)
+        logits: Tensor = predict_logits(victim.network, asked, cell.hardware)
+        probabilities = logits.log_softmax(1).exp()  # as the oracle in process computes it
+        return perturbed(perturbations, asked, probabilities, next(numbers)).cpu().numpy()
 
     return predict
 
 
-def _toll(cell: Cell) -> Any:
+def _toll(cell: Cell) -> Toll:
     if cell.toll is None:
-        raise InputError("defense=none asks for no work, so there is nothing to serve; choose defense=pow")
+        name = stack_name(cell.config["defense"])
+        raise InputError(f"defense={name} asks for no work, so there is nothing to serve; choose defense=pow")
+    if cell.stack.watching is not None:
+        raise InputError("serve.py watches no accounts; leave out of defense what has an at_alarm")
     return cell.toll
 
 
@@ -105,7 +135,8 @@ def _meter(victim: ServedVictim, cell: Cell, stages: Stages) -> ServedMeter:
     """The meter of the measure that is charged, and of no other: the gate needs no more."""
     name = _toll(cell).cost
     measured = MeasuredVictim(victim.network, cell.data.train, cell.hardware, stages.teachers)
-    return ServedMeter(cell.measures[name](measured), cell.accounting.get(name), cell.hardware.device)
+    network = victim.network if cell.stack.perturbations else None
+    return ServedMeter(cell.measures[name](measured), cell.accounting.get(name), cell.hardware, network)
 
 
 def _service(victim: ServedVictim, cell: Cell, stages: Stages) -> Service:

@@ -20,6 +20,7 @@ from extraction.checkpoint import RoundResult
 from extraction.extract import Evaluation, Extraction, NothingAnswered
 from pow.client import Client, Refused, Willing
 from sweeps.composition import Cell, InputError
+from sweeps.defending import complete_perturbations, imagined_defense
 from sweeps.files import write_atomically, write_json
 from sweeps.identity import Config
 from sweeps.journal import Journal, JournaledOracle
@@ -30,6 +31,7 @@ from training.fit import accuracy, predict_logits
 from training.seeds import generator
 from victims.datasets.corruptions import lightly_corrupted
 from victims.datasets.images import ImageSet
+from victims.defenses.base import Perturb
 from victims.measures.base import MeasuredVictim
 from victims.meter import Meter
 from victims.oracle import BudgetedOracle, VictimOracle
@@ -138,6 +140,10 @@ class Stages:
             self._meter = Meter({name: make(measured) for name, make in cell.measures.items()})
         return self._meter
 
+    def perturbations(self, victim: ServedVictim) -> list[Perturb]:
+        """What changes the victim's answers, in the stack's order."""
+        return complete_perturbations(self.cell, self.store, victim.network, self.cell.config["seed"])
+
     def honest(self, victim: ServedVictim) -> pd.DataFrame:
         """What simulated honest users draw from: a row a test image, and one for each lightly corrupted.
 
@@ -211,6 +217,7 @@ class Stages:
             checkpoint,
             cell.other_pool,
             self._costs(victim) if cell.knows_cost else None,
+            imagined_defense(cell, self.store, victim.network) if cell.knows_defense else None,
         )
         if extraction.rounds:
             log.info("resuming after round %d (%d queries)", len(extraction.rounds), extraction.queries)
@@ -246,22 +253,21 @@ class Stages:
     def _oracle(self, victim: ServedVictim, journal: Journal, next_round: int) -> Oracle:
         cell, meter = self.cell, self.meter(victim)
         oracle = self._remote_oracle(victim) if cell.remote else self._local_oracle(victim)
-        journaled = JournaledOracle(oracle, meter, journal, cell.hardware.device)
+        watch = cell.stack.watching.watch() if cell.stack.watching else None
+        journaled = JournaledOracle(oracle, meter, journal, cell.hardware.device, watch, next_round)
         return BudgetedOracle(journaled, cell.settings.budget, spent=journal.queries_before(next_round))
 
     def _local_oracle(self, victim: ServedVictim) -> Oracle:
         cell = self.cell
-        oracle: Oracle = VictimOracle(
+        return VictimOracle(
             victim.network,
             cell.data.train.image_shape,
             self.meter(victim),
             cell.hardware,
             cell.settings.answers,
             cell.settings.top_k,
+            self.perturbations(victim),
         )
-        for defense in cell.defenses:
-            oracle = defense.wrap(oracle)
-        return oracle
 
     def _remote_oracle(self, victim: ServedVictim) -> Oracle:
         cell, remote = self.cell, self.cell.remote
@@ -269,7 +275,8 @@ class Stages:
         willing = Willing(max_hashes=remote.max_hashes, workers=remote.workers)
         clients = [Client(remote.url, key, willing) for key in remote.keys[: remote.accounts]]
         meter, answers = self.meter(victim), cell.settings.answers
-        return RemoteVictim(clients, victim.network, meter, cell.hardware, answers)
+        perturbations = self.perturbations(victim)
+        return RemoteVictim(clients, victim.network, meter, cell.hardware, answers, perturbations)
 
     def _evaluation(self, victim: ServedVictim) -> Evaluation:
         test = self.cell.data.test

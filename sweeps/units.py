@@ -46,7 +46,11 @@ class PlannedCell:
     def preparation(self) -> dict[str, Config]:
         """What must be in the store before the cell can run: kinds of artefacts and their identities."""
         identity = self.identity
-        needed: dict[str, Config | None] = {"victims": identity.victim, "teachers": identity.teachers}
+        needed: dict[str, Config | None] = {
+            "victims": identity.victim,
+            "teachers": identity.teachers,
+            "misinformers": identity.misinformer,
+        }
         if identity.has_toll:
             needed["honest"] = identity.honest
         return {kind: what for kind, what in needed.items() if what is not None}

@@ -88,6 +88,15 @@ def test_an_attack_is_one_file_and_one_option_of_its_name() -> None:
         assert config.attack.rule["_target_"].startswith(f"extraction.attacks.{name}.")
 
 
+def test_a_defence_is_one_file_and_one_option_of_its_name() -> None:
+    modules = {path.stem for path in (ROOT / "victims" / "defenses").glob("*.py")} - {"__init__", "base"}
+    assert {path.stem for path in (CONF / "defense").glob("*.yaml")} == modules | {"none"}
+    for name in modules:
+        node = composed(f"defense={name}").defense
+        assert list(node) == [name]
+        assert node[name]["_target_"].startswith(f"victims.defenses.{name}.")
+
+
 def test_a_dataset_brings_its_victim_and_an_attack_its_pool_and_the_command_line_wins() -> None:
     config = composed("dataset=cifar10", "attack=knockoff")
     assert config.victim.architecture["_target_"].endswith("resnet34")

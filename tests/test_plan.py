@@ -69,6 +69,15 @@ def test_cells_share_victims_and_extractions(make_plan: MakePlan) -> None:
         assert "honest" in needed.cells[0].preparation, "the toll of some of its cells asks for honest users"
 
 
+def test_what_a_defence_trains_is_prepared_once(make_plan: MakePlan) -> None:
+    strategies = ["none", "adaptive_misinformation", "[adaptive_misinformation,pow]"]
+    thresholds = ("defense.adaptive_misinformation.threshold", ["0.5", "0.9"])
+    plan = make_plan(grid(("defense", strategies[1:]), thresholds) + grid(("defense", strategies[:1])))
+    assert (plan.count("prepare"), plan.count("extract")) == (2, 3)
+    prepared = [set(unit.cells[0].preparation) for unit in plan.units if unit.stage == "prepare"]
+    assert sorted("misinformers" in kinds for kinds in prepared) == [False, True]
+
+
 def test_what_lies_in_the_store_or_the_folder_is_not_planned(make_plan: MakePlan, tmp_path: Path) -> None:
     jobs = grid(("pow_calibration.strength", ["1", "4"]))
     whole = make_plan(jobs)

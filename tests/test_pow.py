@@ -124,3 +124,17 @@ def test_an_expectation_needs_two_points() -> None:
     with pytest.raises(ValueError, match="two different"):
         LinearExpectation.fit(np.array([5.0, 5.0]), np.array([1.0, 2.0]))
     assert math.isclose(LinearExpectation.fit(np.array([1.0, 2.0]), np.array([3.0, 5.0])).slope, 2.0)
+
+
+def test_a_request_costs_as_often_as_its_last_query_says() -> None:
+    calibration = PaperCalibration(MNIST, request_size=4)
+    account, round = np.repeat([0, 1], 6), np.ones(12, dtype=int)
+    cost = np.concatenate([np.linspace(0, 900, 6)] * 2)
+    factor = np.array([1.0] * 3 + [5.0] * 3 + [1.0] * 5 + [5.0])
+    plain = charge(calibration, SHA256, account, round, cost, account)
+    surcharged = charge(calibration, SHA256, account, round, cost, account, factor)
+    assert surcharged["queries"].tolist() == [4, 2, 4, 2]
+    ratios = surcharged["seconds"] / plain["seconds"]
+    assert ratios.tolist() == pytest.approx([5, 5, 1, 5])
+    hashes = [calibration.expected_hashes(np.array([seconds]))[0] for seconds in surcharged["seconds"]]
+    assert surcharged["expected_hashes"].tolist() == pytest.approx(hashes)

@@ -12,6 +12,7 @@ import pytest
 from commands import ROOT
 from gates import Served, served
 from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
 from pow.client import Client
 from pow.gate import conversation
@@ -19,6 +20,7 @@ from pow.gate.api_keys import new_account
 from pow.gate.opening import open_ledger
 from sweeps.cell import run_cell
 from sweeps.composition import InputError
+from sweeps.serving import make_app
 
 COMMON = [
     "dataset=digits",
@@ -144,3 +146,36 @@ def test_several_workers_share_accounts_and_counts(store: Path, server: Served) 
         with urlopen(f"{several.url}/metrics") as metrics:
             counts = metrics.read().decode()
     assert "\ntollgate_puzzles_solved_total 6.0\n" in counts
+
+
+def test_a_server_changes_answers_before_it_keeps_them(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As they are changed in process: the curves agree, and the meter measures the victim's own answers."""
+    stack = ["defense=[gaussian_noise,rounding,pow]", "defense.gaussian_noise.sigma=0.5", "attack.budget=150"]
+    stack += ["defense.rounding.decimals=1", "defense.pow.cost=gap"]
+    places = [f"paths.store={store}", "server.port=0", "server.account=noisy"]
+    with served("serve.py", *COMMON, *stack, *places) as server:
+        monkeypatch.setenv("TOLLGATE_KEY", server.key)
+        run(store, tmp_path / "wire", *stack, "oracle=http", f"oracle.url={server.url}")
+        ledger = open_ledger(str(store / "gate" / "ledger.sqlite"))
+        booked = ledger.totals("noisy")
+        ledger.close()
+        with Client(server.url, server.key) as client:
+            told = client.predict(np.random.default_rng(0).random((3, 1, 16, 16), dtype=np.float32))
+    run(store, tmp_path / "local", *stack)
+    curves = {name: pd.read_csv(tmp_path / name / "curve.csv") for name in ("wire", "local")}
+    counted = [name for name in curves["local"] if not str(name).startswith("measured_")]
+    pd.testing.assert_frame_equal(curves["wire"][counted], curves["local"][counted])
+    assert booked is not None
+    assert booked.revealed[0] == pytest.approx(curves["local"]["cost_gap"].iloc[-1], rel=1e-5)
+    assert np.allclose(told, np.round(told, 1), atol=1e-6)
+
+
+def test_serving_a_watch_is_refused(store: Path) -> None:
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        config = compose("serve", [*COMMON, "defense=[prada,pow]", f"paths.store={store}"])
+    plain = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(plain, dict)
+    with pytest.raises(InputError, match="watches no accounts"):
+        make_app({str(key): value for key, value in plain.items()})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytorch_lightning as pl
@@ -10,18 +11,25 @@ from torch import Tensor, nn
 
 from training.recipe import Recipe
 
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""Mean loss of logits `[n, classes]` for their targets."""
+
 
 class Classifier(pl.LightningModule):
     """Trains a network that maps images in [0, 1] `[n, c, h, w]` to logits `[n, classes]`.
 
-    Targets may be labels `[n]` or probabilities `[n, classes]` (soft cross entropy).
+    Targets may be labels `[n]` or probabilities `[n, classes]` (soft cross entropy), or what another
+    `loss` takes.
     """
 
-    def __init__(self, network: nn.Module, recipe: Recipe, batches_per_epoch: int) -> None:
+    def __init__(
+        self, network: nn.Module, recipe: Recipe, batches_per_epoch: int, loss: Loss | None = None
+    ) -> None:
         super().__init__()
         self.network = network
         self.recipe = recipe
         self.batches_per_epoch = batches_per_epoch
+        self.loss = loss or self._cross_entropy
         self.epoch_losses: list[float] = []
         self._losses: list[Tensor] = []
 
@@ -30,13 +38,14 @@ class Classifier(pl.LightningModule):
         return self.network(images)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
-        """Cross entropy of a batch."""
+        """Loss of a batch."""
         images, targets = batch
-        loss = nn.functional.cross_entropy(
-            self.network(images), targets, label_smoothing=self.recipe.label_smoothing
-        )
+        loss = self.loss(self.network(images), targets)
         self._losses.append(loss.detach())
         return loss
+
+    def _cross_entropy(self, logits: Tensor, targets: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(logits, targets, label_smoothing=self.recipe.label_smoothing)
 
     def on_train_epoch_end(self) -> None:
         """Keep the epoch's mean loss, which the plateau schedule watches."""

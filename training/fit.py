@@ -13,7 +13,7 @@ from pytorch_lightning.plugins.environments import LightningEnvironment
 from torch import Tensor, nn
 
 from training.batches import TensorBatches, to_float
-from training.classifier import Classifier
+from training.classifier import Classifier, Loss
 from training.recipe import Hardware, Recipe
 from training.seeds import derive_seed, seeded
 
@@ -59,11 +59,13 @@ def fit(
     hardware: Hardware,
     seed: int,
     progress: bool = False,
+    loss: Loss | None = None,
 ) -> list[float]:
     """Train `network` in place and return the mean loss of each epoch.
 
     images: uint8 or float32 in [0, 1] `[n, c, h, w]`; targets: labels `[n]` or probabilities
-    `[n, classes]`. The same arguments give the same weights, bit for bit on a CPU.
+    `[n, classes]`; loss: cross entropy unless another is given. The same arguments give the same weights,
+    bit for bit on a CPU.
     """
     network = hardware.place(network)
     batches = TensorBatches(
@@ -74,7 +76,7 @@ def fit(
         derive_seed(seed, "batches"),
         hardware.channels_last,
     )
-    module = Classifier(network.train(), recipe, len(batches))
+    module = Classifier(network.train(), recipe, len(batches), loss)
     with seeded(seed, "fit"):
         run_trainer(make_trainer(hardware, recipe.epochs, progress), module, batches)
     hardware.place(network).eval()

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
 from training.fit import predict_logits
 from training.recipe import Hardware, check_choice
+from victims.answers import limited, perturbed
+from victims.defenses.base import Perturb
 from victims.meter import Meter
-from victims.types import Answer, AnswerKind, BudgetExhausted, Oracle, QueryBatch
+from victims.types import AccountBlocked, Answer, AnswerKind, BudgetExhausted, Oracle, QueryBatch
 
 
 def check_queries(images: Tensor, image_shape: tuple[int, ...]) -> None:
@@ -23,7 +28,10 @@ def check_queries(images: Tensor, image_shape: tuple[int, ...]) -> None:
 
 
 class VictimOracle:
-    """A network that answers every query and has it metered."""
+    """A network that answers every query, has it metered, and has its answer changed.
+
+    The meter records what the network itself says, whatever its answers are changed to.
+    """
 
     def __init__(
         self,
@@ -33,6 +41,7 @@ class VictimOracle:
         hardware: Hardware,
         answers: AnswerKind = "soft",
         top_k: int = 3,
+        perturbations: Sequence[Perturb] = (),
     ) -> None:
         check_choice("attack.answers", answers, AnswerKind)
         self.network = network
@@ -41,19 +50,15 @@ class VictimOracle:
         self.hardware = hardware
         self.answers = answers
         self.top_k = top_k
+        self.perturbations = perturbations
 
     def query(self, batch: QueryBatch) -> Answer:
-        """The network's answers, as probabilities, the `top_k` largest of them (others 0), or labels."""
+        """The network's answers, changed by the perturbations, of the kind that the interface gives."""
         check_queries(batch.images, self.image_shape)
         log_probs = predict_logits(self.network, batch.images, self.hardware).log_softmax(1)
         self.meter.record(batch, log_probs)
-        if self.answers == "hard":
-            return Answer(log_probs.argmax(1))
-        probabilities = log_probs.exp()
-        if self.answers == "topk":
-            largest = probabilities.topk(self.top_k, dim=1)
-            probabilities = torch.zeros_like(probabilities).scatter_(1, largest.indices, largest.values)
-        return Answer(probabilities)
+        probabilities = perturbed(self.perturbations, batch.images, log_probs.exp(), batch.first)
+        return limited(probabilities, self.answers, self.top_k)
 
 
 class BudgetedOracle:
@@ -68,6 +73,10 @@ class BudgetedOracle:
         """The inner oracle's answer; raises BudgetExhausted when one image would be over the budget."""
         if self.spent + len(batch) > self.budget:
             raise BudgetExhausted(self.budget, self.budget - self.spent)
-        answer = self.oracle.query(batch)
+        try:
+            answer = self.oracle.query(replace(batch, first=self.spent))
+        except AccountBlocked as blocked:
+            self.spent += blocked.answered
+            raise
         self.spent += len(batch)
         return answer

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from pow.client import Client, Receipt, TooDear
 from training.fit import predict_logits
 from training.recipe import Hardware
+from victims.answers import perturbed
+from victims.defenses.base import Perturb
 from victims.meter import Meter
 from victims.types import Answer, AnswerKind, Oracle, PriceTooHigh, QueryBatch
 
@@ -25,7 +27,8 @@ class WrongServer(Exception):
 class RemoteVictim(Oracle):
     """Answers from a server that serves `network`; each account asks by a client of its own.
 
-    The server tells nobody what an answer reveals, so the victim at hand is metered in its place. Beside
+    The server tells nobody what an answer reveals, so the victim at hand is metered in its place; its
+    answers, changed by the same `perturbations`, tell whether the server serves the same victim. Beside
     that, the meter records for each query its share of the request's price: `asked_hashes`, expected by the
     puzzle, `tried_hashes` and `solve_seconds`, measured. Raises WrongServer where the server serves another
     model or kind of answer, and Refused (see pow.client).
@@ -38,8 +41,10 @@ class RemoteVictim(Oracle):
         meter: Meter,
         hardware: Hardware,
         answers: AnswerKind,
+        perturbations: Sequence[Perturb] = (),
     ) -> None:
         self.clients, self.network, self.meter, self.hardware = list(clients), network, meter, hardware
+        self.perturbations = perturbations
         self.model = self.clients[0].model()
         if self.model.answers != answers:
             raise WrongServer(
@@ -70,7 +75,8 @@ class RemoteVictim(Oracle):
             raise PriceTooHigh(str(error)) from error
         values = torch.from_numpy(receipt.answer).to(batch.images.device)
         log_probs = predict_logits(self.network, batch.images, self.hardware).log_softmax(1)
-        agreeing = (Answer(values).labels == log_probs.argmax(1)).double().mean()
+        ours = perturbed(self.perturbations, batch.images, log_probs.exp(), batch.first)
+        agreeing = (Answer(values).labels == ours.argmax(1)).double().mean()
         if agreeing < AGREEMENT:
             raise WrongServer(
                 f"the server at {self._url} serves another model: {100 * float(agreeing):.0f} % of its "

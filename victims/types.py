@@ -13,11 +13,15 @@ AnswerKind = Literal["soft", "topk", "hard"]
 
 @dataclass(frozen=True, eq=False)
 class QueryBatch:
-    """Images float32 in [0, 1] `[n, c, h, w]`, the account that asks, and the attack's round (from 1)."""
+    """Images float32 in [0, 1] `[n, c, h, w]`, the account that asks, and the attack's round (from 1).
+
+    `first` is how many queries were answered before these; whoever counts the budget sets it.
+    """
 
     images: Tensor
     account: int = 0
     round: int = 1
+    first: int = 0
 
     def __len__(self) -> int:
         return len(self.images)
@@ -51,7 +55,10 @@ class Oracle(Protocol):
     """All that an attack gets of a victim. Every image asked is one query."""
 
     def query(self, batch: QueryBatch) -> Answer:
-        """Answer each image of the batch; raises BudgetExhausted rather than answer one too many."""
+        """Answer each image of the batch; raises BudgetExhausted rather than answer one too many.
+
+        Raises AccountBlocked for an account that a defence does not answer any more.
+        """
         ...
 
 
@@ -61,6 +68,19 @@ class BudgetExhausted(Exception):
     def __init__(self, budget: int, remaining: int) -> None:
         super().__init__(f"attack.budget={budget} leaves {remaining} queries, and the batch has more")
         self.remaining = remaining
+
+
+class AccountBlocked(Exception):
+    """The account gets no further answer; `answer` holds those to the batch's first queries, if to any."""
+
+    def __init__(self, account: int, answer: Answer | None) -> None:
+        super().__init__(f"account {account} is blocked")
+        self.answer = answer
+
+    @property
+    def answered(self) -> int:
+        """How many of the batch's queries were answered."""
+        return 0 if self.answer is None else len(self.answer)
 
 
 class PriceTooHigh(Exception):

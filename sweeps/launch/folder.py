@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from sweeps.files import write_json
+from sweeps.naming import stack_name
 from sweeps.units import Plan, PlannedCell, Stage, Unit, finished_key
 
 FAILURE = "failure.json"
@@ -145,7 +146,7 @@ def _entry(cell: PlannedCell) -> dict[str, Any]:
 def label(cell: PlannedCell) -> str:
     """The cell in a few words: attack, data set, defence, seed, and what of the grid is not in these."""
     config = cell.config
-    defense = "+".join(config["defense"]) or "none"
+    defense = stack_name(config["defense"])
     words = f"{config['attack']['name']} on {config['dataset']['name']}, {defense}"
     if cell.identity.has_toll:
         words += f" x{config['pow_calibration']['strength']:g}"

@@ -74,7 +74,7 @@ def _run(cell: dict[str, Any], logging_config: Any) -> list[str]:
 
 
 def _prepare(unit: dict[str, Any], folder: SweepFolder, logging_config: Any) -> list[str]:
-    """Make what cells need: the victim, its teachers, and what honest users' images cost."""
+    """Make what cells need: the victim, its teachers, its defences, and what honest users' images cost."""
     _log_to(folder.log_path(unit["id"]), logging_config)
     started = time.perf_counter()
     try:
@@ -82,6 +82,7 @@ def _prepare(unit: dict[str, Any], folder: SweepFolder, logging_config: Any) -> 
         stages = Stages(cell, Store(Path(cell.config["paths"]["store"])))
         victim = stages.victim()
         stages.meter(victim)
+        stages.perturbations(victim)
         if cell.toll is not None:
             stages.honest(victim)
     except Exception as error:

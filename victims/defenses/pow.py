@@ -8,16 +8,13 @@ import pandas as pd
 from pow.calibration import Calibration
 from pow.puzzles.settings import PuzzleSettings
 from pow.requests import Scope, ScopeName, charge
-from victims.types import Oracle
 
 
 class ProofOfWork:
     """Charges for the cumulative privacy cost (of each account, or as `scope` says), request by request.
 
-    In process the work is not done but priced: the answers are those of the wrapped oracle.
+    In process the work is not done but priced, so it changes no answer.
     """
-
-    changes_answers = False
 
     def __init__(
         self,
@@ -32,14 +29,17 @@ class ProofOfWork:
         self.cost = cost
         self.scope = Scope(scope, subnet_size)
 
-    def wrap(self, oracle: Oracle) -> Oracle:
-        """The oracle itself: work changes no answer."""
-        return oracle
-
-    def bill(self, account: np.ndarray, round: np.ndarray, cumulative_cost: np.ndarray) -> pd.DataFrame:
+    def bill(
+        self,
+        account: np.ndarray,
+        round: np.ndarray,
+        cumulative_cost: np.ndarray,
+        factor: np.ndarray | None = None,
+    ) -> pd.DataFrame:
         """One row a request: round, account, queries, seconds, expected_hashes.
 
-        The arguments have one entry a query, in the order asked; `cumulative_cost` is its payer's own.
+        The arguments have one entry a query, in the order asked; `cumulative_cost` is its payer's own, and
+        `factor` multiplies the toll.
         """
         payer = self.scope.payer(account)
-        return charge(self.calibration, self.puzzle, account, round, cumulative_cost, payer)
+        return charge(self.calibration, self.puzzle, account, round, cumulative_cost, payer, factor)

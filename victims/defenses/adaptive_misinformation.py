@@ -1,0 +1,38 @@
+"""Adaptive misinformation.
+
+Kariyappa and Qureshi 2020, "Defending Against Model Stealing Attacks with Adaptive Misinformation".
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from training.fit import predict_logits
+from victims.defenses.base import DefendedVictim, MisinformerSettings, Perturb, check_between
+
+
+class AdaptiveMisinformation:
+    """y' = (1 - alpha) * f(x) + alpha * g(x), with alpha = sigmoid(-steepness * (max f(x) - threshold)).
+
+    Images of which the victim f is unsure are taken to be foreign (Hendrycks and Gimpel 2017) and answered by
+    g, a network of its own that was trained to be wrong. The paper's victim is moreover
+    trained to be unsure of foreign images; this one is taken as it is.
+    """
+
+    def __init__(self, threshold: float, steepness: float, misinformer: MisinformerSettings) -> None:
+        check_between("defense.adaptive_misinformation.threshold", threshold, 0, 1)
+        if not steepness > 0:
+            raise ValueError(f"defense.adaptive_misinformation.steepness must be above 0, not {steepness!r}")
+        self.threshold, self.steepness, self.misinformer = threshold, steepness, misinformer
+
+    def complete(self, victim: DefendedVictim) -> Perturb:
+        """See Perturbation; trains the network that misinforms, if the store lacks it."""
+        network = victim.misinformer(self.misinformer)
+
+        def perturb(images: Tensor, probabilities: Tensor, first: int) -> Tensor:
+            y = probabilities.double()
+            wrong = predict_logits(network, images, victim.hardware).double().softmax(1).to(y.device)
+            unsure = (self.steepness * (self.threshold - y.amax(1, keepdim=True))).sigmoid()
+            return ((1 - unsure) * y + unsure * wrong).float()
+
+        return perturb

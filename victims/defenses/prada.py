@@ -1,0 +1,166 @@
+"""PRADA watches how far the queries of an account lie from each other (Juuti et al. 2019, "PRADA: Protecting
+Against DNN Model Stealing Attacks", the detection algorithm of its section on the defence).
+
+For each query of class c, d is the least L2 distance to the growing set of that class; it joins the
+account's distances. Where d exceeds the class's threshold, the query joins the growing set, d the set's own
+distances, and the threshold rises to their mean less their standard deviation, if that is more. An honest
+user's distances are taken to be normal: the alarm is raised once the statistic W of Shapiro and Wilk, over
+the distances within three standard deviations of their mean, falls below delta.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.stats import shapiro
+from torch import Tensor
+
+from training.recipe import check_choice
+from victims.defenses.base import Watch, check_between
+from victims.types import Answer, QueryBatch
+
+AtAlarm = Literal["report", "block", "charge"]
+
+BLOCK = 1024
+"""Queries whose distances are computed at a time."""
+
+
+class Prada:
+    """Raises an alarm for an account once W, of at least `minimum` distances, is below `delta`; for good.
+
+    From then on the account gets no further answer (`at_alarm: block`), or its toll is multiplied by
+    `surcharge` (`charge`), or neither (`report`). The query at which it is raised is answered.
+    """
+
+    def __init__(self, delta: float, minimum: int, at_alarm: AtAlarm, surcharge: float) -> None:
+        check_between("defense.prada.delta", delta, 0, 1)
+        check_choice("defense.prada.at_alarm", at_alarm, AtAlarm)
+        if not isinstance(minimum, int) or minimum < 3:
+            raise ValueError(f"defense.prada.minimum must be a whole number of at least 3, not {minimum!r}")
+        if not surcharge >= 1:
+            raise ValueError(f"defense.prada.surcharge must be at least 1, not {surcharge!r}")
+        self.delta, self.minimum = delta, minimum
+        self.at_alarm, self.surcharge = at_alarm, surcharge
+
+    def watch(self) -> Watch:
+        """See Watching."""
+        return PradaWatch(self)
+
+
+@dataclass(eq=False)
+class GrowingSet:
+    """Queries of one class that lie apart, float32 `[m, pixels]`, and the sums of their distances."""
+
+    members: Tensor
+    total: float = 0.0
+    squares: float = 0.0
+    threshold: float = 0.0
+
+    def distances(self, points: Tensor) -> np.ndarray:
+        """Least distance of each point `[n, pixels]` to the set as it is when its turn comes, float64 `[n]`.
+
+        NaN for the one that the set begins with. The set grows. Whether a point joins depends on those before
+        it, so this goes on point by point, over distances that were computed at once.
+        """
+        nearest = np.full(len(points), np.inf)
+        if len(self.members):
+            nearest = _distances(points, self.members).amin(1).double().cpu().numpy()
+        between = _distances(points, points).double().cpu().numpy()
+        found = np.full(len(points), np.nan)
+        joining: list[int] = []
+        for number in range(len(points)):
+            is_first = not len(self.members) and not joining
+            if not is_first:
+                found[number] = nearest[number]
+            if is_first or nearest[number] > self.threshold:
+                joining.append(number)
+                self._add(0.0 if is_first else nearest[number], len(self.members) + len(joining))
+                np.minimum(nearest, between[number], out=nearest)
+        self.members = torch.cat([self.members, points[joining]])
+        return found
+
+    def _add(self, distance: float, count: int) -> None:
+        self.total += distance
+        self.squares += distance * distance
+        mean = self.total / count
+        deviation = max(self.squares / count - mean * mean, 0.0) ** 0.5
+        self.threshold = max(self.threshold, mean - deviation)
+
+
+@dataclass(eq=False)
+class Account:
+    """What is known of an account: its growing sets by class, its distances, whether it is suspect."""
+
+    sets: dict[int, GrowingSet] = field(default_factory=dict)
+    distances: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    alarm: bool = False
+
+
+class PradaWatch:
+    """See Watch. Columns: `prada_distance`, NaN where there is none, and `alarm`."""
+
+    def __init__(self, prada: Prada) -> None:
+        self.prada = prada
+        self.accounts: dict[int, Account] = defaultdict(Account)
+
+    def is_blocked(self, account: int) -> bool:
+        """See Watch."""
+        return self.prada.at_alarm == "block" and self.accounts[account].alarm
+
+    def observe(self, batch: QueryBatch, answer: Answer) -> pd.DataFrame:
+        """See Watch."""
+        parts = []
+        points, labels = batch.images.flatten(1), answer.labels.cpu().numpy()
+        for first in range(0, len(points), BLOCK):
+            if self.is_blocked(batch.account):
+                break
+            block = slice(first, first + BLOCK)
+            parts.append(self._observe(self.accounts[batch.account], points[block], labels[block]))
+        return pd.concat(parts, ignore_index=True)
+
+    def _observe(self, account: Account, points: Tensor, labels: np.ndarray) -> pd.DataFrame:
+        found = np.full(len(points), np.nan)
+        for label in np.unique(labels):
+            rows = np.flatnonzero(labels == label)
+            growing = account.sets.setdefault(int(label), GrowingSet(points[:0]))
+            found[rows] = growing.distances(points[torch.from_numpy(rows).to(points.device)])
+        alarms = self._alarms(account, found)
+        answered = len(found)
+        if self.prada.at_alarm == "block" and account.alarm:
+            answered = int(alarms.argmax()) + 1  # what lies behind is forgotten: the account never asks again
+        return pd.DataFrame({"prada_distance": found, "alarm": alarms})[:answered]
+
+    def _alarms(self, account: Account, found: np.ndarray) -> np.ndarray:
+        """Whether the alarm is raised at each query, bool `[n]`; the account's distances grow by `found`."""
+        alarms = np.full(len(found), account.alarm)
+        known = len(account.distances)
+        account.distances = np.concatenate([account.distances, found[~np.isnan(found)]])
+        counts = known + np.cumsum(~np.isnan(found))
+        for number in np.flatnonzero(~np.isnan(found) & (counts >= self.prada.minimum)):
+            if account.alarm:
+                break
+            if normality(account.distances[: counts[number]]) < self.prada.delta:
+                account.alarm = True
+                alarms[number:] = True
+        return alarms
+
+
+def normality(distances: np.ndarray) -> float:
+    """W over the distances within three standard deviations of their mean; 1 if these are equal."""
+    near = distances[np.abs(distances - distances.mean()) <= 3 * distances.std()]
+    if np.ptp(near) == 0:
+        return 1.0
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*p-value may not be accurate.*")  # only W is used
+        return float(shapiro(near).statistic)
+
+
+def _distances(one: Tensor, other: Tensor) -> Tensor:
+    """L2 distances `[n, m]`, each computed by itself, so that they do not depend on what else is computed."""
+    return torch.cdist(one, other, compute_mode="donot_use_mm_for_euclid_dist")

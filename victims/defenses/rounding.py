@@ -1,0 +1,25 @@
+"""Rounded probabilities (Tramèr et al. 2016, "Stealing Machine Learning Models via Prediction APIs")."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from victims.defenses.base import DefendedVictim, Perturb
+
+
+class Rounding:
+    """Each probability to so many decimals; they need not sum to one then. Equal ones may be left."""
+
+    def __init__(self, decimals: int) -> None:
+        if not isinstance(decimals, int) or decimals < 0:
+            raise ValueError(
+                f"defense.rounding.decimals must be a whole number of at least 0, not {decimals!r}"
+            )
+        self.decimals = decimals
+
+    def complete(self, victim: DefendedVictim) -> Perturb:
+        """See Perturbation."""
+        return self._perturb
+
+    def _perturb(self, images: Tensor, probabilities: Tensor, first: int) -> Tensor:
+        return probabilities.double().round(decimals=self.decimals).float()

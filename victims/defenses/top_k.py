@@ -1,0 +1,24 @@
+"""The largest probabilities only (Tramèr et al. 2016; Orekondy et al. 2019, "Knockoff Nets")."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from victims.answers import largest_only
+from victims.defenses.base import DefendedVictim, Perturb
+
+
+class TopK:
+    """The `k` largest probabilities as they are, the others 0."""
+
+    def __init__(self, k: int) -> None:
+        if not isinstance(k, int) or k < 1:
+            raise ValueError(f"defense.top_k.k must be a whole number of at least 1, not {k!r}")
+        self.k = k
+
+    def complete(self, victim: DefendedVictim) -> Perturb:
+        """See Perturbation."""
+        return self._perturb
+
+    def _perturb(self, images: Tensor, probabilities: Tensor, first: int) -> Tensor:
+        return largest_only(probabilities, min(self.k, probabilities.shape[1]))
