@@ -24,7 +24,7 @@ from victims.architectures.build import build_network
 from victims.datasets.images import ImageSet
 from victims.datasets.splits import Splits, check_disjoint, resolve_splits, select, split
 from victims.measures.base import Measure
-from victims.victim import VictimSettings, build_victim
+from victims.victim import VictimSettings
 
 
 class InputError(CompactHydraException):
@@ -207,7 +207,7 @@ def _check(cell: Cell) -> None:
     checkpoint = cell.victim.checkpoint
     if checkpoint is not None and not Path(checkpoint).is_file():
         raise FileNotFoundError(f"victim.checkpoint={checkpoint}: there is no such file")
-    build_victim(cell.victim, cell.data.train)
+    build_network(cell.victim.architecture, cell.data.train.image_shape, classes)
     build_network(cell.substitute.architecture, cell.pool.image_shape, classes)
 
 

@@ -97,7 +97,7 @@ class Planner:
 
     def _preparation(self, sharing: list[PlannedCell], prepare: dict[str, Unit]) -> str | None:
         """The unit that makes what these cells need and the store lacks, if it lacks anything."""
-        cell = max(sharing, key=lambda cell: len(cell.preparation))
+        cell = max(sharing, key=lambda cell: cell.identity.has_toll)  # which needs honest users, too
         store = Store(Path(cell.config["paths"]["store"]))
         if all(self._has(store, kind, identity) for kind, identity in cell.preparation.items()):
             return None
