@@ -21,7 +21,12 @@ from victims.types import Answer, QueryBatch
 SMALL = [
     *("logger=none", "trainer=cpu", "victim.recipe.epochs=3", "substitute.recipe.epochs=2"),
     *("~privacy.measures.pate", "~privacy.measures.pknn", "pow_calibration=constant"),
-    *("attack=knockoff", "attack.budget=60", "attack.round_size=30", "query_pool.source.count=200"),
+    *(
+        "attack=knockoff",
+        "attack.budget=60",
+        "attack.round_size=30",
+        "dataset.out_of_distribution.source.count=200",
+    ),
 ]
 DEFENSES = sorted(path.stem for path in (ROOT / "conf" / "defense").glob("*.yaml"))
 STACKS = ["[rounding,pow]", "[mad,rounding,pow]", "[gaussian_noise,top_k]"]
