@@ -208,7 +208,7 @@ class Extraction:
             return None
         with contextlib.suppress(BudgetExhausted, PriceTooHigh, AccountBlocked):
             self.attack.run_round(self._thief(number, student), asking, count)
-        if asking.queries == 0:
+        if asking.queries == 0 or (self.attack.keeps_transfer_set and not len(self.transfer_set)):
             return None
         self.attack.train(self._thief(number, student), student, self.substitute_settings.recipe)
         self.substitute = student.eval()

@@ -15,7 +15,7 @@ LABELS = ["dataset", "attack", "defense", "hardware"]
 WHERE = ("paths", "trainer", "logger", "hydra")
 """Sections of the config that say where a cell runs and leaves its files, not what it measures."""
 
-PRICE = ("defense", "pow_calibration", "puzzle", "hardware", "honest_hardware", "reference_client")
+PRICE = ("pow_calibration", "puzzle", "hardware", "honest_hardware", "reference_client")
 """Sections that mean nothing to a cell without a toll."""
 
 

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from extraction.attacks.base import CostOracle
 from extraction.checkpoint import RoundResult
 from extraction.extract import Evaluation, Extraction, NothingAnswered
-from pow.client import Client, Refused, Willing
+from pow.client import Refused
+from sweeps.asking import victim_oracle
 from sweeps.composition import Cell, InputError
 from sweeps.defending import complete_perturbations, imagined_defense
 from sweeps.files import write_atomically, write_json
@@ -34,8 +35,8 @@ from victims.datasets.images import ImageSet
 from victims.defenses.base import Perturb
 from victims.measures.base import MeasuredVictim
 from victims.meter import Meter
-from victims.oracle import BudgetedOracle, VictimOracle
-from victims.remote import RemoteVictim, WrongServer
+from victims.oracle import BudgetedOracle
+from victims.remote import WrongServer
 from victims.teachers import TeacherEnsemble, TeacherSettings, build_teacher, train_teachers
 from victims.types import Oracle
 from victims.victim import build_victim, make_victim
@@ -252,31 +253,10 @@ class Stages:
 
     def _oracle(self, victim: ServedVictim, journal: Journal, next_round: int) -> Oracle:
         cell, meter = self.cell, self.meter(victim)
-        oracle = self._remote_oracle(victim) if cell.remote else self._local_oracle(victim)
+        oracle = victim_oracle(cell, victim.network, meter, self.perturbations(victim))
         watch = cell.stack.watching.watch() if cell.stack.watching else None
         journaled = JournaledOracle(oracle, meter, journal, cell.hardware.device, watch, next_round)
         return BudgetedOracle(journaled, cell.settings.budget, spent=journal.queries_before(next_round))
-
-    def _local_oracle(self, victim: ServedVictim) -> Oracle:
-        cell = self.cell
-        return VictimOracle(
-            victim.network,
-            cell.data.train.image_shape,
-            self.meter(victim),
-            cell.hardware,
-            cell.settings.answers,
-            cell.settings.top_k,
-            self.perturbations(victim),
-        )
-
-    def _remote_oracle(self, victim: ServedVictim) -> Oracle:
-        cell, remote = self.cell, self.cell.remote
-        assert remote is not None
-        willing = Willing(max_hashes=remote.max_hashes, workers=remote.workers)
-        clients = [Client(remote.url, key, willing) for key in remote.keys[: remote.accounts]]
-        meter, answers = self.meter(victim), cell.settings.answers
-        perturbations = self.perturbations(victim)
-        return RemoteVictim(clients, victim.network, meter, cell.hardware, answers, perturbations)
 
     def _evaluation(self, victim: ServedVictim) -> Evaluation:
         test = self.cell.data.test

@@ -116,6 +116,16 @@ def test_seeds_and_places_are_no_difference(tmp_path: Path, same: dict[str, Any]
     assert list(report.table(sweep)["seeds"]) == [2]
 
 
+def test_options_of_a_defence_tell_cells_without_a_toll_apart(tmp_path: Path) -> None:
+    free: dict[str, Any] = {"defense": "rounding", "calibration": None, "strength": None}
+    for seed, decimals in ((0, 1), (0, 2), (1, 1), (1, 2)):
+        config = {"seed": seed, "attack": {"seed": seed}, "defense": {"rounding": {"decimals": decimals}}}
+        write_cell(tmp_path / f"{seed}_{decimals}", "standard", seed, [0.5], config=config, **free)
+    sweep = report.load([tmp_path])
+    assert sweep.distinctions == ["defense.rounding.decimals"]
+    assert list(report.table(sweep)["seeds"]) == [2, 2]
+
+
 def test_a_seed_of_its_own_tells_apart_where_nothing_else_does(tmp_path: Path) -> None:
     sweep = sweep_of(tmp_path, (0, {"victim": {"seed": 0}}), (0, {"victim": {"seed": 7}}))
     assert sweep.distinctions == ["victim.seed"]

@@ -23,7 +23,7 @@ from victims.defenses.top_k import TopK
 
 COUNT = 200
 KEEP_LABELS = [
-    TopK(3),
+    *(TopK(k) for k in (1, 3)),
     LabelOnly(),
     Rounding(10),
     ReverseSigmoid(0.0, 0.2),

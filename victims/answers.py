@@ -21,9 +21,10 @@ def limited(probabilities: Tensor, answers: AnswerKind, top_k: int) -> Answer:
 
 
 def largest_only(probabilities: Tensor, count: int) -> Tensor:
-    """The `count` largest of each row of `[n, classes]`, the others 0."""
-    largest = probabilities.topk(count, dim=1)
-    return torch.zeros_like(probabilities).scatter_(1, largest.indices, largest.values)
+    """The `count` largest of each row of `[n, classes]`, the first of equal ones, the others 0."""
+    descending = probabilities.sort(dim=1, descending=True, stable=True)
+    kept, places = descending.values[:, :count], descending.indices[:, :count]
+    return torch.zeros_like(probabilities).scatter_(1, places, kept)
 
 
 def perturbed(perturbations: Sequence[Perturb], images: Tensor, probabilities: Tensor, first: int) -> Tensor:

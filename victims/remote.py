@@ -80,7 +80,8 @@ class RemoteVictim(Oracle):
         if agreeing < AGREEMENT:
             raise WrongServer(
                 f"the server at {self._url} serves another model: {100 * float(agreeing):.0f} % of its "
-                "answers are this victim's; start it with the same dataset, victim and paths.store"
+                "answers are this victim's; start it with the same dataset, victim, defense, seed and "
+                "paths.store"
             )
         self.meter.record(batch, log_probs, _shares(receipt))
         return values

@@ -59,7 +59,7 @@ class Mad:
         return perturb
 
     def extreme(self, y: Tensor, p: Tensor) -> Tensor:
-        """The extreme that turns the gradient most, `[n, classes]`, for the surrogate's p `[n, classes]`."""
+        """The extreme that turns the gradient most, `[n, classes]`; p is what the surrogate says."""
         classes = y.shape[1]
         size = max(1, ENTRIES // (max(classes, 2**ENUMERATED) * classes))
         parts = zip(y.split(size), p.split(size), strict=True)
