@@ -135,5 +135,5 @@ def test_the_plan_and_the_status_of_a_sweep(
     printed = capsys.readouterr().out
     assert "4 cells" in printed
     rows = [line.split("│")[1:-1] for line in printed.splitlines() if line.startswith("│")]
-    assert [row[0].strip() for row in rows] == ["planning", "status"]
+    assert [row[0].strip() for row in rows] == ["planning, images decoded", "planning", "status"]
     assert all(float(row[1]) > 0 for row in rows)
