@@ -151,19 +151,21 @@ class CellImages:
         return kept[key]
 
 
-def compose_cell(config: DictConfig, progress: bool, data: CellData | None = None) -> Cell:
-    """Instantiate and check a cell's parts; raises InputError, one clear sentence, before any training.
+def compose_cell(config: DictConfig, progress: bool) -> Cell:
+    """Instantiate and check a cell's parts; raises InputError, one clear sentence, before any training."""
+    plain: Config = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
+    return compose_resolved(plain, progress)
 
-    `data` are the cell's images where they are at hand already.
-    """
+
+def compose_resolved(plain: Config, progress: bool, data: CellData | None = None) -> Cell:
+    """The same for a resolved config; `data` are the cell's images where they are at hand already."""
     try:
-        return _compose(config, progress, data)
+        return _compose(plain, progress, data)
     except (ValueError, OSError) as error:
         raise InputError(str(error)) from error
 
 
-def _compose(config: DictConfig, progress: bool, images: CellData | None) -> Cell:
-    plain: Config = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
+def _compose(plain: Config, progress: bool, images: CellData | None) -> Cell:
     accounting = _accounting(plain)
     rule: Attack = instantiate(plain["attack"]["rule"], "attack.rule")
     stack = make_stack(plain, accounting)

@@ -9,10 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from sweeps.composing import GridComposer
-from sweeps.composition import CellData, CellImages, InputError, compose_cell
+from sweeps.composition import CellData, CellImages, InputError, compose_resolved
 from sweeps.identity import Config, DataPrints, Identity
 from sweeps.store import Store, identity_key
 from sweeps.units import Plan, PlannedCell, Unit, finished_key, unit_of
@@ -71,7 +69,7 @@ class Planner:
             key = tuple(self._seedless(config[name]) for name in names)
             if key not in self._checked:
                 self._checked.add(key)
-                compose_cell(OmegaConf.create(config), progress=False, data=self._load(config))
+                compose_resolved(config, progress=False, data=self._load(config))
 
     def _seedless(self, section: Any) -> str:
         """A section without its seeds, as text; cells share most of their sections."""
