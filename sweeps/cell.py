@@ -27,6 +27,7 @@ from sweeps.stages import FinishedExtraction, ServedVictim, Stages, clean_rows
 from sweeps.store import Store
 from sweeps.tracking import Tracker, make_tracker
 from sweeps.versions import git_commit, package_versions
+from sweeps.worth import worth
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +78,7 @@ class CellRun:
         )
         result["gave_up"] = not curve.equals(whole)
         result["honest"] = honest_losses(self.stages, victim)
+        result["worth"] = None if result["gave_up"] else worth(self.stages, victim, extraction)
         write_json(self.output / "result.json", result)
         self.tracker.summarize(result)
         last = curve.iloc[-1]

@@ -167,6 +167,17 @@ class Identity:
         return identity
 
     @property
+    def worth(self) -> Config:
+        """What the extraction's substitute is worth beyond accuracy."""
+        return {"extraction": self.extraction, "transfer": self.config["dataset"]["transfer"]}
+
+    @property
+    def white_box(self) -> Config:
+        """How well the victim withstands attacks on itself."""
+        attack = {"transfer": self.config["dataset"]["transfer"], "seed": self.config["seed"]}
+        return self.victim | attack
+
+    @property
     def cell(self) -> Config:
         """The extraction and how it is priced: equal for cells whose figures must be equal."""
         config = self.config

@@ -19,6 +19,8 @@ SHOWN = {
     "queries": ("queries", 1, ",.0f"),
     "accuracy": ("accuracy %", 100, ".2f"),
     "fidelity": ("fidelity %", 100, ".2f"),
+    "kl": ("KL", 1, ".3g"),
+    "transfer": ("transfer %", 100, ".1f"),
     "cost_pate": ("PATE", 1, ".4g"),
     "cost_pknn": ("pkNN", 1, ".4g"),
     "cost_entropy": ("entropy", 1, ".4g"),
