@@ -47,6 +47,14 @@ ATTACKS = (
 )
 STRENGTHS = (None, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 """Of the defence; None is a sweep's column without one."""
+OTHERS = {
+    "rounding": {"l1": 0.004, "thief": 0.0},
+    "reverse_sigmoid": {"l1": 0.3, "thief": 0.02},
+    "gaussian_noise": {"l1": 0.55, "thief": 0.06},
+    "mad": {"l1": 0.98, "thief": 0.16},
+    "prada": {"false_alarms": 0.06, "refused": 0.04, "thief": 0.22},
+}
+"""Defences without work: an honest user's losses, and by how much less accurate a thief's model is."""
 ROUNDS = 10
 
 
@@ -55,18 +63,21 @@ def write_sweep(
     cells: int,
     datasets: Sequence[str] = DATASETS,
     attacks: Sequence[str] = ATTACKS,
-    strengths: Sequence[float | None] = STRENGTHS,
+    defenses: Sequence[float | str | None] = (*STRENGTHS, *OTHERS),
 ) -> None:
     """Write so many cells below `folder`: one for each combination, with as many seeds as that takes."""
     configs = {dataset: _config(dataset) for dataset in datasets}
-    grid = list(itertools.product(datasets, attacks, strengths))
+    grid = list(itertools.product(datasets, attacks, defenses))
     for number in range(cells):
         seed, place = divmod(number, len(grid))
-        dataset, attack, strength = grid[place]
+        dataset, attack, defense = grid[place]
+        strength, other = (None, defense) if isinstance(defense, str) else (defense, None)
         cell = folder / f"{number}_{dataset}_{attack}"
         cell.mkdir(parents=True)
         gives_up = attack == "copycat" and (strength or 0) >= 4
         curve = _curve(ATTACKS.index(attack), strength or 0.0, seed, rounds=3 if gives_up else ROUNDS)
+        if other:
+            curve[["accuracy", "fidelity"]] -= OTHERS[other]["thief"]
         if attack == "dfme":
             curve = curve.drop(columns="cost_pate")
         curve.to_csv(cell / "curve.csv", index=False)
@@ -75,7 +86,9 @@ def write_sweep(
         config["pow_calibration"] = config["pow_calibration"] | {"strength": strength or 1.0}
         text = "".join(_yaml(name, json.dumps(section)) for name, section in config.items())
         (cell / "config.yaml").write_text(text)
-        result = _result(dataset, attack, strength, seed, gives_up)
+        result = _result(dataset, attack, strength, seed, gives_up) | _losses(other)
+        if other:
+            result |= {"defense": other, "keys": {"cell": f"{dataset}{attack}{other}{seed}"}}
         (cell / "result.json").write_text(json.dumps(result | {"final": curve.iloc[-1].to_dict()}))
 
 
@@ -156,6 +169,13 @@ def _result(dataset: str, attack: str, strength: float | None, seed: int, gives_
         "victim_accuracy": 0.985,
         "keys": {"cell": f"{dataset}{attack}{strength}{seed}", "extraction": f"{dataset}{attack}{seed}"},
     }
+
+
+def _losses(defense: str | None) -> dict[str, Any]:
+    """What honest users lose, and what the stolen model is worth."""
+    none = {"accuracy": 0.985, "l1": 0.0, "calibration_error": 0.01, "false_alarms": None, "refused": 0.0}
+    changed = {name: value for name, value in OTHERS.get(defense or "", {}).items() if name != "thief"}
+    return {"honest": none | changed, "worth": {"kl": 0.2, "transfer": 0.5, "transfer_white_box": 0.9}}
 
 
 def measured(folder: Path, out: Path) -> Iterator[tuple[str, float]]:

@@ -19,6 +19,7 @@ from sweeps.calibrating import Calibrated, calibrate
 from sweeps.composition import Cell, InputError, compose_cell
 from sweeps.curve import TraceAccounting, build_curve
 from sweeps.files import check_writable, link_or_copy, write_atomically, write_json
+from sweeps.honest_losses import honest_losses
 from sweeps.identity import Config
 from sweeps.naming import stack_name
 from sweeps.progress import query_bar
@@ -26,6 +27,7 @@ from sweeps.stages import FinishedExtraction, ServedVictim, Stages, clean_rows
 from sweeps.store import Store
 from sweeps.tracking import Tracker, make_tracker
 from sweeps.versions import git_commit, package_versions
+from sweeps.worth import worth
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +77,8 @@ class CellRun:
             extraction.trace[: int(result["final"]["queries"])]
         )
         result["gave_up"] = not curve.equals(whole)
+        result["honest"] = honest_losses(self.stages, victim)
+        result["worth"] = None if result["gave_up"] else worth(self.stages, victim, extraction)
         write_json(self.output / "result.json", result)
         self.tracker.summarize(result)
         last = curve.iloc[-1]

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from extraction.attacks.base import Attack
 from extraction.settings import ExtractionSettings, SubstituteSettings
+from extraction.transfer import TransferSettings
 from pow.options import instantiate
 from privacy.accountant import Accounting
 from sweeps.identity import Config, DataPrints, Identity, asking_accounts
@@ -79,6 +80,7 @@ class Cell:
     stack: Stack
     remote: Remote | None
     accounting: Mapping[str, Accounting]
+    transfer: TransferSettings
 
     @property
     def toll(self) -> Toll | None:
@@ -189,6 +191,7 @@ def _compose(plain: Config, progress: bool, images: CellData | None) -> Cell:
         stack=stack,
         remote=_remote(plain),
         accounting=accounting,
+        transfer=TransferSettings(**plain["dataset"]["transfer"]),
     )
     _check(cell)
     return cell

@@ -10,6 +10,14 @@ import pandas as pd
 from sweeps.distinctions import LABELS, distinctions
 from sweeps.results import CellResult
 
+HONEST_LOSSES = tuple(
+    f"honest_{figure}" for figure in ("accuracy", "l1", "calibration_error", "false_alarms", "refused")
+)
+"""What an honest user loses by the defences themselves, beside `honest_overhead`."""
+
+WORTH = ("kl", "transfer")
+"""What the stolen model is worth beyond accuracy: known at the end of a curve only."""
+
 
 @dataclass(frozen=True, eq=False)
 class Sweep:
@@ -17,10 +25,11 @@ class Sweep:
 
     `cells` has a row a cell: dataset, attack, defense, hardware; a column for each further option in which
     cells of one name differ (`distinctions`); seed; knows, what the attack is told of the defence; toll, the
-    defence without its strength; strength; victim_accuracy; gave_up; path.
+    defence without its strength; strength; victim_accuracy; gave_up; path; HONEST_LOSSES and
+    WORTH, as far as any cell has them.
 
     `curves` has a row a round, with all of these and the columns of curve.csv. A column that a cell does not
-    have, its PATE cost say, is NaN.
+    have, its PATE cost say, is NaN, and so is WORTH before the last round.
     """
 
     cells: pd.DataFrame
@@ -43,10 +52,14 @@ def tidy(cells: Iterable[CellResult]) -> Sweep:
         return Sweep(pd.DataFrame(), pd.DataFrame(), [])
     described = pd.DataFrame([_description(cell) for cell in kept])
     further = distinctions(kept, described)
-    described = pd.concat([described[LABELS], further, described.drop(columns=LABELS)], axis=1)
+    measured = pd.DataFrame([_measured(cell) for cell in kept]).dropna(axis=1, how="all")
+    described = pd.concat([described[LABELS], further, described.drop(columns=LABELS), measured], axis=1)
     curves = pd.concat([cell.curve for cell in kept], keys=range(len(kept)), names=["cell", None])
     curves = curves.reset_index(level="cell").reset_index(drop=True)
-    return Sweep(described, described.merge(curves, left_index=True, right_on="cell"), list(further.columns))
+    rows = described.merge(curves, left_index=True, right_on="cell")
+    worth = [name for name in WORTH if name in rows]
+    rows[worth] = rows[worth].where(~rows["cell"].duplicated(keep="last"))
+    return Sweep(described, rows, list(further.columns))
 
 
 def _description(cell: CellResult) -> dict[str, object]:
@@ -64,6 +77,23 @@ def _description(cell: CellResult) -> dict[str, object]:
         "gave_up": bool(result.get("gave_up", False)),
         "path": str(cell.path),
     }
+
+
+def _measured(cell: CellResult) -> dict[str, float]:
+    """HONEST_LOSSES and WORTH of a cell; NaN where there is none, or the cell is of an early version."""
+    honest, worth = cell.result.get("honest") or {}, cell.result.get("worth") or {}
+    losses = {name: _figure(honest.get(name.removeprefix("honest_"))) for name in HONEST_LOSSES}
+    return losses | {name: _figure(worth.get(name)) for name in WORTH}
+
+
+def _figure(value: float | None) -> float:
+    return float("nan") if value is None else value
+
+
+def alters_or_watches(rows: pd.DataFrame) -> pd.Series[bool]:
+    """Whether a row's defences change answers, or watch: bool, by the HONEST_LOSSES in the row."""
+    losses = rows.reindex(columns=["honest_l1", "honest_false_alarms"])
+    return (losses["honest_l1"] > 0) | losses["honest_false_alarms"].notna()
 
 
 def _each_once(cells: Iterable[CellResult]) -> Sequence[CellResult]:

@@ -12,7 +12,7 @@ import pandas as pd
 from plotly.offline import get_plotlyjs
 
 from sweeps.frames import Sweep
-from sweeps.setups import finals, lines, strengths
+from sweeps.setups import finals, frontier, lines, strengths
 
 PARTS = Path(__file__).parent / "page"
 
@@ -23,16 +23,19 @@ FIGURES = (
     *("queries", "accuracy", "fidelity", "cost_pate", "cost_pknn", "cost_entropy", "cost_gap"),
     *("query_seconds", "total_seconds", "overhead", "honest_overhead", "expected_hashes"),
     *("thief_solve_seconds", "thief_usd", "honest_usd", "victim_accuracy", "gave_up"),
+    *("honest_accuracy", "honest_l1", "honest_calibration_error", "honest_false_alarms", "honest_refused"),
+    *("kl", "transfer", "answers_lost", "time_lost"),
 )
 """What the page is given of each mean, with its interval."""
 
 
 def page(sweep: Sweep) -> str:
-    """The page: a matrix of attacks and defences, curves, overhead against strength, and the table."""
+    """The page: a matrix of attacks and defences, curves, strengths, defences compared, and the table."""
     data = {
         "finals": _columns(finals(sweep), ["dataset", "attack", "defense", "knows"]),
         "lines": _columns(thinned(lines(sweep)), ["dataset", "attack", "defense"]),
         "strengths": _columns(strengths(sweep), ["dataset", "attack", "toll"]),
+        "frontier": _columns(frontier(sweep), ["dataset", "attack", "defense", "toll", "is_undominated"]),
         "cells": len(sweep.cells),
     }
     template = Template((PARTS / "report.html").read_text())

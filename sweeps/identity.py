@@ -132,6 +132,13 @@ class Identity:
         order = {"stack": list(changing)} if len(changing) > 1 else {}
         return {"defense": changing | watches} | order
 
+    def honest_losses(self, queries: int) -> Config:
+        """What honest users lose by the defences; `queries` are a user's where one watches."""
+        watched = any(is_watch(node) for node in self.config["defense"].values())
+        asked = {"queries": queries} if watched else {}
+        told = {"victim": self._network, "benign": self.data.test, "seed": self.config["seed"]}
+        return told | self._defense | asked
+
     @property
     def extraction(self) -> Config:
         """All that can change an answer or a choice; not the calibration, which only prices them."""
@@ -158,6 +165,17 @@ class Identity:
             identity["oracle"] = config["oracle"]["url"]
             identity["pricing"] = {name: config[name] for name in names}
         return identity
+
+    @property
+    def worth(self) -> Config:
+        """What the extraction's substitute is worth beyond accuracy."""
+        return {"extraction": self.extraction, "transfer": self.config["dataset"]["transfer"]}
+
+    @property
+    def white_box(self) -> Config:
+        """How well the victim withstands attacks on itself."""
+        attack = {"transfer": self.config["dataset"]["transfer"], "seed": self.config["seed"]}
+        return self.victim | attack
 
     @property
     def cell(self) -> Config:

@@ -1,9 +1,10 @@
-"""Pictures of a sweep as PNG: accuracy against cost, and overhead against strength."""
+"""Pictures of a sweep as PNG: accuracy against cost, overhead against strength, defences compared."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,17 @@ from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 
 from sweeps.files import write_atomically
 from sweeps.frames import Sweep, tidy
+from sweeps.frontier_plot import plot_frontier
 from sweeps.results import CellResult
-from sweeps.setups import lines, strengths
+from sweeps.setups import frontier, lines, strengths
 
 LINE_STYLES = ("-", "--", ":", "-.")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 
 def write_plots(cells: Sequence[CellResult], directory: Path) -> list[Path]:
-    """`accuracy_<dataset>.png` and, where a defence has several strengths, `strength_<dataset>.png`."""
+    """`accuracy_<dataset>.png`; `strength_<dataset>.png` where a defence has several strengths, and
+    `frontier_<dataset>.png` where one changes answers or watches."""
     return draw(tidy(cells), directory)
 
 
@@ -33,8 +36,9 @@ def draw(sweep: Sweep, directory: Path) -> list[Path]:
         return []
     paths = []
     for name, rows, plot in (
-        ("accuracy", lines(sweep), plot_accuracy_against_cost),
-        ("strength", strengths(sweep), plot_overhead_against_strength),
+        ("accuracy", lines(sweep), partial(_one_panel, plot_accuracy_against_cost)),
+        ("strength", strengths(sweep), partial(_one_panel, plot_overhead_against_strength)),
+        ("frontier", frontier(sweep), plot_frontier),
     ):
         for dataset, of_dataset in rows.groupby("dataset", sort=False) if len(rows) else ():
             place = re.sub(r"[^\w.-]+", "_", str(dataset))
@@ -44,13 +48,20 @@ def draw(sweep: Sweep, directory: Path) -> list[Path]:
     return paths
 
 
-def _save(plot: Callable[[Any, pd.DataFrame], list[Any]], rows: pd.DataFrame, path: Path) -> None:
-    figure = Figure(figsize=(8, 5))  # not pyplot's, which would choose a backend for whoever imports this
-    legends = plot(figure.subplots(), rows)
+def _one_panel(
+    plot: Callable[[Any, pd.DataFrame], list[Any]], figure: Figure, rows: pd.DataFrame
+) -> list[Any]:
+    figure.set_size_inches(8, 5)
+    return plot(figure.subplots(), rows)
+
+
+def _save(plot: Callable[[Figure, pd.DataFrame], list[Any]], rows: pd.DataFrame, path: Path) -> None:
+    figure = Figure()  # not pyplot's, which would choose a backend for whoever imports this
+    beside = plot(figure, rows)
     write_atomically(
         path,
         lambda temporary: figure.savefig(
-            temporary, format="png", dpi=150, bbox_inches="tight", bbox_extra_artists=legends
+            temporary, format="png", dpi=150, bbox_inches="tight", bbox_extra_artists=beside
         ),
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from sweeps.frames import Sweep
+from sweeps.frames import Sweep, alters_or_watches
 from sweeps.over_seeds import over_seeds, points
 
 ATTACK_SIDE = ("attack", "substitute", "query_pool", "seed")
@@ -74,3 +74,31 @@ def strengths(sweep: Sweep) -> pd.DataFrame:
     rows = over_seeds(_named(tolled, sweep), [*by, "strength"])
     several = rows.groupby(by)["strength"].transform("nunique") > 1
     return rows[several].sort_values("strength", kind="stable")
+
+
+def frontier(sweep: Sweep) -> pd.DataFrame:
+    """What each defence costs an honest user, and how far each thief came against it, as means over seeds.
+
+    A row for each data set, attack and defence, with `answers_lost` (half the L1 distance, which is the share
+    of probability that was moved, and the share of queries refused), `time_lost` (honest_overhead - 1) and
+    `is_undominated`: no other defence against this attack leaves the thief less accurate and costs no more of
+    either. Only of data sets with a defence that changes answers or watches.
+    """
+    rows = over_seeds(_named(points(sweep), sweep), ["dataset", "attack", "defense", "toll"])
+    if "honest_l1" not in rows:
+        return rows.iloc[:0]
+    rows = rows[rows["honest_l1"].notna()]
+    rows = rows[alters_or_watches(rows).groupby(rows["dataset"]).transform("any")]
+    rows = rows.assign(
+        answers_lost=rows["honest_l1"] / 2 + rows["honest_refused"], time_lost=rows["honest_overhead"] - 1
+    )
+    undominated = [_undominated(own) for _, own in rows.groupby(["dataset", "attack"], sort=False)]
+    return rows.assign(is_undominated=pd.concat(undominated) if undominated else False)
+
+
+def _undominated(rows: pd.DataFrame) -> pd.Series[bool]:
+    """Whether no other of these rows is better in one of three figures and no worse in the others."""
+    figures = rows[["accuracy", "answers_lost", "time_lost"]].to_numpy()
+    no_worse = (figures[:, None] <= figures).all(2)
+    better = (figures[:, None] < figures).any(2)
+    return pd.Series(~(no_worse & better).any(0), index=rows.index)

@@ -154,7 +154,7 @@ class Stages:
         def make(directory: Path) -> None:
             test, seed = self.cell.data.test, self.cell.config["seed"]
             random = generator(seed, "honest")
-            order = torch.randperm(len(test.images), generator=random)[:HONEST_IMAGES]
+            order = honest_sample(test, random)
             log.info("measuring honest users' costs on %d test images, clean and corrupted", len(order))
             parts = []
             for corrupted in (False, True):
@@ -262,6 +262,11 @@ class Stages:
         test = self.cell.data.test
         labels = predict_logits(victim.network, test.images, self.cell.hardware).argmax(1)
         return Evaluation(test.images, test.labels, labels)
+
+
+def honest_sample(test: ImageSet, random: torch.Generator) -> Tensor:
+    """Numbers of the test images that honest users ask about, in random order, int64 `[n]`."""
+    return torch.randperm(len(test.images), generator=random)[:HONEST_IMAGES]
 
 
 def clean_rows(honest: pd.DataFrame) -> pd.DataFrame:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from rich.table import Table
 
-from sweeps.frames import tidy
+from sweeps.frames import alters_or_watches, tidy
 from sweeps.over_seeds import points
 from sweeps.results import CellResult
 
@@ -19,6 +19,8 @@ SHOWN = {
     "queries": ("queries", 1, ",.0f"),
     "accuracy": ("accuracy %", 100, ".2f"),
     "fidelity": ("fidelity %", 100, ".2f"),
+    "kl": ("KL", 1, ".3g"),
+    "transfer": ("transfer %", 100, ".1f"),
     "cost_pate": ("PATE", 1, ".4g"),
     "cost_pknn": ("pkNN", 1, ".4g"),
     "cost_entropy": ("entropy", 1, ".4g"),
@@ -27,6 +29,8 @@ SHOWN = {
     "total_seconds": ("with work", 1, ".4g"),
     "overhead": ("overhead", 1, ".4g"),
     "honest_overhead": ("honest's", 1, ".4g"),
+    "honest_accuracy": ("honest's accuracy %", 100, ".2f"),
+    "honest_l1": ("honest's L1", 1, ".3g"),
     "expected_hashes": ("hashes", 1, ".3g"),
     "thief_usd": ("USD", 1, ".2g"),
     "honest_usd": ("honest's USD", 1, ".2g"),
@@ -37,7 +41,7 @@ SHOWN = {
 
 IN_A_PAPER = (
     *("queries", "accuracy", "fidelity", "cost_pate", "query_seconds", "total_seconds"),
-    *("overhead", "honest_overhead", "thief_usd"),
+    *("overhead", "honest_overhead", "honest_accuracy", "honest_l1", "thief_usd"),
 )
 """Columns of the table in LaTeX, as many as a page is wide."""
 
@@ -51,10 +55,15 @@ IN_THE_TERMINAL = {
     "total_seconds": "with work",
     "overhead": "overhead",
     "honest_overhead": "honest's",
+    "honest_accuracy": "honest's accuracy %",
+    "honest_l1": "honest's L1",
     "expected_hashes": "hashes",
     "thief_usd": "USD",
 }
 """Columns of the table in the terminal, and their headings."""
+
+BY_CHANGED_ANSWERS = ("honest_accuracy", "honest_l1")
+"""Columns that are shown where some defence changes answers, or watches."""
 
 
 def readable(table: pd.DataFrame, names: Sequence[str], shown: Sequence[str] = tuple(SHOWN)) -> pd.DataFrame:
@@ -73,11 +82,18 @@ def readable(table: pd.DataFrame, names: Sequence[str], shown: Sequence[str] = t
         index=table.index,
     )
     rows = table.to_dict("records")
-    for name in shown:
+    for name in _telling(shown, table):
         if name in table:
             columns[SHOWN[name][0]] = pd.Series([_shown(row, name) for row in rows], index=table.index)
     text = pd.DataFrame(columns)
     return text.loc[:, (text != "").any()]
+
+
+def _telling(names: Iterable[str], rows: pd.DataFrame) -> list[str]:
+    """The columns without those that say nothing of these rows."""
+    if alters_or_watches(rows).any():
+        return list(names)
+    return [name for name in names if name not in BY_CHANGED_ANSWERS]
 
 
 def _shown(row: Mapping[Any, Any], name: str) -> str:
@@ -121,7 +137,7 @@ def terminal_table(cells: list[CellResult]) -> Table:
         return table
     columns = {HEADINGS.get(name, name): last[name] for name in sweep.names if name != "hardware"}
     columns["seed"] = last["seed"].astype(str)
-    columns |= {heading: _formatted(last, name) for name, heading in IN_THE_TERMINAL.items()}
+    columns |= {IN_THE_TERMINAL[name]: _formatted(last, name) for name in _telling(IN_THE_TERMINAL, last)}
     columns["hardware"] = last["hardware"]
     columns["gave up"] = last["gave_up"].map({True: "yes", False: ""})
     text = pd.DataFrame(columns)

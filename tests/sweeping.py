@@ -20,6 +20,7 @@ SMALL = (
     "privacy.measures.pate.teachers=10",
     "privacy.measures.pate.recipe.epochs=10",
     "attack.budget=300",
+    "dataset.transfer.steps=2",
 )
 COUNTED = (
     *("round", "queries", "accuracy", "fidelity", "cost_pate", "cost_pknn", "cost_entropy", "cost_gap"),

@@ -120,7 +120,7 @@ def test_a_report_of_a_synthetic_sweep(
     assert rows[0][0].strip() == "read 40 cells"
     assert rows[-1][0].strip() == "together"
     assert float(rows[-1][1]) == pytest.approx(sum(float(row[1]) for row in rows[:-1]), abs=0.05)
-    assert len(list((tmp_path / "report").glob("*.png"))) == 2
+    assert len(list((tmp_path / "report").glob("*.png"))) == 3
 
 
 def test_the_plan_and_the_status_of_a_sweep(

@@ -31,6 +31,7 @@ SMALL = [
     "privacy.measures.pate.teachers=10",
     "privacy.measures.pate.recipe.epochs=10",
     "attack.budget=300",
+    "dataset.transfer.steps=2",
 ]
 
 

@@ -20,6 +20,7 @@ from victims.types import Answer, QueryBatch
 
 SMALL = [
     *("logger=none", "trainer=cpu", "victim.recipe.epochs=3", "substitute.recipe.epochs=2"),
+    "dataset.transfer.steps=2",
     *("~privacy.measures.pate", "~privacy.measures.pknn", "pow_calibration=constant"),
     *(
         "attack=knockoff",

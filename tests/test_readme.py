@@ -43,6 +43,7 @@ SMALL = [
     "logger=none",
     "attack.budget=40",
     "attack.round_size=20",
+    "dataset.transfer.steps=2",
     "victim.recipe.epochs=1",
     "substitute.recipe.epochs=1",
     "privacy.measures.pate.teachers=3",

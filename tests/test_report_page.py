@@ -19,6 +19,7 @@ from sweeps.setups import lines
 
 FREE: dict[str, Any] = {"defense": "none", "calibration": None, "strength": None, "honest_overhead": 1.0}
 STRONG: dict[str, Any] = {"strength": 4.0, "honest_overhead": 1.4}
+KEPT = {"accuracy": 0.98, "l1": 0.0, "calibration_error": 0.0, "false_alarms": None, "refused": 0.0}
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,10 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
         cell("jacobian", seed, [0.5, 0.7], 0.55)
         cell("worstcase", seed, [0.5, 0.7], 5.5, knows=["cost"])
     cell("dfme", 0, [0.5, 0.6], 1.0, **FREE, without=["cost_pate", "thief_usd", "honest_usd"])
-    cell("<b>odd</b>", 0, [0.5, 0.6], 1.0, dataset="</script><script>alert(1)</script>")
+    odd = "</script><script>alert(1)</script>"
+    cell("<b>odd</b>", 0, [0.5, 0.6], 1.0, dataset=odd, honest=KEPT)
+    changed = FREE | {"defense": "<i>rounding</i>", "honest": KEPT | {"l1": 0.5}}
+    cell("<b>odd</b>", 0, [0.5, 0.55], 1.0, dataset=odd, **changed)
     report.write_report(report.load([folder]), folder / "out")
     return folder / "out" / "report.html"
 
@@ -178,6 +182,24 @@ def test_overhead_against_strength(shown: Page) -> None:
     traces = shown.evaluate("document.getElementById('strengths').data.map((t) => [t.x, t.y, !!t.text])")
     assert [[1, 4], [33, 66], True] in traces
     assert [[1, 4], [1.1, 1.4], False] in traces, "the honest user"
+
+
+def test_defences_compared(shown: Page) -> None:
+    """Where a defence changes answers: against the answers and against the time that honest users lose."""
+    assert shown.locator("#compared").is_hidden(), "proof of work alone"
+    shown.locator("#choose-dataset .chip", has_text="alert").click()
+    expect(shown.locator("#compared")).to_be_visible()
+    point = "[t.xaxis, t.x[0], t.y[0], t.marker.line.width[0]]"
+    drawn = shown.evaluate(f"document.getElementById('frontier').data.map((t) => {point})")
+    assert sorted(drawn) == [
+        *(["x", 0, 0.6, 2], ["x", 0.25, 0.55, 2]),
+        *(["x2", 0, 0.55, 2], ["x2", 0.1, 0.6, 2]),
+    ]
+    assert set(shown.locator("#frontier .annotation").all_text_contents()) == {"<i>rounding</i>", "pow"}
+    shown.get_by_label("pow", exact=True).uncheck(force=True)
+    assert lines_of(shown, "frontier") == 2
+    shown.get_by_label("pow", exact=True).check(force=True)
+    shown.locator("#choose-dataset .chip", has_text="digits").click()
 
 
 def test_the_table_sorts(shown: Page) -> None:

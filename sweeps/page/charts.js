@@ -146,3 +146,38 @@ function drawStrengths(rows) {
     { ...logAxis(overheads, 9), title: "overhead" },
   ), CONFIG);
 }
+
+/** Where a defence's name stands in a panel: at its lowest point, unless it costs (almost) nothing there. */
+function named(rows, loss) {
+  const most = Math.max(...rows.map((row) => row[loss]));
+  return grouped(rows.filter((row) => row[loss] > 0.01 * most), "toll").map((points) => points.reduce(
+    (low, row) => (row.accuracy < low.accuracy || (row.accuracy === low.accuracy && row[loss] > low[loss]) ? row : low),
+  ));
+}
+
+/** Two panels side by side: accuracy against the answers, and against the time, that an honest user loses. */
+function drawFrontier(rows) {
+  const panels = [["answers_lost", "x", "answers lost"], ["time_lost", "x2", "extra time"]];
+  const traces = panels.flatMap(([loss, xaxis]) => grouped(rows, "attack", "toll").map((line) => {
+    const points = line.slice().sort((a, b) => a.time_lost - b.time_lost);
+    const style = styleOf(line[0].attack, DEFENSES.indexOf(line[0].defense));
+    const ring = { color: css("--text"), width: points.map((row) => (row.is_undominated ? 2 : 0)) };
+    return {
+      x: points.map((row) => row[loss]), y: points.map((row) => row.accuracy), xaxis, mode: "lines+markers",
+      text: points.map(hover), hovertemplate: "%{text}<extra></extra>",
+      ...style, marker: { ...style.marker, size: 9, line: ring },
+    };
+  }));
+  const annotations = panels.flatMap(([loss, xref]) => named(rows, loss).map((row) => ({
+    x: row[loss], y: row.accuracy, xref, text: escaped(row.toll), showarrow: false, yshift: -14,
+  })));
+  const narrow = window.innerWidth < 600;
+  const [answers, time] = panels.map(([, , title]) => ({ title: narrow ? title : `honest user's ${title}`, tickformat: ".0%", tickangle: 0 }));
+  const base = layout(answers, { title: "accuracy of the stolen model", tickformat: ".0%" });
+  Plotly.react("frontier", traces, {
+    ...base,
+    annotations,
+    xaxis: { ...base.xaxis, domain: [0, 0.56], nticks: narrow ? 3 : 6 },
+    xaxis2: { ...layout(time, {}).xaxis, domain: [0.64, 1], nticks: narrow ? 3 : 5, anchor: "y" },
+  }, CONFIG);
+}

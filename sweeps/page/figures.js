@@ -13,6 +13,7 @@ function rowsOf(columns) {
 const FINALS = rowsOf(DATA.finals);
 const LINES = rowsOf(DATA.lines);
 const STRENGTHS = rowsOf(DATA.strengths);
+const FRONTIER = rowsOf(DATA.frontier);
 
 const unique = (values) => [...new Set(values)];
 const DATASETS = unique(FINALS.map((row) => row.dataset));
@@ -57,6 +58,13 @@ const FIGURES = [
   ["honest_overhead", "honest user's time", times],
   ["thief_usd", "thief pays", usd],
   ["honest_usd", "honest user pays", usd],
+  ["honest_accuracy", "honest user's accuracy", percent],
+  ["honest_l1", "honest user's L1", short],
+  ["honest_calibration_error", "calibration error", percent],
+  ["honest_false_alarms", "false alarms", percent],
+  ["honest_refused", "honest refused", percent],
+  ["kl", "KL from the victim", short],
+  ["transfer", "transfer", percent],
   ["total_seconds", "seconds with work", short],
   ["query_seconds", "without work", short],
   ["expected_hashes", "expected hashes", short],

@@ -207,6 +207,9 @@ function draw() {
   const strengths = STRENGTHS.filter(isChosen);
   byId("strength").hidden = strengths.length === 0;
   if (strengths.length) drawStrengths(strengths);
+  const compared = FRONTIER.filter(isChosen);
+  byId("compared").hidden = compared.length === 0;
+  if (compared.length) drawFrontier(compared);
 }
 
 byId("about").textContent = `${DATA.cells} cells. Thieves ask for answers and train a copy on them; where a defence asks for work, each answer must be paid for with computing.`;

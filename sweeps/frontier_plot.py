@@ -1,0 +1,88 @@
+"""The picture of what each defence buys, and what an honest user pays for it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import matplotlib
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+CAPTION = """\
+Each point is a defence; best is low and left. Left: what it costs an honest user in answers, L1/2 (the
+share of probability moved) plus the share of queries refused. Right: what it costs in time, with how many
+times longer the thief takes. Ringed: no other defence leaves a thief less accurate at no more of either."""
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h")
+
+
+def plot_frontier(figure: Figure, rows: pd.DataFrame) -> list[Any]:
+    """A row of panels an attack: its accuracy against the answers, and the time, that honest users lose.
+
+    `rows` are those of `frontier` of one data set; returns all that stands outside the panels.
+    """
+    attacks = rows["attack"].unique().tolist()
+    tolls = rows["toll"].unique().tolist()
+    figure.set_size_inches(10, 1.6 + 2.4 * len(attacks))
+    figure.set_layout_engine("constrained")
+    panels = figure.subplots(len(attacks), 2, sharex="col", sharey="row", squeeze=False, width_ratios=[3, 2])
+    for (answers, time), attack in zip(panels, attacks, strict=True):
+        own = rows[rows["attack"] == attack]
+        for toll, strengths in own.groupby("toll", sort=False):
+            line, style = strengths.sort_values("time_lost"), _style(tolls.index(toll))
+            _draw(answers, line, "answers_lost", style)
+            _draw(time, line, "time_lost", style)
+            _tell_thiefs_time(time, line)
+        for axes in (answers, time):
+            axes.axhline(100 * own["victim_accuracy"].max(), color="0.6", linewidth=0.8, zorder=0)
+            axes.grid(alpha=0.3, linewidth=0.5)
+            axes.margins(x=0.06, y=0.15)
+        answers.set_ylabel(f"{attack}\naccuracy (%)")
+    panels[-1, 0].set_xlabel("honest user's answers lost (%)")
+    panels[-1, 1].set_xlabel("honest user's extra time (%)")
+    dataset = rows["dataset"].iloc[0]
+    figure.suptitle(
+        f"{dataset}: what each defence costs an honest user, and what the thief still gets", x=0.01, ha="left"
+    )
+    figure.legend(
+        [Line2D([], [], **_style(number)) for number in range(len(tolls))],
+        tolls,
+        loc="outside right upper",
+        title="defence",
+        frameon=False,
+    )
+    figure.supxlabel(CAPTION, x=0.01, ha="left", fontsize=8.5)
+    return figure.get_default_bbox_extra_artists()
+
+
+def _draw(axes: Any, line: pd.DataFrame, loss: str, style: dict[str, Any]) -> None:
+    """One defence at all its strengths; rings around points that no other defence dominates."""
+    lost, accuracy = 100 * line[loss], 100 * line["accuracy"]
+    axes.errorbar(lost, accuracy, yerr=100 * line["accuracy_interval"], elinewidth=0.6, **style)
+    best = line["is_undominated"].to_numpy()
+    axes.scatter(lost[best], accuracy[best], s=110, facecolors="none", edgecolors="0.2", linewidths=1)
+
+
+def _tell_thiefs_time(axes: Any, line: pd.DataFrame) -> None:
+    """How many times longer the thief takes, beside the strongest point of a defence that takes time."""
+    last = line.iloc[-1]
+    if last["overhead"] > 1:
+        axes.annotate(
+            f"thief's time ×{last['overhead']:.2g}",
+            (100 * last["time_lost"], 100 * last["accuracy"]),
+            xytext=(0, -14),
+            textcoords="offset points",
+            ha="right",
+            fontsize=8,
+            color="0.3",
+        )
+
+
+def _style(number: int) -> dict[str, Any]:
+    """A colour and a marker, together different for the first 110 numbers."""
+    return {
+        "color": matplotlib.colormaps["tab10"](number % 10),
+        "marker": MARKERS[number % len(MARKERS)],
+        "markersize": 6,
+        "linewidth": 1.2,
+    }
