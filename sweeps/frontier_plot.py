@@ -40,19 +40,15 @@ def plot_frontier(figure: Figure, rows: pd.DataFrame) -> list[Any]:
         answers.set_ylabel(f"{attack}\naccuracy (%)")
     panels[-1, 0].set_xlabel("honest user's answers lost (%)")
     panels[-1, 1].set_xlabel("honest user's extra time (%)")
-    dataset = rows["dataset"].iloc[0]
-    figure.suptitle(
-        f"{dataset}: what each defence costs an honest user, and what the thief still gets", x=0.01, ha="left"
+    title = (
+        f"{rows['dataset'].iloc[0]}: what each defence costs an honest user, and what the thief still gets"
     )
-    figure.legend(
-        [Line2D([], [], **_style(number)) for number in range(len(tolls))],
-        tolls,
-        loc="outside right upper",
-        title="defence",
-        frameon=False,
-    )
-    figure.supxlabel(CAPTION, x=0.01, ha="left", fontsize=8.5)
-    return figure.get_default_bbox_extra_artists()
+    styles = [Line2D([], [], **_style(number)) for number in range(len(tolls))]
+    return [
+        figure.suptitle(title, x=0.01, ha="left"),
+        figure.supxlabel(CAPTION, x=0.01, ha="left", fontsize=8.5),
+        figure.legend(styles, tolls, loc="outside right upper", title="defence", frameon=False),
+    ]
 
 
 def _draw(axes: Any, line: pd.DataFrame, loss: str, style: dict[str, Any]) -> None:

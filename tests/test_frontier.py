@@ -89,7 +89,8 @@ def test_the_plot_says_what_its_axes_are(compared: Path) -> None:
     assert pow_.get_ydata() == pytest.approx([95, 95])
     assert [text.get_text() for text in time.texts] == ["thief's time ×2"] * 2
     assert not answers.texts
-    assert CAPTION in [text.get_text() for text in beside if hasattr(text, "get_text")]
+    title, caption, _ = beside
+    assert title.get_text().startswith("digits:") and caption.get_text() == CAPTION
 
 
 def test_an_attack_that_met_one_defence_only_has_its_panels(compared: Path) -> None:
