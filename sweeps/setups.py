@@ -82,13 +82,13 @@ def frontier(sweep: Sweep) -> pd.DataFrame:
     A row for each data set, attack and defence, with `answers_lost` (half the L1 distance, which is the share
     of probability that was moved, and the share of queries refused), `time_lost` (honest_overhead - 1) and
     `is_undominated`: no other defence against this attack leaves the thief less accurate and costs no more of
-    either. Only of data sets with a defence that changes answers or watches.
+    either. Only of attacks that also met a defence that changes answers or watches.
     """
     rows = over_seeds(_named(points(sweep), sweep), ["dataset", "attack", "defense", "toll"])
     if "honest_l1" not in rows:
         return rows.iloc[:0]
     rows = rows[rows["honest_l1"].notna()]
-    rows = rows[alters_or_watches(rows).groupby(rows["dataset"]).transform("any")]
+    rows = rows[alters_or_watches(rows).groupby([rows["dataset"], rows["attack"]]).transform("any")]
     rows = rows.assign(
         answers_lost=rows["honest_l1"] / 2 + rows["honest_refused"], time_lost=rows["honest_overhead"] - 1
     )
