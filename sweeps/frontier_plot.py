@@ -28,12 +28,8 @@ def plot_frontier(figure: Figure, rows: pd.DataFrame) -> list[Any]:
     panels = figure.subplots(len(attacks), 2, sharex="col", sharey="row", squeeze=False, width_ratios=[3, 2])
     for (answers, time), attack in zip(panels, attacks, strict=True):
         own = rows[rows["attack"] == attack]
-        for toll, strengths in own.groupby("toll", sort=False):
-            line, style = strengths.sort_values("time_lost"), _style(tolls.index(toll))
-            _draw(answers, line, "answers_lost", style)
-            _draw(time, line, "time_lost", style)
-            _tell_thiefs_time(time, line)
-        for axes in (answers, time):
+        for axes, loss in ((answers, "answers_lost"), (time, "time_lost")):
+            _draw(axes, own, loss, tolls)
             axes.axhline(100 * own["victim_accuracy"].max(), color="0.6", linewidth=0.8, zorder=0)
             axes.grid(alpha=0.3, linewidth=0.5)
             axes.margins(x=0.06, y=0.15)
@@ -51,11 +47,17 @@ def plot_frontier(figure: Figure, rows: pd.DataFrame) -> list[Any]:
     ]
 
 
-def _draw(axes: Any, line: pd.DataFrame, loss: str, style: dict[str, Any]) -> None:
-    """One defence at all its strengths; rings around points that no other defence dominates."""
-    lost, accuracy = 100 * line[loss], 100 * line["accuracy"]
-    axes.errorbar(lost, accuracy, yerr=100 * line["accuracy_interval"], elinewidth=0.6, **style)
-    best = line["is_undominated"].to_numpy()
+def _draw(axes: Any, rows: pd.DataFrame, loss: str, tolls: list[str]) -> None:
+    """A line or a point a defence; rings around points that no other defence dominates."""
+    lost, accuracy, half = (100 * rows[name] for name in (loss, "accuracy", "accuracy_interval"))
+    colors = [_style(tolls.index(toll))["color"] for toll in rows["toll"]]
+    axes.vlines(lost, accuracy - half, accuracy + half, colors=colors, linewidth=0.6)
+    for toll, strengths in rows.groupby("toll", sort=False):
+        line = strengths.sort_values("time_lost")
+        axes.plot(100 * line[loss], 100 * line["accuracy"], **_style(tolls.index(str(toll))))
+        if loss == "time_lost":
+            _tell_thiefs_time(axes, line)
+    best = rows["is_undominated"].to_numpy()
     axes.scatter(lost[best], accuracy[best], s=110, facecolors="none", edgecolors="0.2", linewidths=1)
 
 
