@@ -97,6 +97,16 @@ def test_a_defence_is_one_file_and_one_option_of_its_name() -> None:
         assert node[name]["_target_"].startswith(f"victims.defenses.{name}.")
 
 
+@pytest.mark.parametrize("dataset", ["mnist", "cifar10"])
+def test_the_experiments_on_defences_have_all_of_them(dataset: str) -> None:
+    experiment = OmegaConf.load(CONF / "experiment" / f"defences_{dataset}.yaml")
+    chosen = experiment.hydra.sweeper.params.defense.replace(" ", "").split(",")
+    assert len(chosen) == len(set(chosen))
+    assert set(chosen) == {path.stem for path in (CONF / "defense").glob("*.yaml")}
+    config = composed(f"experiment=defences_{dataset}", "attack=jacobian_tr")
+    assert (config.attack.budget, config.dataset.name) == (9000, dataset)
+
+
 def test_a_dataset_brings_its_victim_and_an_attack_its_pool_and_the_command_line_wins() -> None:
     config = composed("dataset=cifar10", "attack=knockoff")
     assert config.victim.architecture["_target_"].endswith("resnet34")
