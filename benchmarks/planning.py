@@ -18,15 +18,10 @@ import time
 from itertools import product
 from pathlib import Path
 
-from hydra import initialize_config_dir
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra.core.global_hydra import GlobalHydra
-from hydra.types import RunMode
 from rich.console import Console
 from rich.table import Table
 
-from sweeps import naming
-from sweeps.composing import GridComposer
+from sweeps.composing import GridComposer, hydra_loader, master_config
 from sweeps.files import write_json
 from sweeps.launch.folder import FAILURE, SweepFolder
 from sweeps.plan import Planner
@@ -52,12 +47,8 @@ def grid(seeds: int, overrides: list[str]) -> list[list[str]]:
 
 def planned(jobs: list[list[str]], folder: Path) -> tuple[Plan, float]:
     """The plan, and the seconds that it took."""
-    naming.register()
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        loader = GlobalHydra.instance().config_loader()
-        assert isinstance(loader, ConfigLoaderImpl)
-        master = loader.load_configuration("config", [], run_mode=RunMode.MULTIRUN)
+    with hydra_loader(ROOT / "conf") as loader:
+        master = master_config(loader)
         started = time.perf_counter()
         plan = Planner(GridComposer(loader, master), folder).plan(jobs)
         SweepFolder(folder).write_plan(plan)

@@ -15,17 +15,22 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from hydra import initialize_config_dir
 from hydra._internal import defaults_list
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import CachingConfigRepository, IConfigRepository
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.plugins.config_source import ConfigResult
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from sweeps import naming
 from sweeps.identity import Config
 
 REFERENCE = re.compile(r"\$\{(\.*)([^}:$]*)(:?)")
@@ -40,6 +45,22 @@ class Composed:
 
     config: Config
     subdir: str
+
+
+@contextmanager
+def hydra_loader(config_dir: Path) -> Iterator[ConfigLoaderImpl]:
+    """Hydra's loader of a folder of configs, for who composes outside a Hydra application."""
+    naming.register()
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(config_dir), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        assert isinstance(loader, ConfigLoaderImpl)
+        yield loader
+
+
+def master_config(loader: ConfigLoaderImpl, overrides: Sequence[str] = ()) -> DictConfig:
+    """The config of a sweep before its cells' own overrides."""
+    return loader.load_configuration("config", list(overrides), run_mode=RunMode.MULTIRUN)
 
 
 class GridComposer:

@@ -7,17 +7,14 @@ from pathlib import Path
 
 import pytest
 from commands import ROOT
-from hydra import initialize_config_dir
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import ConfigCompositionException
-from hydra.types import RunMode
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from sweeps import naming
-from sweeps.composing import GridComposer
+from sweeps.composing import GridComposer, hydra_loader, master_config
 
 CHOICES = [
     *("attack=knockoff", "attack=jacobian", "attack=dfme", "defense=none", "dataset=mnist", "victim=resnet8"),
@@ -32,13 +29,8 @@ VALUES = [
 
 @pytest.fixture(scope="module")
 def hydra_parts() -> Iterator[tuple[ConfigLoaderImpl, DictConfig]]:
-    naming.register()
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        loader = GlobalHydra.instance().config_loader()
-        master = loader.load_configuration("config", ["attack=standard,knockoff"], run_mode=RunMode.MULTIRUN)
-        assert isinstance(loader, ConfigLoaderImpl)
-        yield loader, master
+    with hydra_loader(ROOT / "conf") as loader:
+        yield loader, master_config(loader, ["attack=standard,knockoff"])
 
 
 @pytest.fixture(scope="module")

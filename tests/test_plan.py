@@ -8,14 +8,9 @@ from pathlib import Path
 
 import pytest
 from commands import ROOT, run_program
-from hydra import initialize_config_dir
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra.core.global_hydra import GlobalHydra
-from hydra.types import RunMode
 from sweeping import SMALL
 
-from sweeps import naming
-from sweeps.composing import GridComposer
+from sweeps.composing import GridComposer, hydra_loader, master_config
 from sweeps.composition import InputError
 from sweeps.files import write_json
 from sweeps.launch.folder import pack
@@ -28,12 +23,8 @@ MakePlan = Callable[[Sequence[Sequence[str]]], Plan]
 
 @pytest.fixture
 def make_plan(tmp_path: Path) -> Iterator[MakePlan]:
-    naming.register()
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        loader = GlobalHydra.instance().config_loader()
-        assert isinstance(loader, ConfigLoaderImpl)
-        master = loader.load_configuration("config", [], run_mode=RunMode.MULTIRUN)
+    with hydra_loader(ROOT / "conf") as loader:
+        master = master_config(loader)
         paths = [f"paths.store={tmp_path}/store", *SMALL]
 
         def make(jobs: Sequence[Sequence[str]]) -> Plan:

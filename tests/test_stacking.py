@@ -8,14 +8,11 @@ import pytest
 import torch
 from commands import ROOT, run_python
 from hydra import compose, initialize_config_dir
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra.core.global_hydra import GlobalHydra
-from hydra.types import RunMode
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from sweeps import naming
-from sweeps.composing import GridComposer
+from sweeps.composing import GridComposer, hydra_loader, master_config
 from sweeps.composition import InputError, compose_cell
 from sweeps.identity import Config, DataPrints, Identity, asking_accounts
 from sweeps.store import identity_key
@@ -139,13 +136,8 @@ def test_stacks_that_make_no_sense_are_refused(tmp_path: Path, overrides: list[s
 
 
 def test_several_defences_have_a_folder_of_their_names() -> None:
-    naming.register()
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        loader = GlobalHydra.instance().config_loader()
-        assert isinstance(loader, ConfigLoaderImpl)
-        master = loader.load_configuration("config", [], run_mode=RunMode.MULTIRUN)
-        composer = GridComposer(loader, master)
+    with hydra_loader(ROOT / "conf") as loader:
+        composer = GridComposer(loader, master_config(loader))
         folders = [
             composer.compose([f"defense={choice}"], 3).subdir
             for choice in ("none", "pow", "[rounding,pow]", "[top_k]")
