@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -25,17 +26,10 @@ class TransferSettings:
     images: int
 
     def __post_init__(self) -> None:
-        check_options(
-            self, "dataset.transfer", "epsilon", valid=lambda it: 0 < it <= 1, rule="above 0 and up to 1"
-        )
-        for option in ("steps", "images"):
-            check_options(
-                self,
-                "dataset.transfer",
-                option,
-                valid=lambda it: isinstance(it, int) and it >= 1,
-                rule="a whole number of at least 1",
-            )
+        check = partial(check_options, self, "dataset.transfer")
+        check("epsilon", valid=lambda it: 0 < it <= 1, rule="above 0 and up to 1")
+        whole = "a whole number of at least 1"
+        check("steps", "images", valid=lambda it: isinstance(it, int) and it >= 1, rule=whole)
 
 
 def pgd(
