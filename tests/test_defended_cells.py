@@ -84,7 +84,7 @@ def test_answers_are_changed_and_the_meter_measures_the_victims_own(store: Path,
     assert (first[1]["cost_entropy"] > 0).all(), "a label alone has no entropy"
 
 
-PRADA = ["defense.prada.delta=1", "defense.prada.minimum=25"]
+PRADA = ["defense.prada.delta=1", "defense.prada.minimum=25", "defense.prada.every=1"]
 """Of the distances, the 25th raises the alarm: W is below one."""
 
 

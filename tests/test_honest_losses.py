@@ -134,7 +134,12 @@ def test_losses_are_measured_once_for_a_stack(store: Path, tmp_path: Path) -> No
         honest(store, tmp_path / str(len(list(tmp_path.iterdir()))), *overrides)
         return len(list(kept.glob("*/DONE")))
 
-    watch = ["defense=[prada,pow]", "defense.prada.delta=1", "defense.prada.minimum=25"]
+    watch = [
+        "defense=[prada,pow]",
+        "defense.prada.delta=1",
+        "defense.prada.minimum=25",
+        "defense.prada.every=1",
+    ]
     before = entries("defense=none")
     assert entries("defense=pow", "attack=standard", "pow_calibration.strength=3") == before
     assert entries(*watch) == before + 1

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sweeps.journal import Journal, JournaledOracle
 from victims.defenses.base import Watch
-from victims.defenses.prada import AtAlarm, Prada, normality
+from victims.defenses.prada import AtAlarm, Prada, PradaWatch, normality
 from victims.meter import Meter
 from victims.oracle import BudgetedOracle
 from victims.types import AccountBlocked, Answer, QueryBatch
@@ -72,24 +72,48 @@ def test_distances_and_the_alarm_against_a_loop(sizes: list[int]) -> None:
     images, labels = queries(120)
     expected, alarm = by_a_loop(images, labels, delta=0.9, minimum=30)
     assert alarm is not None and 30 < alarm < 119, "the data must be such that the alarm comes in between"
-    seen = observed(Prada(0.9, 30, "report", 10).watch(), images, labels, sizes)
+    seen = observed(Prada(0.9, 30, 1, "report", 10).watch(), images, labels, sizes)
     assert seen["prada_distance"].to_numpy() == pytest.approx(expected, abs=1e-5, nan_ok=True)
     assert seen["alarm"].tolist() == [number >= alarm for number in range(120)]
 
 
+def test_tested_after_every_seventh_distance_it_raises_the_alarm_there() -> None:
+    images, labels = queries(120)
+    found, _ = by_a_loop(images, labels, delta=0.9, minimum=30)
+    number_of = [number for number, distance in enumerate(found) if not np.isnan(distance)]
+    distances = np.array(found)[number_of]
+    alarm = next(count for count in range(35, 113, 7) if normality(distances[:count]) < 0.9)
+    assert normality(distances[: alarm - 1]) < 0.9, "the data must be such that it would come earlier"
+    for sizes in ([120], [1] * 120):
+        seen = observed(Prada(0.9, 30, 7, "report", 10).watch(), images, labels, sizes)
+        assert int(seen["alarm"].argmax()) == number_of[alarm - 1]
+
+
+def test_a_repeated_image_lies_at_no_distance() -> None:
+    """However the rounding errors of large sums fall."""
+    images = 0.9 + 0.1 * torch.rand(40, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    watch, labels = PradaWatch(Prada(0.9, 3, 1, "report", 1)), torch.zeros(40, dtype=torch.long)
+    observed(watch, images, labels, [40])
+    joined = len(watch.accounts[0].sets[0].members)
+    again = observed(watch, images, labels, [7, 33])["prada_distance"]
+    assert joined >= 20 and (again == 0).sum() == joined
+
+
 def test_blocks_of_queries_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     images, labels = queries(120)
-    whole = observed(Prada(0.9, 30, "block", 1).watch(), images, labels, [120])
+    whole = observed(Prada(0.9, 30, 1, "block", 1).watch(), images, labels, [120])
     monkeypatch.setattr("victims.defenses.prada.BLOCK", 16)
-    pd.testing.assert_frame_equal(observed(Prada(0.9, 30, "block", 1).watch(), images, labels, [120]), whole)
+    pd.testing.assert_frame_equal(
+        observed(Prada(0.9, 30, 1, "block", 1).watch(), images, labels, [120]), whole
+    )
     assert len(whole) < 120 and whole["alarm"].tolist() == [False] * (len(whole) - 1) + [True]
 
 
 def test_accounts_are_watched_apart() -> None:
     images, labels = queries(120)
-    watch = Prada(0.9, 30, "block", 1).watch()
+    watch = Prada(0.9, 30, 1, "block", 1).watch()
     other = observed(watch, images[:40], labels[:40], [40], account=1)
-    alone = observed(Prada(0.9, 30, "block", 1).watch(), images, labels, [120])
+    alone = observed(Prada(0.9, 30, 1, "block", 1).watch(), images, labels, [120])
     pd.testing.assert_frame_equal(observed(watch, images, labels, [120]), alone)
     assert len(other) == 40 and watch.is_blocked(0) and not watch.is_blocked(1)
 
@@ -118,7 +142,7 @@ class Labels:
 def journaled(directory: Path, at_alarm: AtAlarm, next_round: int = 1) -> tuple[BudgetedOracle, Labels]:
     meter, journal = Meter({}), Journal(directory)
     victim = Labels(meter, *queries(120))
-    watch = Prada(0.9, 30, at_alarm, 2).watch()
+    watch = Prada(0.9, 30, 1, at_alarm, 2).watch()
     oracle = JournaledOracle(victim, meter, journal, CPU, watch, next_round)
     return BudgetedOracle(oracle, 120, spent=journal.queries_before(next_round)), victim
 
@@ -175,6 +199,7 @@ def test_a_blocked_account_costs_its_budget_no_more(tmp_path: Path) -> None:
     [
         ({"delta": 1.5}, "defense.prada.delta must be between 0 and 1, not 1.5"),
         ({"minimum": 2}, "defense.prada.minimum must be a whole number of at least 3, not 2"),
+        ({"every": 0}, "defense.prada.every must be a whole number of at least 1, not 0"),
         ({"at_alarm": "shout"}, "defense.prada.at_alarm must be one of report, block, charge"),
         ({"surcharge": 0.5}, "defense.prada.surcharge must be at least 1, not 0.5"),
     ],
@@ -182,4 +207,4 @@ def test_a_blocked_account_costs_its_budget_no_more(tmp_path: Path) -> None:
 def test_options_without_sense_are_refused(options: dict[str, object], said: str) -> None:
     make: Callable[..., Prada] = Prada
     with pytest.raises(ValueError, match=said):
-        make(**{"delta": 0.9, "minimum": 30, "at_alarm": "report", "surcharge": 2, **options})
+        make(**{"delta": 0.9, "minimum": 30, "every": 1, "at_alarm": "report", "surcharge": 2, **options})

@@ -30,22 +30,28 @@ AtAlarm = Literal["report", "block", "charge"]
 BLOCK = 1024
 """Queries whose distances are computed at a time."""
 
+SAME = 1e-5
+"""Images that are closer are taken to be equal: products of float64 give their distance no better."""
+
 
 class Prada:
     """Raises an alarm for an account once W, of at least `minimum` distances, is below `delta`; for good.
 
-    From then on the account gets no further answer (`at_alarm: block`), or its toll is multiplied by
-    `surcharge` (`charge`), or neither (`report`). The query at which it is raised is answered.
+    W is computed when the number of distances is a multiple of `every`. From the alarm on the account gets
+    no further answer (`at_alarm: block`), or its toll is multiplied by `surcharge` (`charge`), or neither
+    (`report`). The query at which it is raised is answered.
     """
 
-    def __init__(self, delta: float, minimum: int, at_alarm: AtAlarm, surcharge: float) -> None:
+    def __init__(self, delta: float, minimum: int, every: int, at_alarm: AtAlarm, surcharge: float) -> None:
         check_between("defense.prada.delta", delta, 0, 1)
         check_choice("defense.prada.at_alarm", at_alarm, AtAlarm)
         if not isinstance(minimum, int) or minimum < 3:
             raise ValueError(f"defense.prada.minimum must be a whole number of at least 3, not {minimum!r}")
+        if not isinstance(every, int) or every < 1:
+            raise ValueError(f"defense.prada.every must be a whole number of at least 1, not {every!r}")
         if not surcharge >= 1:
             raise ValueError(f"defense.prada.surcharge must be at least 1, not {surcharge!r}")
-        self.delta, self.minimum = delta, minimum
+        self.delta, self.minimum, self.every = delta, minimum, every
         self.at_alarm, self.surcharge = at_alarm, surcharge
 
     def watch(self) -> Watch:
@@ -55,7 +61,7 @@ class Prada:
 
 @dataclass(eq=False)
 class GrowingSet:
-    """Queries of one class that lie apart, float32 `[m, pixels]`, and the sums of their distances."""
+    """Queries of one class that lie apart, `[m, pixels]`, and the sums of their distances."""
 
     members: Tensor
     total: float = 0.0
@@ -70,8 +76,8 @@ class GrowingSet:
         """
         nearest = np.full(len(points), np.inf)
         if len(self.members):
-            nearest = _distances(points, self.members).amin(1).double().cpu().numpy()
-        between = _distances(points, points).double().cpu().numpy()
+            nearest = distances(points, self.members).amin(1).cpu().numpy()
+        between = distances(points, points).cpu().numpy()
         found = np.full(len(points), np.nan)
         joining: list[int] = []
         for number in range(len(points)):
@@ -142,7 +148,8 @@ class PradaWatch:
         known = len(account.distances)
         account.distances = np.concatenate([account.distances, found[~np.isnan(found)]])
         counts = known + np.cumsum(~np.isnan(found))
-        for number in np.flatnonzero(~np.isnan(found) & (counts >= self.prada.minimum)):
+        is_tested = (counts >= self.prada.minimum) & (counts % self.prada.every == 0)
+        for number in np.flatnonzero(~np.isnan(found) & is_tested):
             if account.alarm:
                 break
             if normality(account.distances[: counts[number]]) < self.prada.delta:
@@ -161,6 +168,7 @@ def normality(distances: np.ndarray) -> float:
         return float(shapiro(near).statistic)
 
 
-def _distances(one: Tensor, other: Tensor) -> Tensor:
-    """L2 distances `[n, m]`, each computed by itself, so that they do not depend on what else is computed."""
-    return torch.cdist(one, other, compute_mode="donot_use_mm_for_euclid_dist")
+def distances(one: Tensor, other: Tensor) -> Tensor:
+    """L2 distances, float64 `[n, m]`, rounded to float32, lest they depend on what else is computed."""
+    computed = torch.cdist(one.double(), other.double(), compute_mode="use_mm_for_euclid_dist").float()
+    return torch.where(computed < SAME, 0, computed).double()
