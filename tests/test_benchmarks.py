@@ -10,7 +10,16 @@ import pandas as pd
 import pytest
 from omegaconf import OmegaConf
 
-from benchmarks import attack_speed, cost_ratios, planning, privacy_costs, privacy_exactness, puzzles, report
+from benchmarks import (
+    attack_speed,
+    cost_ratios,
+    defences,
+    planning,
+    privacy_costs,
+    privacy_exactness,
+    puzzles,
+    report,
+)
 from pow.puzzles import Sha256Puzzle
 from privacy import gnmax
 from sweeps.results import load_cells
@@ -137,3 +146,17 @@ def test_the_plan_and_the_status_of_a_sweep(
     rows = [line.split("│")[1:-1] for line in printed.splitlines() if line.startswith("│")]
     assert [row[0].strip() for row in rows] == ["planning, images decoded", "planning", "status"]
     assert all(float(row[1]) > 0 for row in rows)
+
+
+def test_defences_are_timed_and_mad_agrees_with_its_loop(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["defences", "--batch", "64", "--asked", "200", "--loop", "5"])
+    monkeypatch.setattr(defences, "REPEATS", 1)
+    defences.main()
+    *lines, last = capsys.readouterr().out.strip().splitlines()
+    rows = [line.split("│")[1:-1] for line in lines if line.startswith("│")]
+    names = {path.stem for path in (defences.ROOT / "conf" / "defense").glob("*.yaml")}
+    assert {row[0].strip() for row in rows} == names - {"none", "pow"}
+    assert all(float(row[1]) > 0 and float(row[2]) >= 0 for row in rows)
+    assert float(last.split()[-1]) < 1e-6

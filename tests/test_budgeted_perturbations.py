@@ -14,7 +14,7 @@ from torch import Tensor
 from training.fit import predict_logits
 from training.seeds import seeded
 from victims.architectures.build import build_network
-from victims.defenses.mad import Label, Mad, all_sets_with, gram, leading_sets, within
+from victims.defenses.mad import Label, Mad, all_sets, gram, label_first, leading_sets, within
 from victims.defenses.modelguard_w import SMALLEST, ModelGuardW, most_surprising
 
 
@@ -66,11 +66,15 @@ def test_the_extreme_is_the_one_that_turns_the_gradient_most(label: Label) -> No
         assert deviation(rows[i], y[i], found[i]) == pytest.approx(best, abs=1e-9)
 
 
-def test_sets_that_hold_the_label_are_all_there_once() -> None:
-    sets = all_sets_with(torch.tensor([0, 2, 3]), 4)
-    for row, label in zip(sets, (0, 2, 3), strict=True):
-        assert (row[:, label] > 0).all() and len(row.unique(dim=0)) == len(row) == 8
-        assert torch.allclose(row.sum(1), torch.ones(8, dtype=torch.float64))
+def test_sets_that_hold_the_first_class_are_all_there_once() -> None:
+    sets = all_sets(4, torch.device("cpu"))
+    assert (sets[:, 0] > 0).all() and len(sets.unique(dim=0)) == len(sets) == 8
+    assert torch.allclose(sets.sum(1), torch.ones(8, dtype=torch.float64))
+
+
+def test_the_label_comes_first_and_the_others_in_their_order() -> None:
+    y = torch.tensor([[0.1, 0.2, 0.7], [0.6, 0.3, 0.1], [0.2, 0.5, 0.3]])
+    assert label_first(y).tolist() == [[2, 0, 1], [0, 1, 2], [1, 0, 2]]
 
 
 def test_of_many_classes_each_size_has_the_least_inner_product() -> None:

@@ -68,16 +68,35 @@ class Mad:
     def _extreme(self, y: Tensor, products: Tensor) -> Tensor:
         classes = y.shape[1]
         if self.argmax == "free":
-            candidates = torch.eye(classes, dtype=y.dtype, device=y.device).expand(len(y), -1, -1)
-        elif classes <= ENUMERATED:
-            candidates = all_sets_with(y.argmax(1), classes)
-        else:
-            candidates = leading_sets(y, products)
-        own = torch.einsum("nk,nkj->nj", y, products)
-        inner = torch.einsum("nj,ncj->nc", own, candidates)
+            extremes = torch.eye(classes, dtype=y.dtype, device=y.device)
+            return extremes[most_turned(y, products, extremes)]
+        if classes <= ENUMERATED:
+            order = label_first(y)
+            rows = products.gather(1, order[:, :, None].expand_as(products))
+            ordered = rows.gather(2, order[:, None, :].expand_as(products))
+            extremes = all_sets(classes, y.device)
+            best = extremes[most_turned(y.gather(1, order), ordered, extremes)]
+            return torch.empty_like(y).scatter_(1, order, best)
+        candidates = leading_sets(y, products)
+        inner = torch.einsum("nk,nkj,ncj->nc", y, products, candidates)
         squares = torch.einsum("nck,nkj,ncj->nc", candidates, products, candidates)
-        best = (inner / squares.clamp_min(1e-30).sqrt()).argmin(1)
+        best = least_cosine(inner, squares)
         return candidates[torch.arange(len(y), device=y.device), best]
+
+
+def most_turned(y: Tensor, products: Tensor, extremes: Tensor) -> Tensor:
+    """Which of the `extremes` `[m, classes]` turns the gradient of each answer most, int64 `[n]`.
+
+    All of them at once: their squared lengths are linear in the inner products `[n, classes, classes]`.
+    """
+    inner = torch.einsum("nk,nkj->nj", y, products) @ extremes.mT
+    pairs = (extremes[:, :, None] * extremes[:, None, :]).flatten(1)
+    return least_cosine(inner, products.flatten(1) @ pairs.mT)
+
+
+def least_cosine(inner: Tensor, squares: Tensor) -> Tensor:
+    """Which candidate has the least cosine, int64 `[n]`: inner products and squared lengths `[n, m]`."""
+    return (inner / squares.clamp_min(1e-30).sqrt()).argmin(1)
 
 
 def gram(p: Tensor) -> Tensor:
@@ -86,15 +105,19 @@ def gram(p: Tensor) -> Tensor:
     return rows @ rows.mT
 
 
-def all_sets_with(label: Tensor, classes: int) -> Tensor:
-    """Equal shares of every set that holds the label `[n]`: `[n, 2^(classes - 1), classes]`."""
-    numbers = torch.arange(2 ** (classes - 1), device=label.device)
-    others = (numbers[:, None] >> torch.arange(classes - 1, device=label.device) & 1).double()
-    sets = torch.cat([torch.ones_like(others[:, :1]), others], 1)  # the label's column first,
-    columns = torch.arange(classes, device=label.device).expand(len(label), -1)
-    place = torch.where(columns == label[:, None], 0, columns + (columns < label[:, None]))  # and moved here
-    chosen = sets[:, place].transpose(0, 1)
-    return chosen / chosen.sum(2, keepdim=True)
+def label_first(y: Tensor) -> Tensor:
+    """The label and then the other classes in their order, int64 `[n, classes]`, for answers y."""
+    label = y.argmax(1, keepdim=True)
+    others = torch.arange(y.shape[1] - 1, device=y.device).expand(len(y), -1)
+    return torch.cat([label, others + (others >= label)], 1)
+
+
+def all_sets(classes: int, device: torch.device) -> Tensor:
+    """Equal shares of every set that holds the first class: float64 `[2^(classes - 1), classes]`."""
+    numbers = torch.arange(2 ** (classes - 1), device=device)
+    others = (numbers[:, None] >> torch.arange(classes - 1, device=device) & 1).double()
+    chosen = torch.cat([torch.ones_like(others[:, :1]), others], 1)
+    return chosen / chosen.sum(1, keepdim=True)
 
 
 def leading_sets(y: Tensor, products: Tensor) -> Tensor:
