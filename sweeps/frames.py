@@ -19,13 +19,17 @@ WORTH = ("kl", "transfer")
 """What the stolen model is worth beyond accuracy: known at the end of a curve only."""
 
 
+ALARM = ("alarm", "queries_until_alarm")
+"""Whether a thief who is watched raises the alarm, 1 or 0, and after how many queries."""
+
+
 @dataclass(frozen=True, eq=False)
 class Sweep:
     """What finished cells say.
 
     `cells` has a row a cell: dataset, attack, defense, hardware; a column for each further option in which
     cells of one name differ (`distinctions`); seed; knows, what the attack is told of the defence; toll, the
-    defence without its strength; strength; victim_accuracy; gave_up; path; HONEST_LOSSES and
+    defence without its strength; strength; victim_accuracy; gave_up; path; HONEST_LOSSES, ALARM and
     WORTH, as far as any cell has them.
 
     `curves` has a row a round, with all of these and the columns of curve.csv. A column that a cell does not
@@ -80,10 +84,14 @@ def _description(cell: CellResult) -> dict[str, object]:
 
 
 def _measured(cell: CellResult) -> dict[str, float]:
-    """HONEST_LOSSES and WORTH of a cell; NaN where there is none, or the cell is of an early version."""
+    """HONEST_LOSSES, ALARM and WORTH of a cell; NaN where there is none, or in early versions."""
     honest, worth = cell.result.get("honest") or {}, cell.result.get("worth") or {}
     losses = {name: _figure(honest.get(name.removeprefix("honest_"))) for name in HONEST_LOSSES}
-    return losses | {name: _figure(worth.get(name)) for name in WORTH}
+    queries = cell.result.get("queries_until_alarm")
+    is_watched = honest.get("false_alarms") is not None
+    alarm = {"alarm": _figure(float(queries is not None) if is_watched else None)}
+    alarm["queries_until_alarm"] = _figure(queries)
+    return losses | alarm | {name: _figure(worth.get(name)) for name in WORTH}
 
 
 def _figure(value: float | None) -> float:

@@ -31,6 +31,11 @@ SHOWN = {
     "honest_overhead": ("honest's", 1, ".4g"),
     "honest_accuracy": ("honest's accuracy %", 100, ".2f"),
     "honest_l1": ("honest's L1", 1, ".3g"),
+    "honest_calibration_error": ("honest's ECE %", 100, ".2f"),
+    "honest_refused": ("refused %", 100, ".1f"),
+    "honest_false_alarms": ("false alarms %", 100, ".1f"),
+    "alarm": ("alarms %", 100, ".0f"),
+    "queries_until_alarm": ("at query", 1, ",.0f"),
     "expected_hashes": ("hashes", 1, ".3g"),
     "thief_usd": ("USD", 1, ".2g"),
     "honest_usd": ("honest's USD", 1, ".2g"),
@@ -62,7 +67,7 @@ IN_THE_TERMINAL = {
 }
 """Columns of the table in the terminal, and their headings."""
 
-BY_CHANGED_ANSWERS = ("honest_accuracy", "honest_l1")
+BY_CHANGED_ANSWERS = ("honest_accuracy", "honest_l1", "honest_calibration_error", "honest_refused")
 """Columns that are shown where some defence changes answers, or watches."""
 
 

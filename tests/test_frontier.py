@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from reports import write_cell
 from sweeps import report
 from sweeps.frontier_plot import CAPTION, plot_frontier
 from sweeps.setups import frontier
+from sweeps.tables import readable
 
 KEPT: dict[str, Any] = {
     "accuracy": 0.98,
@@ -51,6 +53,24 @@ def test_losses_of_each_defence(compared: Path) -> None:
     assert rows.loc["pow x4", "time_lost"] == pytest.approx(0.4)
     assert rows.loc["rounding", "accuracy"] == pytest.approx(0.9)
     assert rows.loc["rounding", "time_lost"] == 0
+
+
+def test_the_table_says_who_raised_the_alarm_and_when(tmp_path: Path) -> None:
+    """At the mean of those who did; who is not watched raised none and was not spared one either."""
+    for seed, queries in enumerate((150, 50, None)):
+        write(tmp_path, "prada", seed, 0.7, NO_TOLL, false_alarms=0.5, refused=0.25)
+        path = tmp_path / str(seed) / "result.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"queries_until_alarm": queries}))
+    write(tmp_path, "mad", 0, 0.92, NO_TOLL, l1=1.0)
+    table = report.table(report.load([tmp_path]))
+    rows = table.set_index("defense")
+    assert rows.loc["prada", "alarm"] == pytest.approx(2 / 3)
+    assert rows.loc["prada", "queries_until_alarm"] == 100
+    assert rows.loc["mad", ["alarm", "queries_until_alarm"]].isna().all()
+    text = readable(table, report.load([tmp_path]).names).set_index("defence")
+    assert text["refused %"]["prada"] == "25.0" and text["false alarms %"]["prada"] == "50.0"
+    assert text["honest's ECE %"]["prada"] == "1.00"
+    assert text["alarms %"].str[:2].to_dict() == {"prada": "67", "mad": ""}
 
 
 def test_who_is_undominated(compared: Path) -> None:
