@@ -13,7 +13,11 @@ CAPTION = """\
 Each point is a defence; best is low and left. Left: what it costs an honest user in answers, L1/2 (the
 share of probability moved) plus the share of queries refused. Right: what it costs in time, with how many
 times longer the thief takes. Ringed: no other defence leaves a thief less accurate at no more of either."""
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "*")
+COLORS = (*map(matplotlib.colormaps["tab10"], range(10)), "black")
+
+NEAR = (8, 8)
+"""Points less than so many per cent of answers and of accuracy apart get one label."""
 
 
 def plot_frontier(figure: Figure, rows: pd.DataFrame) -> list[Any]:
@@ -23,18 +27,20 @@ def plot_frontier(figure: Figure, rows: pd.DataFrame) -> list[Any]:
     """
     attacks = rows["attack"].unique().tolist()
     tolls = rows["toll"].unique().tolist()
-    height = 1.6 + 2.4 * len(attacks)
+    height = 1.6 + 1.9 * len(attacks)
     figure.set_size_inches(10, height)
     # Inches turned into shares: a layout engine would take as long as all else.
     figure.subplots_adjust(0.09, 1.1 / height, 0.8, 1 - 0.4 / height, wspace=0.06, hspace=0.08)
-    panels = figure.subplots(len(attacks), 2, sharex="col", sharey="row", squeeze=False, width_ratios=[3, 2])
+    panels = figure.subplots(len(attacks), 2, sharex="col", sharey=True, squeeze=False, width_ratios=[3, 2])
     for (answers, time), attack in zip(panels, attacks, strict=True):
         own = rows[rows["attack"] == attack]
         for axes, loss in ((answers, "answers_lost"), (time, "time_lost")):
             _draw(axes, own, loss, tolls)
             axes.axhline(100 * own["victim_accuracy"].max(), color="0.6", linewidth=0.8, zorder=0)
             axes.grid(alpha=0.3, linewidth=0.5)
-            axes.margins(x=0.06, y=0.15)
+            axes.margins(x=0.06)
+            axes.set_ylim(-5, 108)
+        _name_points(answers, own)
         answers.set_ylabel(f"{attack}\naccuracy (%)")
     panels[-1, 0].set_xlabel("honest user's answers lost (%)")
     panels[-1, 1].set_xlabel("honest user's extra time (%)")
@@ -69,12 +75,36 @@ def _draw(axes: Any, rows: pd.DataFrame, loss: str, tolls: list[str]) -> None:
     axes.scatter(lost[best], accuracy[best], s=110, facecolors="none", edgecolors="0.2", linewidths=1)
 
 
+def _name_points(axes: Any, rows: pd.DataFrame) -> None:
+    """The names of defences beside their points; of those that lie close together one, and how many more."""
+    heaps: dict[tuple[float, float], list[str]] = {}
+    for toll, lost, accuracy in zip(rows["toll"], rows["answers_lost"], rows["accuracy"], strict=True):
+        own = (100 * lost, 100 * accuracy)
+        near = [at for at in heaps if all(abs(a - b) < d for a, b, d in zip(at, own, NEAR, strict=True))]
+        names = heaps.setdefault(near[0] if near else own, [])
+        if toll not in names:
+            names.append(toll)
+    furthest = max(lost for lost, _ in heaps)
+    for at, names in heaps.items():
+        is_far, is_low = at[0] > 0.8 * furthest > 0, at[1] < 15
+        axes.annotate(
+            "\n".join(names) if len(names) < 3 else f"{names[0]} and {len(names) - 1} others",
+            at,
+            xytext=(-6 if is_far else 6, 6 if is_low else -6),
+            textcoords="offset points",
+            ha="right" if is_far else "left",
+            va="bottom" if is_low else "top",
+            fontsize=8,
+            color="0.3",
+        )
+
+
 def _tell_thiefs_time(axes: Any, line: pd.DataFrame) -> None:
     """How many times longer the thief takes, beside the strongest point of a defence that takes time."""
     last = line.iloc[-1]
     if last["overhead"] > 1:
         axes.annotate(
-            f"thief's time ×{last['overhead']:.2g}",
+            f"thief's time ×{last['overhead']:{',.0f' if last['overhead'] >= 10 else '.2g'}}",
             (100 * last["time_lost"], 100 * last["accuracy"]),
             xytext=(0, -14),
             textcoords="offset points",
@@ -85,9 +115,9 @@ def _tell_thiefs_time(axes: Any, line: pd.DataFrame) -> None:
 
 
 def _style(number: int) -> dict[str, Any]:
-    """A colour and a marker, together different for the first 110 numbers."""
+    """A colour and a marker, together different for the first 132 numbers."""
     return {
-        "color": matplotlib.colormaps["tab10"](number % 10),
+        "color": COLORS[number % len(COLORS)],
         "marker": MARKERS[number % len(MARKERS)],
         "markersize": 6,
         "linewidth": 1.2,

@@ -108,7 +108,8 @@ def test_the_plot_says_what_its_axes_are(compared: Path) -> None:
     pow_ = next(line for line in time.lines if line.get_xdata() == pytest.approx([10, 40], abs=1e-9))
     assert pow_.get_ydata() == pytest.approx([95, 95])
     assert [text.get_text() for text in time.texts] == ["thief's time ×2"] * 2
-    assert not answers.texts
+    names = [text.get_text() for text in answers.texts]
+    assert names == ["none\npow", "rounding", "mad", "prada", "mad+pow"]
     title, caption, _ = beside
     assert title.get_text().startswith("digits:") and caption.get_text() == CAPTION
 
