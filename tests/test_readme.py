@@ -26,6 +26,7 @@ from pow.gate import open_ledger
 from pow.gate.api_keys import new_account
 
 TEXT = (ROOT / "README.md").read_text()
+DEFENCES = (ROOT / "docs" / "defences.md").read_text()
 COMMANDS = [
     line.strip()
     for block in re.findall(r"```\n(.*?)```", TEXT, flags=re.DOTALL)
@@ -139,6 +140,20 @@ def test_a_plan(tmp_path: Path) -> None:
     assert "342 cells (228 more are one of them under another name), 0 of them done" in printed
     assert "3 victims (3 to prepare), 57 extractions (57 to run, 0 to price only)" in printed
     assert not list(tmp_path.rglob("result.json"))
+
+
+def test_the_grid_of_defences(tmp_path: Path) -> None:
+    """The command in docs/defences.md, planned on generated images: every defence against each thief."""
+    for name, shape in {"mnist": (28, 28), "tinyimagenet32": (32, 32, 3)}.items():
+        write_images(tmp_path / "data" / name, shape, train=260, test=50)
+    grid, report = re.findall(r"^\.venv/bin/python (.*)$", DEFENCES, flags=re.MULTILINE)
+    script, *overrides = shlex.split(grid)
+    printed = execute([str(ROOT / script), *overrides, *SMALL, "--dry-run"], tmp_path)
+    assert "156 cells (240 more are one of them under another name), 0 of them done" in printed
+    assert printed.rstrip().endswith("/outputs/defences_mnist") and report.endswith(" outputs/defences_mnist")
+    options = {path.stem for path in (ROOT / "conf" / "defense").glob("*.yaml")}
+    assert set(re.findall(r"^\*\*`(\w+)`\*\*", DEFENCES, flags=re.MULTILINE)) == options
+    assert set(re.findall(r"^\| `(\w+)`", DEFENCES, flags=re.MULTILINE)) == options
 
 
 def test_the_gate(tmp_path: Path) -> None:
