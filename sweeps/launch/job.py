@@ -111,13 +111,9 @@ def _write_overrides(directory: Path, cell: dict[str, Any]) -> None:
     write_atomically(beside / "overrides.yaml", lambda path: OmegaConf.save(overrides, path))
 
 
-def main() -> None:
-    """Run the job whose file is named."""
+def run(path: Path) -> None:
+    """Run the job of a file and exit: with 1 where some of its cells failed."""
     try:
-        JobRun(Path(sys.argv[1]))()
+        JobRun(path)()
     except CellsFailed as error:
         raise SystemExit(f"failed: {error}") from None
-
-
-if __name__ == "__main__":
-    main()

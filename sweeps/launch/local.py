@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
-import subprocess
-import sys
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import psutil
 
 from sweeps.launch.folder import Job, SweepFolder
+from sweeps.launch.fork_server import ForkServer
 from sweeps.launch.snapshot import environment, snapshot
 from sweeps.launch.types import JobState
 
@@ -35,23 +36,23 @@ class LocalLauncher:
         self.memory = memory_gb * 2**30
         self.threads = max(1, cores // self.processes)
         self.queue: list[Job] = []
-        self.running: dict[str, tuple[Job, subprocess.Popen[bytes]]] = {}
+        self.running: dict[str, tuple[Job, int]] = {}
+        self.server: ForkServer | None = None
 
     def start(self, jobs: Sequence[Job], folder: SweepFolder, logging: Any) -> None:
         """Queue the jobs, those that others need first."""
         self.folder = folder
-        self.environment = os.environ | environment(snapshot(folder.root))
-        self.environment |= {"OMP_NUM_THREADS": str(self.threads), "OMP_WAIT_POLICY": "PASSIVE"}
+        variables = os.environ | environment(snapshot(folder.root))
+        variables |= {"OMP_NUM_THREADS": str(self.threads), "OMP_WAIT_POLICY": "PASSIVE"}
+        variables["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # else to look for a card forbids its use in a fork
+        self.server = ForkServer(variables)
         for job in jobs:
             folder.write_job(job, logging)
         self.queue = sorted(jobs, key=lambda job: job.stage != "prepare")
 
     def step(self) -> None:
         """Reap what has ended and begin what there is room for."""
-        for name, (job, process) in list(self.running.items()):
-            if process.poll() is not None:
-                del self.running[name]
-                self._record(job, process, process.returncode)
+        self._reap()
         for job in list(self.queue):
             if not self._has_room():
                 return
@@ -62,6 +63,18 @@ class LocalLauncher:
                 case "failed":
                     self.queue.remove(job)
                     self._refuse(job)
+        if self.server is not None and not self.queue and not self.running:
+            self._close()
+
+    def _reap(self, seconds: float = 0) -> None:
+        """Record what has ended; waits that long for the first."""
+        if self.server is None:
+            return
+        self.server.poll(seconds)
+        for name, (job, pid) in list(self.running.items()):
+            if pid in self.server.ended:
+                del self.running[name]
+                self._record(job, pid, None, self.server.ended[pid])
 
     def _has_room(self) -> bool:
         if len(self.running) >= self.processes:
@@ -83,27 +96,16 @@ class LocalLauncher:
         return "failed" if self.folder.failure_path(job.needs).exists() or state.word != "ended" else "met"
 
     def _begin(self, job: Job) -> None:
-        command = [sys.executable, "-m", "sweeps.launch.job", str(self.folder.job_path(job.name))]
-        with self.folder.log_path(job.name).open("ab") as log:
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=self.environment,
-                start_new_session=True,  # Ctrl-C is the head's, which ends its jobs itself
-            )
-        self.running[job.name] = job, process
-        self._record(job, process, None)
+        assert self.server is not None, "queued jobs have been started"
+        pid, born = self.server.fork(self.folder.job_path(job.name), self.folder.log_path(job.name))
+        self.running[job.name] = job, pid
+        self._record(job, pid, born, None)
 
-    def _record(self, job: Job, process: subprocess.Popen[bytes], code: int | None) -> None:
-        born = None
-        if code is None:
-            born = psutil.Process(process.pid).create_time()
+    def _record(self, job: Job, pid: int, born: float | None, code: int | None) -> None:
         record = {
             "launcher": self.name,
             "host": socket.gethostname(),
-            "pid": process.pid,
+            "pid": pid,
             "born": born,
             "code": code,
             "needs": job.needs,
@@ -121,15 +123,23 @@ class LocalLauncher:
     def stop(self) -> None:
         """End the processes; what they have answered is kept."""
         self.queue = []
-        for _, process in self.running.values():
-            process.terminate()
-        for job, process in self.running.values():
-            try:
-                process.wait(timeout=10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-            self._record(job, process, process.returncode)
+        self._signal(signal.SIGTERM)
+        deadline = time.monotonic() + 10
+        while self.running and time.monotonic() < deadline:
+            self._reap(0.1)
+        self._signal(signal.SIGKILL)
+        while self.running:
+            self._reap(0.1)
+        self._close()
+
+    def _signal(self, number: int) -> None:
+        for _, pid in self.running.values():
+            os.kill(pid, number)
+
+    def _close(self) -> None:
+        if self.server is not None:
+            self.server.close()
+            self.server = None
 
 
 def local_states(records: Mapping[str, Mapping[str, Any]]) -> dict[str, JobState]:
