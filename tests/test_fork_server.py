@@ -78,6 +78,15 @@ def test_jobs_go_on_when_the_owner_is_gone(tmp_path: Path) -> None:
     assert (tmp_path / "log").read_text() == ""
 
 
+def test_a_server_that_is_gone_is_told_of(tmp_path: Path) -> None:
+    server = ForkServer(os.environ | {"PYTHONPATH": str(ROOT)})
+    server.process.kill()
+    server.process.wait()
+    with pytest.raises(RuntimeError, match="the process that forks jobs is gone"):
+        server.poll(10)
+    server.close()
+
+
 def test_an_interrupted_head_ends_its_jobs_and_says_so(tmp_path: Path) -> None:
     launcher, folder = LocalLauncher(processes=1), SweepFolder(tmp_path)
     jobs = [Job(name, "extract", (Unit(name, "extract", ()),), None) for name in ("job", "next")]

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -42,7 +43,7 @@ class ForkServer:
         """Begin the job of that file, its output appended to `log`: its process' id, and when it was born."""
         self.connection.send((str(job), str(log)))
         while True:
-            pid, born, code = self.connection.recv()
+            pid, born, code = self._receive()
             if code is None:
                 return pid, born
             self.ended[pid] = code
@@ -50,9 +51,18 @@ class ForkServer:
     def poll(self, seconds: float = 0) -> None:
         """Learn which jobs have ended; waits that long for the first."""
         while self.connection.poll(seconds):
-            pid, _, code = self.connection.recv()
+            pid, _, code = self._receive()
             self.ended[pid] = code
             seconds = 0
+
+    def _receive(self) -> Any:
+        try:
+            return self.connection.recv()
+        except (EOFError, ConnectionError):
+            raise RuntimeError(
+                "the process that forks jobs is gone; its error, if it had one, stands above. Jobs that run "
+                "go on, and so does the sweep with the same command"
+            ) from None
 
     def close(self) -> None:
         """End the server."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -134,7 +135,8 @@ class LocalLauncher:
 
     def _signal(self, number: int) -> None:
         for _, pid in self.running.values():
-            os.kill(pid, number)
+            with contextlib.suppress(ProcessLookupError):  # it may have just ended
+                os.kill(pid, number)
 
     def _close(self) -> None:
         if self.server is not None:
