@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,14 @@ from victims.datasets import digits
 from victims.datasets.images import ImageSet
 from victims.meter import Meter
 from victims.oracle import VictimOracle
-from victims.teachers import ShardBatches, StackedTeachers, TeacherSettings, shard, train_teachers
+from victims.teachers import (
+    ShardBatches,
+    StackedTeachers,
+    TeacherEnsemble,
+    TeacherSettings,
+    shard,
+    train_teachers,
+)
 from victims.types import Answer, QueryBatch
 from victims.victim import VictimSettings, build_victim, load_weights, make_victim
 
@@ -90,6 +98,22 @@ def test_an_ensemble_votes_better_than_chance_and_counts_every_teacher(architect
     for row in range(20):
         counts = np.bincount(predictions[:, row].numpy(), minlength=10)
         assert counts.tolist() == votes[row].tolist()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_teachers_kernels_are_channels_last_and_their_answers_the_same(channels: int) -> None:
+    """With one channel too, where a tensor is contiguous in both layouts and only its strides choose."""
+    networks = [small_net((channels, 8, 8), 10) for _ in range(3)]
+    state, _ = torch.func.stack_module_state(networks)
+    state = {name: values.detach() for name, values in state.items()}
+    fast = TeacherEnsemble(networks[0], state, 10, replace(CPU, channels_last=True))
+    plain = TeacherEnsemble(networks[0], state, 10, CPU)
+    images = torch.rand(50, channels, 8, 8)
+    assert torch.equal(fast.predictions(images), plain.predictions(images))
+    for index, network in enumerate(networks):
+        expected = network.to(memory_format=torch.channels_last)[0].weight  # type: ignore[index]
+        assert torch.equal(fast.state["0.weight"][index], expected)
+        assert fast.state["0.weight"][index].stride() == expected.stride()
 
 
 class Fixed(nn.Module):
