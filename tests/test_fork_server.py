@@ -82,8 +82,11 @@ def test_a_server_that_is_gone_is_told_of(tmp_path: Path) -> None:
     server = ForkServer(os.environ | {"PYTHONPATH": str(ROOT)})
     server.process.kill()
     server.process.wait()
-    with pytest.raises(RuntimeError, match="the process that forks jobs is gone"):
+    gone = "the process that forks jobs is gone"
+    with pytest.raises(RuntimeError, match=gone):
         server.poll(10)
+    with pytest.raises(RuntimeError, match=gone):
+        server.fork(tmp_path / "job", tmp_path / "log")
     server.close()
 
 

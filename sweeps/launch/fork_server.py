@@ -5,10 +5,11 @@ The imports take ten seconds of a core, which each job of a process of its own w
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -41,7 +42,8 @@ class ForkServer:
 
     def fork(self, job: Path, log: Path) -> tuple[int, float]:
         """Begin the job of that file, its output appended to `log`: its process' id, and when it was born."""
-        self.connection.send((str(job), str(log)))
+        with _needed():
+            self.connection.send((str(job), str(log)))
         while True:
             pid, born, code = self._receive()
             if code is None:
@@ -56,18 +58,25 @@ class ForkServer:
             seconds = 0
 
     def _receive(self) -> Any:
-        try:
+        with _needed():
             return self.connection.recv()
-        except (EOFError, ConnectionError):
-            raise RuntimeError(
-                "the process that forks jobs is gone; its error, if it had one, stands above. Jobs that run "
-                "go on, and so does the sweep with the same command"
-            ) from None
 
     def close(self) -> None:
         """End the server."""
         self.connection.close()
         self.process.wait()
+
+
+@contextlib.contextmanager
+def _needed() -> Iterator[None]:
+    """Word what it means that there is no server any more."""
+    try:
+        yield
+    except (EOFError, ConnectionError):
+        raise RuntimeError(
+            "the process that forks jobs is gone; its error, if it had one, stands above. Jobs that run "
+            "go on, and so does the sweep with the same command"
+        ) from None
 
 
 def serve(connection: Connection) -> tuple[str, str]:
