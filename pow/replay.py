@@ -18,6 +18,7 @@ from typing import get_args
 
 import numpy as np
 import pandas as pd
+from pyarrow import parquet
 from rich.console import Console
 from rich.table import Table
 
@@ -59,16 +60,18 @@ def replay_queries(
     request_seconds: float,
     mode: str,
     scope: Scope,
+    surcharge: float = 1.0,
 ) -> pd.DataFrame:
     """The same columns for a trace with a row a query, grouped into requests of the calibration's size.
 
     Costs are summed over accounts as `scope` says. `request_seconds` is the time of a request of 64 queries
-    without work.
+    without work. `surcharge` multiplies the toll of an account from its alarm on, if the trace has alarms.
     """
     account, round = trace["account"].to_numpy(), trace["round"].to_numpy()
     payer = scope.payer(account)
     cumulative = trace.groupby(payer)[f"cost_{cost}"].cumsum().to_numpy()
-    bill = charge(calibration, puzzle, account, round, cumulative, payer)
+    factor = np.where(trace["alarm"], surcharge, 1.0) if "alarm" in trace else None
+    bill = charge(calibration, puzzle, account, round, cumulative, payer, factor)
     queries = bill["queries"].cumsum()
     rows = pd.DataFrame(
         {
@@ -153,19 +156,33 @@ def fitted(pricing: Pricing, users: HonestUsers, options: argparse.Namespace) ->
 def replay(options: argparse.Namespace) -> pd.DataFrame:
     """All rows of the trace, priced, with the data set's name in front and the hardware's bills behind."""
     calibration, puzzle, request_seconds = configured(options)
+    if options.surcharge is not None:
+        check_surcharge(options)
     if options.trace.suffix == ".parquet":
         trace = read_query_trace(options.trace, options.cost)
         mode = options.trace.absolute().parent.name
         if options.accounts is not None:
             trace = split_over_accounts(trace, options.accounts)
         scope = Scope(options.scope, options.subnet_size)
-        rows = replay_queries(trace, options.cost, calibration, puzzle, request_seconds, mode, scope)
+        rows = replay_queries(
+            trace, options.cost, calibration, puzzle, request_seconds, mode, scope, options.surcharge or 1.0
+        )
     else:
         rows = replay_authors(read_authors_trace(options.trace), calibration, puzzle)
     rows.insert(0, "dataset", options.dataset)
     for name in options.hardware:
         add_bill(rows, load_hardware(name), puzzle)
     return rows
+
+
+def check_surcharge(options: argparse.Namespace) -> None:
+    """Raise ValueError where there are no alarms to charge for, or not those of the accounts that pay."""
+    if not options.surcharge >= 1:
+        raise ValueError(f"--surcharge must be at least 1, not {options.surcharge:g}")
+    if options.accounts is not None:
+        raise ValueError("--surcharge needs the alarms of the accounts that asked, so --accounts is left out")
+    if options.trace.suffix != ".parquet" or "alarm" not in parquet.read_schema(options.trace).names:
+        raise ValueError(f"--surcharge needs alarms, and {options.trace} has none: no defence watched")
 
 
 def load_hardware(name: str) -> Hardware:
@@ -226,6 +243,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--cost", default="pate", help="the measure of our traces that is charged")
     parser.add_argument("--accounts", type=int, help="share our traces' queries over so many accounts")
     parser.add_argument("--scope", choices=get_args(ScopeName), default="account", help="whose costs add up")
+    parser.add_argument("--surcharge", type=float, help="multiplies an account's toll from its alarm on")
     parser.add_argument("--subnet-size", type=int, default=256, help="accounts in a subnet")
     parser.add_argument(
         "--hardware",

@@ -155,6 +155,8 @@ def test_a_constant_toll_asks_the_same_of_everybody() -> None:
         ("time,privacy,queries\n1,2,3\n", ["--dataset", "digits"], "--benign"),
         ("time,privacy,queries\n1,2,3\n", ["--strength", "0"], "pow_calibration.strength must be above 0"),
         ("time,privacy,queries\n1,2,3\n", ["pow_calibration.bass=2"], "bass"),
+        ("time,privacy,queries\n1,2,3\n", ["--surcharge", "2"], "--surcharge needs alarms"),
+        ("time,privacy,queries\n1,2,3\n", ["--surcharge", "0.5"], "--surcharge must be at least 1"),
     ],
 )
 def test_what_cannot_be_priced_is_said(
@@ -164,6 +166,21 @@ def test_what_cannot_be_priced_is_said(
     path.write_text(content)
     assert replay.main([str(path), *arguments]) == 1
     assert said in capsys.readouterr().err
+
+
+def test_an_alarm_raises_the_toll_of_its_account_from_then_on(tmp_path: Path) -> None:
+    """Under a constant toll: five requests of two accounts, of which one has an alarm in its second."""
+    path, out = tmp_path / "trace.parquet", tmp_path / "rows.csv"
+    account = np.repeat([0, 1], [30, 20])
+    alarm = (account == 0) & (np.arange(50) >= 19)
+    columns = {"round": 1, "account": account, "cost_pate": 0.5, "alarm": alarm}
+    pd.DataFrame(columns).to_parquet(path)
+    constant = ["--calibration", "constant", "pow_calibration.each=2", "pow_calibration.request_size=10"]
+    assert replay.main([str(path), *constant, "--surcharge", "3", "--out", str(out)]) == 0
+    rows = pd.read_csv(out)
+    work = (rows["time_pow"] - rows["time"]).diff().fillna(rows["time_pow"] - rows["time"])
+    assert work.tolist() == pytest.approx([2, 6, 6, 2, 2])
+    assert replay.main([str(path), "--surcharge", "3", "--accounts", "2"]) == 1
 
 
 def test_a_measure_that_the_trace_lacks_is_named(tmp_path: Path) -> None:
