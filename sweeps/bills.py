@@ -29,12 +29,34 @@ class HonestWork:
         return seconds, np.interp(queries, self.queries, self.expected_hashes)
 
 
+@dataclass(frozen=True, eq=False)
+class Surcharge:
+    """What multiplies the toll of an account from its alarm on, and when honest users raise one.
+
+    `alarms_after` `[m]` are the numbers of queries, in rising order, after which m of `users` had an alarm.
+    """
+
+    factor: float
+    alarms_after: np.ndarray
+    users: int
+
+    def share(self, queries: np.ndarray) -> np.ndarray:
+        """Share of honest users who pay it for a request that ends with their query of that number `[n]`."""
+        return np.searchsorted(self.alarms_after, queries, side="right") / self.users
+
+
 def honest_work(
-    toll: ProofOfWork, priced: pd.DataFrame, cumulative: Cumulative, longest: int, seed: int
+    toll: ProofOfWork,
+    priced: pd.DataFrame,
+    cumulative: Cumulative,
+    longest: int,
+    seed: int,
+    surcharge: Surcharge | None = None,
 ) -> HonestWork:
     """What the toll asks of honest users who draw `longest` queries from the priced images.
 
-    Each has one account of its own, whose costs add up to nobody else's.
+    Each has one account of its own, whose costs add up to nobody else's. A surcharge counts with the share
+    of users who pay it.
     """
     users = HonestUsers(HONEST_USERS, max(2, longest), lengths=(1.0,), imbalanced=0.0, corrupted=0.0)
     requests = users.requests(
@@ -42,6 +64,11 @@ def honest_work(
     )
     seconds = toll.calibration.seconds(requests["cost"].to_numpy(), requests["queries"].to_numpy())
     hashes = toll.puzzle.expected_hashes(toll.calibration.expected_hashes(seconds))
+    if surcharge is not None:
+        share, raised = surcharge.share(requests["queries"].to_numpy()), surcharge.factor * seconds
+        raised_hashes = toll.puzzle.expected_hashes(toll.calibration.expected_hashes(raised))
+        seconds = (1 - share) * seconds + share * raised
+        hashes = (1 - share) * hashes + share * raised_hashes
     work = pd.DataFrame({"queries": requests["queries"], "seconds": seconds, "hashes": hashes})
     mean = work.groupby("queries").mean().cumsum()
     start = np.zeros(1)

@@ -19,7 +19,7 @@ from sweeps.calibrating import Calibrated, calibrate
 from sweeps.composition import Cell, InputError, compose_cell
 from sweeps.curve import TraceAccounting, build_curve
 from sweeps.files import check_writable, link_or_copy, write_atomically, write_json
-from sweeps.honest_losses import honest_losses
+from sweeps.honest_losses import honest_losses, honest_surcharge
 from sweeps.identity import Config
 from sweeps.naming import stack_name
 from sweeps.progress import query_bar
@@ -106,9 +106,11 @@ class CellRun:
             lambda rows: self.accounting.cumulative(rows, toll.cost),
             cell.settings.budget,
             seed,
+            honest_surcharge(self.stages, victim),
         )
-        surcharge = cell.stack.surcharge
-        self.billing = Billing(defense, toll.pricing.thief, toll.pricing.honest, work, surcharge)
+        self.billing = Billing(
+            defense, toll.pricing.thief, toll.pricing.honest, work, surcharge=cell.stack.surcharge
+        )
 
     def _on_round(self, rounds: Sequence[RoundResult], trace: pd.DataFrame) -> None:
         curve = self._curve(rounds, trace)

@@ -9,11 +9,14 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_calibration_error
 
+from sweeps.bills import Surcharge
 from sweeps.files import write_json
 from sweeps.stages import HONEST_IMAGES, ServedVictim, Stages, honest_sample
 from training.batches import to_float
@@ -31,10 +34,10 @@ WATCHED_USERS = 200
 CALIBRATION_BINS = 15
 
 
-def honest_losses(stages: Stages, victim: ServedVictim) -> dict[str, float | None]:
+def honest_losses(stages: Stages, victim: ServedVictim) -> dict[str, Any]:
     """The losses under the cell's defences, from the store or measured: see `answer_losses`, `watch_losses`.
 
-    `false_alarms` is None where no defence watches.
+    `false_alarms` is None where no defence watches, and `false_alarms_after` is empty.
     """
     cell = stages.cell
 
@@ -45,8 +48,8 @@ def honest_losses(stages: Stages, victim: ServedVictim) -> dict[str, float | Non
         log.info("measuring what honest users lose by the defences on %d test images", len(images))
         own = predict_logits(victim.network, images, cell.hardware).log_softmax(1).exp()
         answers = defended(stages.perturbations(victim), images, own, cell.hardware.batch_size)
-        losses: dict[str, float | None] = {**answer_losses(own, answers, test.labels[sample])}
-        losses |= {"false_alarms": None, "refused": 0.0}
+        losses: dict[str, Any] = {**answer_losses(own, answers, test.labels[sample])}
+        losses |= {"false_alarms": None, "false_alarms_after": [], "refused": 0.0}
         if cell.stack.watching is not None:
             random = generator(seed, "watched users")
             losses |= watch_losses(cell.stack.watching, images, answers, cell.settings.budget, random)
@@ -54,8 +57,17 @@ def honest_losses(stages: Stages, victim: ServedVictim) -> dict[str, float | Non
 
     identity = cell.identity.honest_losses(min(cell.settings.budget, HONEST_IMAGES))
     path = stages.store.get("honest_losses", identity, make).path
-    losses: dict[str, float | None] = json.loads((path / "result.json").read_text())
+    losses: dict[str, Any] = json.loads((path / "result.json").read_text())
     return losses
+
+
+def honest_surcharge(stages: Stages, victim: ServedVictim) -> Surcharge | None:
+    """What false alarms raise an honest user's toll by; None where no alarm does."""
+    factor = stages.cell.stack.surcharge
+    if factor == 1:
+        return None
+    after = honest_losses(stages, victim)["false_alarms_after"]
+    return Surcharge(factor, np.array(after, dtype=np.int64), WATCHED_USERS)
 
 
 def defended(perturbations: list[Perturb], images: Tensor, own: Tensor, batch_size: int) -> Tensor:
@@ -99,17 +111,23 @@ def _calibration_error(answers: Tensor, truth: Tensor) -> float:
 
 def watch_losses(
     watching: Watching, images: Tensor, answers: Tensor, queries: int, random: torch.Generator
-) -> dict[str, float | None]:
+) -> dict[str, Any]:
     """Losses by a watch: WATCHED_USERS users ask about `queries` of the images each, in random order.
 
     None asks about an image twice, so at most about as many as there are: a repetition lies at no distance
     from itself, and would raise alarms that other images would not. false_alarms: share of users with an
-    alarm. refused: share of all their queries that were not answered.
+    alarm. false_alarms_after: how many queries each of these had asked then, in rising order. refused: share
+    of all their queries that were not answered.
     """
-    count, alarms, answered = min(queries, len(images)), 0, 0
+    count, after, answered = min(queries, len(images)), [], 0
     for _ in range(WATCHED_USERS):
         asked = torch.randperm(len(images), generator=random)[:count].to(images.device)
         rows = watching.watch().observe(QueryBatch(images[asked]), Answer(answers[asked]))
-        alarms += bool(rows["alarm"].any())
+        if rows["alarm"].any():
+            after.append(int(rows["alarm"].to_numpy().argmax()) + 1)
         answered += len(rows)
-    return {"false_alarms": alarms / WATCHED_USERS, "refused": 1 - answered / (WATCHED_USERS * count)}
+    return {
+        "false_alarms": len(after) / WATCHED_USERS,
+        "false_alarms_after": sorted(after),
+        "refused": 1 - answered / (WATCHED_USERS * count),
+    }

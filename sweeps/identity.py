@@ -133,9 +133,9 @@ class Identity:
         return {"defense": changing | watches} | order
 
     def honest_losses(self, queries: int) -> Config:
-        """What honest users lose by the defences; `queries` are a user's where one watches."""
+        """What honest users lose by the defences; where one watches, by `queries` each, and when."""
         watched = any(is_watch(node) for node in self.config["defense"].values())
-        asked = {"queries": queries} if watched else {}
+        asked = {"queries": queries, "told": "when"} if watched else {}
         told = {"victim": self._network, "benign": self.data.test, "seed": self.config["seed"]}
         return told | self._defense | asked
 

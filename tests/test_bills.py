@@ -17,7 +17,7 @@ from pow.hardware import Hardware
 from pow.options import instantiate
 from pow.pricing import Pricing, make_pricing
 from pow.puzzles import Argon2idPuzzle, HashcashPuzzle, PuzzleSettings, Sha256Puzzle
-from sweeps.bills import honest_work
+from sweeps.bills import Surcharge, honest_work
 from victims.defenses.pow import ProofOfWork
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
@@ -115,6 +115,23 @@ def test_an_honest_users_work_against_a_loop() -> None:
     halfway = work.after(np.array([96.0]))
     assert halfway[0] == pytest.approx([(work.seconds[1] + work.seconds[2]) / 2])
     assert halfway[1] == pytest.approx([(work.expected_hashes[1] + work.expected_hashes[2]) / 2])
+
+
+def test_an_honest_users_false_alarm_against_a_loop() -> None:
+    """Ten alike users, of whom three have an alarm: with the last query of a request, before it, after it."""
+    priced = pd.DataFrame({"cost_pate": np.full(50, 0.5)})
+    calibration = LinearCalibration(LinearExpectation(0.4, 0.0), slope=0.3, request_size=64)
+    toll = ProofOfWork(calibration, PuzzleSettings(HashcashPuzzle))
+    surcharge = Surcharge(5.0, alarms_after=np.array([60, 128, 129]), users=10)
+    work = honest_work(toll, priced, lambda rows: rows["cost_pate"].to_numpy().cumsum(), 150, 0, surcharge)
+    seconds, hashes = np.zeros(3), np.zeros(3)
+    for alarm in (60, 128, 129, *[1000] * 7):
+        for number, queries in enumerate((64, 128, 150)):
+            each = 0.3 * 0.1 * queries * (5 if alarm <= queries else 1)
+            seconds[number] += each / 10
+            hashes[number] += 2.0 ** np.floor(np.log2(each * 2.3e6)) / 10
+    assert work.seconds[1:] == pytest.approx(np.cumsum(seconds))
+    assert work.expected_hashes[1:] == pytest.approx(np.cumsum(hashes))
 
 
 def test_an_honest_users_work_is_a_mean() -> None:

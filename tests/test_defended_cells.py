@@ -112,6 +112,11 @@ def test_an_alarm_is_reported_charged_or_ends_the_curve(store: Path, tmp_path: P
     assert 30 < alarm <= 60, "in the second round"
     first, last = curves["free"]["pow_seconds"]
     assert curves["charged"]["pow_seconds"].tolist() == pytest.approx([first, first + 7 * (last - first)])
+    assert results["charged"]["honest"]["false_alarms"] == 1
+    own = curves["free"]["honest_pow_seconds"].to_numpy()
+    assert curves["reported"]["honest_pow_seconds"].to_numpy() == pytest.approx(own)
+    charged_own = curves["charged"]["honest_pow_seconds"].to_numpy()
+    assert charged_own == pytest.approx(7 * own), "they have one request, and the alarm in it"
     assert curves["blocked"]["queries"].tolist() == [30, alarm]
     assert len(pd.read_parquet(tmp_path / "blocked" / "trace.parquet")) == alarm
 

@@ -96,6 +96,7 @@ def test_losses_by_a_watch(at_alarm: str, queries: int, asked: int) -> None:
     assert alarms is not None
     assert abs(alarms - 0.1) < 0.1, f"a tenth of {WATCHED_USERS} users, within five deviations"
     assert alarms > 0
+    assert losses["false_alarms_after"] == [3] * round(alarms * WATCHED_USERS)
     cut = (asked - 3) / asked if at_alarm == "block" else 0.0
     assert losses["refused"] == pytest.approx(alarms * cut, abs=1e-12)
 
@@ -149,6 +150,7 @@ def test_losses_are_measured_once_for_a_stack(store: Path, tmp_path: Path) -> No
         json.loads((tmp_path / name / "result.json").read_text())["honest"] for name in ("2", "4")
     )
     assert reported["false_alarms"] == blocked["false_alarms"] == 1, "W is below 1"
+    assert len(reported["false_alarms_after"]) == WATCHED_USERS
     assert (reported["refused"], blocked["refused"] > 0.4) == (0, True)
 
 
