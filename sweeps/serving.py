@@ -172,14 +172,13 @@ def serve(config: DictConfig) -> None:
     plain: Config = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
     server = plain["server"]
     key = _first_key(server)
-    application: Callable[[], FastAPI] | FastAPI
-    if server["workers"] > 1:
-        os.environ[MULTIPROCESS] = tempfile.mkdtemp(prefix="tollgate-metrics-")
+    if server["workers"] == 1:
+        _run(make_app(plain), server, key)
+        return
+    with tempfile.TemporaryDirectory(prefix="tollgate-metrics-") as counts:
+        os.environ[MULTIPROCESS] = counts
         make_app(plain)  # trains what is missing, once, and finds what is wrong
-        application = partial(_worker_app, plain)
-    else:
-        application = make_app(plain)
-    _run(application, server, key)
+        _run(partial(_worker_app, plain), server, key)
 
 
 def _worker_app(config: Config) -> FastAPI:

@@ -136,7 +136,10 @@ def test_another_model_is_recognised(
         run(store, tmp_path / "other", *options)
 
 
-def test_several_workers_share_accounts_and_counts(store: Path, server: Served) -> None:
+def test_several_workers_share_accounts_and_counts(
+    store: Path, server: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     options = [*COMMON, f"paths.store={store}", "server.port=0", "server.workers=2", "server.account=third"]
     images = np.zeros((2, 1, 16, 16), dtype=np.uint8)
     with served("serve.py", *options) as several:
@@ -145,7 +148,9 @@ def test_several_workers_share_accounts_and_counts(store: Path, server: Served) 
                 assert client.request(images).answer.shape == (2, 10)
         with urlopen(f"{several.url}/metrics") as metrics:
             counts = metrics.read().decode()
+        assert list(tmp_path.glob("tollgate-metrics-*"))
     assert "\ntollgate_puzzles_solved_total 6.0\n" in counts
+    assert not list(tmp_path.glob("tollgate-metrics-*")), "what the workers counted ends with them"
 
 
 def test_a_server_changes_answers_before_it_keeps_them(
