@@ -5,12 +5,15 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -37,22 +40,75 @@ def forked(
     arguments: Sequence[str], folder: Path, environment: Mapping[str, str]
 ) -> subprocess.CompletedProcess[str]:
     """A fork of the zygote as `python ARGUMENTS`, with all that it printed."""
-    with tempfile.TemporaryDirectory() as name:
-        printed = [Path(name) / "stdout", Path(name) / "stderr"]
-        for path in printed:
+    with Program(arguments, folder, environment) as program:
+        code = program.wait()
+        return subprocess.CompletedProcess(arguments, code, program.stdout, program.stderr)
+
+
+class Program:
+    """`python ARGUMENTS` as a fork of the zygote that goes on beside the test, and is killed on leaving."""
+
+    def __init__(self, arguments: Sequence[str], folder: Path, environment: Mapping[str, str]) -> None:
+        self._printed = tempfile.TemporaryDirectory()
+        self._files = [Path(self._printed.name) / name for name in ("stdout", "stderr")]
+        for path in self._files:
             path.touch()
-        request = {
-            "arguments": list(arguments),
-            "folder": str(folder),
-            "environment": dict(environment),
-            "streams": [os.devnull, *map(str, printed)],
-        }
-        process = zygote()
-        assert process.stdin is not None and process.stdout is not None
-        process.stdin.write(json.dumps(request) + "\n")
-        process.stdin.flush()
-        code = int(process.stdout.readline())
-        return subprocess.CompletedProcess(arguments, code, *(path.read_text() for path in printed))
+        self.code: int | None = None
+        self.pid = _asked(
+            {
+                "arguments": list(arguments),
+                "folder": str(folder),
+                "environment": dict(environment),
+                "streams": [os.devnull, *map(str, self._files)],
+            }
+        )
+
+    @property
+    def stdout(self) -> str:
+        """What it has printed so far."""
+        return self._files[0].read_text()
+
+    @property
+    def stderr(self) -> str:
+        """Likewise."""
+        return self._files[1].read_text()
+
+    def poll(self) -> int | None:
+        """Its exit code once it has ended."""
+        if self.code is None:
+            self.code = _asked({"ended": self.pid})
+        return self.code
+
+    def wait(self, seconds: float = 400) -> int:
+        """Its exit code when it has ended; TimeoutError if it has not within that time."""
+        deadline = time.monotonic() + seconds
+        while (code := self.poll()) is None:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"it ran longer than {seconds} s: {self.stderr}")
+            time.sleep(0.02)
+        return code
+
+    def signal(self, number: int) -> None:
+        """Send it a signal, if it still runs."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def __enter__(self) -> Program:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.signal(signal.SIGKILL)
+        self.wait()
+        self._printed.cleanup()
+
+
+def _asked(request: Mapping[str, Any]) -> Any:
+    """The zygote's answer."""
+    process = zygote()
+    assert process.stdin is not None and process.stdout is not None
+    process.stdin.write(json.dumps(request) + "\n")
+    process.stdin.flush()
+    return json.loads(process.stdout.readline())
 
 
 @cache

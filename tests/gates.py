@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
-import subprocess
-import sys
+import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from commands import ROOT
+from commands import ROOT, Program
 
 
 @dataclass(frozen=True)
@@ -24,24 +25,15 @@ class Served:
 @contextmanager
 def served(*arguments: str, folder: Path = ROOT) -> Iterator[Served]:
     """`serve.py` as a process, which must end well when it is told to."""
-    process = subprocess.Popen(
-        [sys.executable, *arguments],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    try:
-        said = ""
-        assert process.stdout is not None
-        while "serves on" not in said:
-            line = process.stdout.readline()
-            assert line, f"the server ended: {said}"
-            said += line
-        (url,) = re.findall(r"serves on (\S+)", said)
-        (key,) = re.findall(r"shown this once\): (\S+)", said)
-        yield Served(url, key)
-    finally:
-        process.terminate()
-        ended = process.wait(30)
+    with Program(arguments, folder, os.environ) as program:
+        while "serves on" not in program.stdout:
+            assert program.poll() is None, f"the server ended: {program.stdout}{program.stderr}"
+            time.sleep(0.02)
+        (url,) = re.findall(r"serves on (\S+)", program.stdout)
+        (key,) = re.findall(r"shown this once\): (\S+)", program.stdout)
+        try:
+            yield Served(url, key)
+        finally:
+            program.signal(signal.SIGTERM)
+            ended = program.wait(30)
     assert ended in (0, -15)

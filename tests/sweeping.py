@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
-from commands import ROOT, forked
+from commands import ROOT, Program, forked
 
 SMALL = (
     "logger=none",
@@ -51,6 +51,11 @@ def environment(base: Path, more: dict[str, str]) -> dict[str, str]:
     gates.mkdir(parents=True, exist_ok=True)
     ours = {"PYTHONPATH": str(ROOT / "tests"), "TOLLGATE_TEST_GATES": str(gates), "OMP_NUM_THREADS": "1"}
     return os.environ | ours | more
+
+
+def started(arguments: Sequence[str], environment: dict[str, str]) -> Program:
+    """A head that goes on beside the test."""
+    return Program(arguments[1:], ROOT, environment)
 
 
 def run(arguments: Sequence[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
-from commands import ROOT, run_program, run_python
+from commands import ROOT, Program, run_program, run_python
 
 from victims.architectures.mnistnet import mnistnet
 from victims.datasets import digits
@@ -163,17 +162,10 @@ def test_killed_at_three_moments_it_asks_nothing_twice_and_ends_in_the_same_curv
     overrides = ["attack=jacobian", f"hydra.run.dir={folder}"]
     log = folder / "log"
     for moment in ("round 1: 100 queries asked", "round 2: 100 queries asked", "round 2: 200 of 300"):
-        process = subprocess.Popen(
-            [sys.executable, *command(tmp_path, *overrides)],
-            cwd=ROOT,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
         seen = len(log.read_text()) if log.exists() else 0
-        while process.poll() is None and moment not in (log.read_text()[seen:] if log.exists() else ""):
-            time.sleep(0.005)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        with Program(command(tmp_path, *overrides), ROOT, os.environ) as program:  # killed when left
+            while program.poll() is None and moment not in (log.read_text()[seen:] if log.exists() else ""):
+                time.sleep(0.005)
     final = run(tmp_path, *overrides)
     assert final.returncode == 0, final.stderr
     curve = pd.read_csv(folder / "curve.csv")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import time
 from pathlib import Path
@@ -12,8 +11,7 @@ from pathlib import Path
 import pandas as pd
 import psutil
 import pytest
-from commands import ROOT
-from sweeping import asked, command, curve, entries, environment, run
+from sweeping import asked, command, curve, entries, environment, run, started
 
 from sweeps.launch.folder import SweepFolder
 from sweeps.launch.local import LocalLauncher, local_states
@@ -89,22 +87,19 @@ def test_a_killed_head_loses_nothing(tmp_path: Path) -> None:
         command(tmp_path, *overrides, "hydra.launcher.processes=1"),
         environment(tmp_path, {}),
     )
-    head = subprocess.Popen(arguments, cwd=ROOT, env=variables, stdout=subprocess.DEVNULL)
-    while not gate.with_suffix(".reached").exists():
-        assert head.poll() is None
-        time.sleep(0.1)
-    head.send_signal(signal.SIGKILL)
-    head.wait()
+    with started(arguments, variables) as head:  # which is killed when left
+        while not gate.with_suffix(".reached").exists():
+            assert head.poll() is None
+            time.sleep(0.1)
     folder = SweepFolder(tmp_path / "sweep")
     (running,) = [unit for unit, state in local_states(folder.jobs()).items() if state.under_way]
-    next_head = subprocess.Popen(arguments, cwd=ROOT, env=variables, stdout=subprocess.PIPE, text=True)
-    while len(folder.jobs()) < 3:
-        assert next_head.poll() is None
-        time.sleep(0.1)
-    assert local_states(folder.jobs())[running].under_way
-    gate.touch()
-    next_head.communicate(timeout=300)
-    assert next_head.returncode == 0
+    with started(arguments, variables) as next_head:
+        while len(folder.jobs()) < 3:
+            assert next_head.poll() is None
+            time.sleep(0.1)
+        assert local_states(folder.jobs())[running].under_way
+        gate.touch()
+        assert next_head.wait(300) == 0
     assert [asked(tmp_path / "sweep" / f"cell{number}") for number in (0, 1)] == [300, 300]
     pd.testing.assert_frame_equal(
         curve(tmp_path / "sweep" / "cell0"), curve(tmp_path / "sweep" / "cell1"), check_exact=True

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shlex
-import signal
 import subprocess
 import sys
 import time
@@ -15,9 +14,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from commands import ROOT
+from commands import ROOT, run_program
 from slurm_cluster import Cluster, missing_programs
-from sweeping import GATED, asked, command, curve, entries, environment, run
+from sweeping import GATED, asked, command, curve, entries, environment, run, started
 from test_readme import PLANNED, write_images
 from test_readme import SMALL as README_SMALL
 
@@ -96,10 +95,8 @@ def disturbed(
     base = tmp_path_factory.mktemp("disturbed")
     gates, variables = base / "gates", environment(base, cluster.environment)
     arguments = command(base, GATED, *SLURM)
-    head = subprocess.Popen(arguments, cwd=ROOT, env=variables, stdout=subprocess.DEVNULL)
-    until(lambda: len(jobs(base)) == 6, "the submission of five cells and their victim")
-    head.send_signal(signal.SIGKILL)
-    head.wait()
+    with started(arguments, variables):  # and, left, killed
+        until(lambda: len(jobs(base)) == 6, "the submission of five cells and their victim")
     for name in ("Cancelled", "Requeued", "Late"):
         until((gates / f"{name}.reached").exists, f"the second round of {name}")
     cluster.run("scancel", job_of(base, 1))
@@ -179,15 +176,7 @@ def test_the_commands_of_the_readme(cluster: Cluster, tmp_path: Path) -> None:
     assert "hydra/launcher=slurm" in on_slurm
     cut = ["attack=standard", "seed=0", "pow_calibration.strength=1,4", *SLURM, *README_SMALL]
     for arguments in ([str(ROOT / on_slurm[0]), *on_slurm[1:], *cut], status):
-        done = subprocess.run(
-            [sys.executable, *arguments],
-            cwd=tmp_path,
-            env=os.environ | cluster.environment | {"PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
+        done = run_program(*arguments, folder=tmp_path, **cluster.environment, PYTHONPATH=str(ROOT))
         assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "3 cells: 3 done"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from commands import ROOT, run_python
+from commands import ROOT, run_program
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from torch import Tensor, nn
@@ -148,14 +148,14 @@ def test_several_defences_have_a_folder_of_their_names() -> None:
 def test_a_grid_over_stacks_is_planned(tmp_path: Path) -> None:
     grid = "defense=none,pow,[rounding,pow],[rounding,top_k]"
     paths = [f"paths.store={tmp_path}/store", f"paths.output={tmp_path}/outputs"]
-    process = run_python("run.py", "-m", grid, "attack=standard", "logger=none", "--dry-run", *paths)
+    process = run_program("run.py", "-m", grid, "attack=standard", "logger=none", "--dry-run", *paths)
     assert process.returncode == 0, process.stderr
     assert "4 cells, 0 of them done" in process.stdout
     assert "3 extractions" in process.stdout
 
 
 def test_a_wrong_option_of_a_stacked_defence_is_answered_with_the_valid_ones() -> None:
-    process = run_python("run.py", "defense=[rounding,pow]", "defense.rounding.decimal=2", "logger=none")
+    process = run_program("run.py", "defense=[rounding,pow]", "defense.rounding.decimal=2", "logger=none")
     assert process.returncode == 1
     assert "Did you mean defense.rounding.decimals?" in process.stderr
 

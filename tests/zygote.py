@@ -1,7 +1,8 @@
 """A process that has imported the libraries, and forks for each program that it is told to run.
 
 Importing torch and Lightning takes ten seconds of a core, more than most programs of the tests take for all
-else. A line of JSON on standard input says what to run; a line on standard output, how it ended.
+else. A line of JSON on standard input says what to run, and is answered with the fork's number; or it asks
+how a fork has ended, and is answered with its exit code, or null while it runs.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import json
 import os
 import runpy
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +23,17 @@ FILES = {0: os.O_RDONLY, 1: os.O_WRONLY, 2: os.O_WRONLY}
 
 
 def serve() -> dict[str, Any]:
-    """Fork for each request; returns it in the child."""
+    """Fork for each program; returns what it is in the child."""
     for line in sys.stdin:
         request: dict[str, Any] = json.loads(line)
+        if "ended" in request:
+            ended, status = os.waitpid(request["ended"], os.WNOHANG)
+            print(json.dumps(os.waitstatus_to_exitcode(status) if ended else None), flush=True)
+            continue
         child = os.fork()
         if child == 0:
             return request
-        _, status = os.waitpid(child, 0)
-        print(os.waitstatus_to_exitcode(status), flush=True)
+        print(child, flush=True)
     os._exit(0)
 
 
@@ -41,6 +46,7 @@ def become(request: dict[str, Any]) -> None:
     sys.stdin = os.fdopen(0)  # what the requests came by must not be read on
     os.environ.clear()
     os.environ.update(request["environment"])
+    tempfile.tempdir = None  # what TMPDIR says is read anew
     os.chdir(request["folder"])
     arguments = request["arguments"]
     is_module = arguments[0] == "-m"
