@@ -13,6 +13,7 @@ from sweeping import SMALL
 from sweeps.composing import GridComposer, hydra_loader, master_config
 from sweeps.composition import InputError
 from sweeps.files import write_json
+from sweeps.launch.estimate import PRICE_SECONDS, Estimates
 from sweeps.launch.folder import pack
 from sweeps.plan import Planner
 from sweeps.store import Store
@@ -87,6 +88,32 @@ def test_what_lies_in_the_store_or_the_folder_is_not_planned(make_plan: MakePlan
     assert [cell.key for cell in plan.units[0].cells] == [second.key]
     (first.directory / "result.json").write_text("{ half")
     assert len(make_plan(jobs).units[0].cells) == 2, "half a result is none"
+
+
+def test_times_are_estimated_by_what_is_nearest_in_the_store(make_plan: MakePlan, tmp_path: Path) -> None:
+    """The same attack and budget; the attack with another budget; another attack; nothing."""
+    store = Store(tmp_path / "store")
+
+    def seconds(*overrides: str) -> float | None:
+        (unit,) = [unit for unit in make_plan([overrides]).units if unit.stage != "prepare"]
+        return Estimates(store.root).seconds(unit)
+
+    def extract(took: float, *overrides: str, budget: int = 300) -> None:
+        (cell,) = make_plan([overrides]).cells
+        identity = cell.identity.extraction
+        identity |= {"attack": identity["attack"] | {"budget": budget}}
+        rounds = [{"queries": budget, "query_time": 1.0, "train_time": took - 1}]
+        store.get("extractions", identity, lambda path: write_json(path / "result.json", {"rounds": rounds}))
+
+    assert seconds("attack=gap") is None
+    extract(30.0, "attack=entropy")
+    assert seconds("attack=gap") == 30 + PRICE_SECONDS, "as many queries of another attack"
+    extract(50.0, "attack=gap", budget=100)
+    assert seconds("attack=gap") == 150 + PRICE_SECONDS, "three times as many of its own"
+    extract(70.0, "attack=gap", "seed=1")
+    extract(80.0, "attack=gap", "seed=2")
+    assert seconds("attack=gap") == 75 + PRICE_SECONDS, "as many of its own"
+    assert seconds("attack=gap", "seed=1") == PRICE_SECONDS, "it has been run"
 
 
 def test_a_damaged_victim_is_planned_again(make_plan: MakePlan, tmp_path: Path) -> None:

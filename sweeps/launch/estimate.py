@@ -15,22 +15,28 @@ PRICE_SECONDS = 1.0
 
 
 class Estimates:
-    """Medians over a store: seconds a query of each attack on each data set, and of each preparation."""
+    """Medians over a store: seconds of each attack on each data set with a budget, else a query of it with
+    another budget, else of any attack; and of each preparation.
+    """
 
     def __init__(self, store: Path) -> None:
+        by_budget: dict[tuple[str, str, int], list[float]] = defaultdict(list)
         by_attack: dict[tuple[str, str], list[float]] = defaultdict(list)
         by_data: dict[str, list[float]] = defaultdict(list)
         for identity, result in _entries(store / "extractions"):
             rounds, train = result["rounds"], identity["meter"]["victim"]["train"]
             took = sum(round["query_time"] + round["train_time"] for round in rounds)
             rate = took / max(rounds[-1]["queries"], 1)
-            by_attack[identity["attack"]["rule"]["_target_"], train].append(rate)
+            name, budget = identity["attack"]["rule"]["_target_"], identity["attack"]["budget"]
+            by_budget[name, train, budget].append(took)
+            by_attack[name, train].append(rate)
             by_data[train].append(rate)
         preparing: dict[str, list[float]] = defaultdict(list)
         for kind in ("victims", "teachers"):
             for identity, result in _entries(store / kind):
                 if "seconds" in result:
                     preparing[kind + identity["train"]].append(result["seconds"])
+        self.by_budget = {key: median(seconds) for key, seconds in by_budget.items()}
         self.by_attack = {key: median(rates) for key, rates in by_attack.items()}
         self.by_data = {key: median(rates) for key, rates in by_data.items()}
         self.preparing = {key: median(seconds) for key, seconds in preparing.items()}
@@ -47,8 +53,10 @@ class Estimates:
         if unit.stage == "price":
             return prices
         attack = cell.config["attack"]
-        rate = self.by_attack.get((attack["rule"]["_target_"], train), self.by_data.get(train))
-        return None if rate is None else rate * attack["budget"] + prices
+        name, budget = attack["rule"]["_target_"], attack["budget"]
+        rate = self.by_attack.get((name, train), self.by_data.get(train))
+        took = self.by_budget.get((name, train, budget), None if rate is None else rate * budget)
+        return None if took is None else took + prices
 
     def sentence(self, plan: Plan) -> str:
         """The sum over what is missing, and for how much of it nothing is known."""
