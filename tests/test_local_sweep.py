@@ -15,6 +15,7 @@ from sweeping import asked, command, curve, entries, environment, run, started
 
 from sweeps.launch.folder import SweepFolder
 from sweeps.launch.local import LocalLauncher, local_states
+from sweeps.launch.types import JobState
 
 STRENGTHS = "pow_calibration.strength=1,4"
 WITH_A_FAILURE = "attack.rule._target_=gated_attacks.Plain,gated_attacks.Raising"
@@ -123,5 +124,20 @@ def test_a_process_that_took_over_a_number_is_not_the_job() -> None:
     born = psutil.Process(os.getpid()).create_time()
     record = {"host": os.uname().nodename, "pid": os.getpid(), "born": born, "code": None}
     old = record | {"born": born - 100}
-    states = local_states({"ours": record, "old": old, "killed": record | {"code": -9}})
-    assert [states[name].word for name in ("ours", "old", "killed")] == ["running", "ended", "cancelled"]
+    assert local_states({"ours": record, "old": old}) == {
+        "ours": JobState("running"),
+        "old": JobState("ended", "its process is gone"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("code", "state"),
+    [
+        (0, JobState("ended", "exit code 0")),
+        (1, JobState("failed", "exit code 1")),
+        (-9, JobState("cancelled", "its process was ended by signal 9")),
+        (143, JobState("cancelled", "its process was ended by signal 15")),
+    ],
+)
+def test_an_exit_code_tells_how_a_job_ended(code: int, state: JobState) -> None:
+    assert local_states({"job": {"code": code}}) == {"job": state}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -34,6 +37,28 @@ def trained(seed: int, recipe: Recipe, targets: Tensor | None = None) -> nn.Modu
         model = network()
     fit(model, images, labels if targets is None else targets, recipe, CPU, seed)
     return model
+
+
+@pytest.mark.parametrize("at", [0, 1, 5])
+def test_who_is_told_to_terminate_says_so_by_its_exit_code(at: int) -> None:
+    """In the first batch, in the last of an epoch and in the last of all."""
+
+    class Told(nn.Linear):
+        """Sends itself SIGTERM in one of its steps."""
+
+        steps = 0
+
+        def forward(self, images: Tensor) -> Tensor:
+            if self.steps == at:
+                os.kill(os.getpid(), signal.SIGTERM)
+            self.steps += 1
+            return super().forward(images.flatten(1))
+
+    images, labels = blobs()
+    recipe = Recipe(epochs=3, batch_size=120)
+    with pytest.raises(SystemExit) as ended:
+        fit(Told(64, 4), images, labels, recipe, CPU, seed=0)
+    assert ended.value.code == 128 + signal.SIGTERM
 
 
 @pytest.mark.parametrize("schedule", ["constant", "step", "cosine", "one_cycle", "plateau"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import warnings
 from collections.abc import Iterable
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.plugins.environments import LightningEnvironment
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch import Tensor, nn
 
 from training.batches import TensorBatches, to_float
@@ -41,14 +43,20 @@ def make_trainer(hardware: Hardware, epochs: int, progress: bool = False) -> pl.
 
 
 def run_trainer(trainer: pl.Trainer, module: pl.LightningModule, batches: Iterable[Any]) -> None:
-    """Fit a module, without the advice on loader processes that tensors on the device have no use for."""
+    """Fit a module, without the advice on loader processes that tensors on the device have no use for.
+
+    Told to terminate, it raises SystemExit with the code that says so; Lightning's would be that of success.
+    """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         # Lightning 2.6 builds this pytree class in a way that torch >= 2.12 calls deprecated.
         warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated.*")
         # On a machine with SLURM; a cell is one process, which needs no srun.
         warnings.filterwarnings("ignore", message=".*`srun` command is available.*")
-        trainer.fit(module, train_dataloaders=batches)
+        try:
+            trainer.fit(module, train_dataloaders=batches)
+        except SIGTERMException:
+            raise SystemExit(128 + signal.SIGTERM) from None
 
 
 def fit(

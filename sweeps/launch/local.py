@@ -149,14 +149,19 @@ def local_states(records: Mapping[str, Mapping[str, Any]]) -> dict[str, JobState
     return {unit: _state(record) for unit, record in records.items()}
 
 
+TERMINATED = 128 + signal.SIGTERM
+"""The exit code of a process that was told to terminate and could still clean up."""
+
+
 def _state(record: Mapping[str, Any]) -> JobState:
     code = record["code"]
     if code is None and _lives(record):
         return JobState("running")
     if code is None:
         return JobState("ended", "its process is gone")
-    if code < 0:
-        return JobState("cancelled", f"its process was ended by signal {-code}")
+    if code < 0 or code == TERMINATED:
+        number = -code if code < 0 else signal.SIGTERM
+        return JobState("cancelled", f"its process was ended by signal {number:d}")
     return JobState("ended" if code == 0 else "failed", f"exit code {code}")
 
 
