@@ -12,8 +12,8 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from sweeps import naming
-from sweeps.errors import readable_errors
+from commands.errors import readable_errors
+from experiment import naming
 
 CONFIG = Path(__file__).resolve().parent / "conf"
 
@@ -21,7 +21,7 @@ CONFIG = Path(__file__).resolve().parent / "conf"
 @hydra.main(config_path=str(CONFIG), config_name="config", version_base="1.3")
 def run(config: DictConfig) -> None:
     """Run the composed cell in Hydra's output directory."""
-    from sweeps.cell import run_cell  # here, so that --help and --cfg answer without importing torch
+    from experiment.cell import run_cell  # here, so that --help and --cfg answer without importing torch
 
     run_cell(config, Path(HydraConfig.get().runtime.output_dir))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
-from sweeps.errors import readable_errors
+from commands.errors import readable_errors
 
 CONFIG = Path(__file__).resolve().parent / "conf"
 
@@ -15,7 +15,7 @@ CONFIG = Path(__file__).resolve().parent / "conf"
 @hydra.main(config_path=str(CONFIG), config_name="serve", version_base="1.3")
 def run(config: DictConfig) -> None:
     """Serve the composed cell's victim."""
-    from sweeps.serving import serve  # here, so that --help and --cfg answer without importing torch
+    from experiment.serving import serve  # here, so that --help and --cfg answer without importing torch
 
     serve(config)
 

@@ -19,7 +19,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from extraction.attacks.jacobian import label_gradient
-from extraction.k_center import k_center
+from extraction.attacks.k_center import k_center
 from training.recipe import Hardware
 from victims.architectures.mnistnet import mnistnet
 

@@ -19,9 +19,9 @@ from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
 
+from experiment.pricing.curve import TraceAccounting
 from privacy.accountant import Accounting, HowCostsAdd
-from sweeps.curve import TraceAccounting
-from sweeps.results import CellResult, load_cells
+from sweeps.report.results import CellResult, load_cells
 
 QUERIES = (1000, 5000, 9000)
 HOW: tuple[HowCostsAdd, ...] = ("summed", "composed")

@@ -5,7 +5,7 @@
     python -m benchmarks.gate --pending 100000
 
 The model alone is an endpoint of the same framework with the same body and the same function. A request to
-the gate is a whole conversation, that is two requests over HTTP. Times are those of one connection, rates
+the gate is a whole exchange, that is two requests over HTTP. Times are those of one connection, rates
 those of several at once. The servers take turns, each in a process of its own, and share the machine with the
 clients. `full` and `normal` are SQLite's ways to commit: `normal` does not wait for the disk.
 
@@ -13,7 +13,7 @@ With `--kill`, a gate under load is killed so often instead, and its ledger is c
 tests/test_gate_killed.py.
 
 With `--pending`, one account asks so often, over several connections, and solves nothing, at a gate with
-the limits that `serve.py` has by default; an honest user's conversations are timed before and meanwhile.
+the limits that `serve.py` has by default; an honest user's exchanges are timed before and meanwhile.
 """
 
 from __future__ import annotations
@@ -39,17 +39,19 @@ from fastapi.responses import JSONResponse, Response
 from rich.console import Console
 from rich.table import Table
 
+from gate.challenges import load_keyring
+from gate.gate import Asked, Gate
+from gate.ledgers.base import Limits
+from gate.ledgers.sqlite import Synchronous
+from gate.payloads import NPY, as_json, decode, encode
 from pow.calibration.constant import ConstantCalibration
-from pow.gate.challenges import load_keyring
-from pow.gate.gate import Asked, Gate
-from pow.gate.images import NPY, as_json, decode, encode
-from pow.gate.ledger import Limits
-from pow.gate.sqlite_ledger import Synchronous
 from pow.puzzles import PuzzleSettings, Sha256Puzzle
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))  # the gate of the tests is measured
 
-from gate_server import (
+from test_gate_killed import kill_again_and_again
+
+from support.gate_server import (
     FREE,
     IMAGE_SHAPE,
     LARGEST_BATCH,
@@ -64,7 +66,6 @@ from gate_server import (
     small_service,
     wait_for,
 )
-from test_gate_killed import kill_again_and_again
 
 IMAGES = random_images(1)
 SERVICE: dict[str, Any] = {

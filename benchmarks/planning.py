@@ -21,11 +21,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from sweeps.composing import GridComposer, hydra_loader, master_config
-from sweeps.files import write_json
+from storage.files import write_json
+from sweeps.grid.compose import GridComposer, hydra_loader, master_config
+from sweeps.grid.plan import Planner
+from sweeps.grid.units import Plan
 from sweeps.launch.folder import FAILURE, SweepFolder
-from sweeps.plan import Planner
-from sweeps.units import Plan
 
 ROOT = Path(__file__).resolve().parents[1]
 STRENGTHS = ("0.25", "0.5", "1", "2", "4", "8")

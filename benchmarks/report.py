@@ -2,8 +2,8 @@
 
     python -m benchmarks.report [--cells 1000] [--keep FOLDER]
 
-Cells have the files, the sizes and the differences of real ones: attacks, strengths, seeds, a thief who gives
-up, one who knows the cost, and one whose PATE cost was not measured. Their figures are made up.
+Cells have the files, the sizes and the differences of real ones: attacks, strengths, seeds, an attacker who
+gives up, one who knows the cost, and one whose PATE cost was not measured. Their figures are made up.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from sweeps.frames import tidy
-from sweeps.html import page
-from sweeps.over_seeds import over_seeds, points
-from sweeps.plots import draw
-from sweeps.results import load_cells
-from sweeps.tables import latex, markdown
+from sweeps.report.frames import tidy
+from sweeps.report.means import over_seeds, points
+from sweeps.report.page import page
+from sweeps.report.plots import draw
+from sweeps.report.results import load_cells
+from sweeps.report.tables import latex, markdown
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 DATASETS = ("digits", "mnist")
@@ -46,15 +46,15 @@ ATTACKS = (
     "dfme",
 )
 STRENGTHS = (None, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
-"""Of the defence; None is a sweep's column without one."""
+"""Of the defense; None is a sweep's column without one."""
 OTHERS = {
-    "rounding": {"l1": 0.004, "thief": 0.0},
-    "reverse_sigmoid": {"l1": 0.3, "thief": 0.02},
-    "gaussian_noise": {"l1": 0.55, "thief": 0.06},
-    "mad": {"l1": 0.98, "thief": 0.16},
-    "prada": {"false_alarms": 0.06, "refused": 0.04, "thief": 0.22},
+    "rounding": {"l1": 0.004, "attacker": 0.0},
+    "reverse_sigmoid": {"l1": 0.3, "attacker": 0.02},
+    "gaussian_noise": {"l1": 0.55, "attacker": 0.06},
+    "mad": {"l1": 0.98, "attacker": 0.16},
+    "prada": {"false_alarms": 0.06, "refused": 0.04, "attacker": 0.22},
 }
-"""Defences without work: an honest user's losses, and by how much less accurate a thief's model is."""
+"""Defenses without work: an honest user's losses, and by how much less accurate an attacker's model is."""
 ROUNDS = 10
 
 
@@ -77,7 +77,7 @@ def write_sweep(
         gives_up = attack == "copycat" and (strength or 0) >= 4
         curve = _curve(ATTACKS.index(attack), strength or 0.0, seed, rounds=3 if gives_up else ROUNDS)
         if other:
-            curve[["accuracy", "fidelity"]] -= OTHERS[other]["thief"]
+            curve[["accuracy", "fidelity"]] -= OTHERS[other]["attacker"]
         if attack == "dfme":
             curve = curve.drop(columns="cost_pate")
         curve.to_csv(cell / "curve.csv", index=False)
@@ -109,14 +109,14 @@ def _config(dataset: str) -> dict[str, Any]:
     return resolved
 
 
-def _curve(dearness: int, strength: float, seed: int, rounds: int) -> pd.DataFrame:
+def _curve(expense: int, strength: float, seed: int, rounds: int) -> pd.DataFrame:
     """A curve whose work grows with strength, with queries, and with the attack's number."""
-    random = np.random.default_rng([dearness, seed])
+    random = np.random.default_rng([expense, seed])
     number = np.arange(1, rounds + 1)
     queries = 100 * number
-    accuracy = 0.98 - 0.5 * np.exp(-number / (2 + dearness / 3)) + random.normal(0, 0.01, rounds)
+    accuracy = 0.98 - 0.5 * np.exp(-number / (2 + expense / 3)) + random.normal(0, 0.01, rounds)
     query_seconds = 0.46 * queries / 64
-    work = query_seconds * strength * 0.3 * number ** (dearness / 4 - 0.5) * random.uniform(0.9, 1.1)
+    work = query_seconds * strength * 0.3 * number ** (expense / 4 - 0.5) * random.uniform(0.9, 1.1)
     honest_work = query_seconds * strength * 0.3 * number**-0.3
     hashes, honest_hashes = 2e6 * work, 2e6 * honest_work
     return pd.DataFrame(
@@ -125,19 +125,19 @@ def _curve(dearness: int, strength: float, seed: int, rounds: int) -> pd.DataFra
             "queries": queries,
             "accuracy": accuracy,
             "fidelity": accuracy + 0.005,
-            "cost_pate": 0.3 * queries * (1 + dearness / 4),
-            "cost_pknn": 0.15 * queries * (1 + dearness / 4),
-            "cost_entropy": 0.01 * queries * (1 + dearness),
-            "cost_gap": 0.02 * queries * (1 + dearness),
+            "cost_pate": 0.3 * queries * (1 + expense / 4),
+            "cost_pknn": 0.15 * queries * (1 + expense / 4),
+            "cost_entropy": 0.01 * queries * (1 + expense),
+            "cost_gap": 0.02 * queries * (1 + expense),
             "query_seconds": query_seconds,
             "pow_seconds": work,
             "total_seconds": query_seconds + work,
             "overhead": 1 + work / query_seconds,
             "expected_hashes": hashes,
             "difficulty_bits": np.log2(1 + hashes),
-            "thief_solve_seconds": hashes / 2e6,
-            "thief_kwh": hashes / 2e6 * 1.25e-6,
-            "thief_usd": hashes / 2e6 * 2.1e-7,
+            "attacker_solve_seconds": hashes / 2e6,
+            "attacker_kwh": hashes / 2e6 * 1.25e-6,
+            "attacker_usd": hashes / 2e6 * 2.1e-7,
             "honest_pow_seconds": honest_work,
             "honest_solve_seconds": honest_hashes / 2e6,
             "honest_kwh": honest_hashes / 2e6 * 1.25e-6,
@@ -174,8 +174,11 @@ def _result(dataset: str, attack: str, strength: float | None, seed: int, gives_
 def _losses(defense: str | None) -> dict[str, Any]:
     """What honest users lose, and what the stolen model is worth."""
     none = {"accuracy": 0.985, "l1": 0.0, "calibration_error": 0.01, "false_alarms": None, "refused": 0.0}
-    changed = {name: value for name, value in OTHERS.get(defense or "", {}).items() if name != "thief"}
-    return {"honest": none | changed, "worth": {"kl": 0.2, "transfer": 0.5, "transfer_white_box": 0.9}}
+    changed = {name: value for name, value in OTHERS.get(defense or "", {}).items() if name != "attacker"}
+    return {
+        "honest": none | changed,
+        "transferability": {"kl": 0.2, "transfer": 0.5, "transfer_white_box": 0.9},
+    }
 
 
 def measured(folder: Path, out: Path) -> Iterator[tuple[str, float]]:

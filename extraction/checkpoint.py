@@ -21,7 +21,7 @@ class RoundResult:
 
     accuracy: agreement with the truth; fidelity: agreement with the victim; both on the test images.
     query_time and train_time are measured seconds of this round: of waiting for answers, and of all that the
-    thief computes itself. peak_memory is the most that was in use until then, in bytes (0: not measured).
+    attacker computes itself. peak_memory is the most that was in use until then, in bytes (0: not measured).
     """
 
     round: int

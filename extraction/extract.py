@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from extraction.attacks.base import Attack, CostOracle, Thief
+from extraction.attacks.base import Attack, Attacker, CostOracle
 from extraction.checkpoint import Checkpoint, RoundResult, load_checkpoint
 from extraction.recovery import Bayes, Denoise, FirstAnswer, Imagine, Recovery
 from extraction.settings import ExtractionSettings, SubstituteSettings
@@ -112,8 +112,8 @@ class Extraction:
     """One attack on one oracle, resumed from `checkpoint_path` where that holds a checkpoint.
 
     `num_classes` and the images' shape are public: a service states them. `other_pool` and `costs` are for
-    attacks that use a second pool or know the defender's cost (see Thief), `imagine` for a thief that knows
-    the defence (see Bayes).
+    attacks that use a second pool or know the defender's cost (see Attacker), `imagine` for an attacker that
+    knows the defense (see Bayes).
     """
 
     def __init__(
@@ -207,10 +207,10 @@ class Extraction:
         if count == 0:
             return None
         with contextlib.suppress(BudgetExhausted, PriceTooHigh, AccountBlocked):
-            self.attack.run_round(self._thief(number, student), asking, count)
+            self.attack.run_round(self._attacker(number, student), asking, count)
         if asking.queries == 0 or (self.attack.keeps_transfer_set and not len(self.transfer_set)):
             return None
-        self.attack.train(self._thief(number, student), student, self.substitute_settings.recipe)
+        self.attack.train(self._attacker(number, student), student, self.substitute_settings.recipe)
         self.substitute = student.eval()
         own_time = time.perf_counter() - started - asking.seconds
         right, agreeing = evaluation.score(self.substitute, self.hardware)
@@ -224,8 +224,8 @@ class Extraction:
             peak_memory=peak_memory(self.hardware.device),
         )
 
-    def _thief(self, number: int, student: nn.Module) -> Thief:
-        return Thief(
+    def _attacker(self, number: int, student: nn.Module) -> Attacker:
+        return Attacker(
             self.pool,
             self.transfer_set,
             self.substitute,

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from extraction.attacks.base import Attack
 from extraction.recovery import RecoveryName
-from training.recipe import Recipe, check_choice
+from storage.options import check_choice
+from training.recipe import Recipe
 from victims.architectures.build import Architecture
 from victims.types import AnswerKind
 

@@ -1,4 +1,4 @@
-"""What a thief has gathered: the images it asked about, and the answers it got."""
+"""What an attacker has gathered: the images it asked about, and the answers it got."""
 
 from __future__ import annotations
 

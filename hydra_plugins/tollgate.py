@@ -16,8 +16,8 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 if TYPE_CHECKING:
+    from sweeps.grid.units import Stage
     from sweeps.launch.types import Launcher as SweepLauncher
-    from sweeps.units import Stage
 
 
 class GridSweeper(BasicSweeper):
@@ -78,8 +78,8 @@ class LocalLauncher(PlannedLauncher):
         return LocalLauncher(**self.options)
 
 
-class DebugLauncher(PlannedLauncher):
-    """hydra/launcher=debug."""
+class InProcessLauncher(PlannedLauncher):
+    """hydra/launcher=in_process."""
 
     def launcher(self) -> SweepLauncher:
         """In this process."""

@@ -1,1 +1,1 @@
-"""What an answer costs."""
+"""What an answer costs: the arithmetic of price, from privacy costs to work and bills."""

@@ -9,8 +9,8 @@ from typing import Any
 from pow.calibration import Calibration, LinearExpectation
 from pow.hardware import Hardware
 from pow.honest_users import HonestUsers
-from pow.options import instantiate
 from pow.puzzles.settings import PuzzleSettings
+from storage.options import instantiate
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,14 +18,15 @@ class Pricing:
     """What a config says of prices.
 
     `calibration` is completed by an expectation, of which `published` is the data set's own, if any. `users`
-    are those that a calibration is fitted to, if it is. `thief` and `honest` are what each side solves with.
+    are those that a calibration is fitted to, if it is. `attacker` and `honest` are each side's
+    hardware.
     """
 
     calibration: Callable[..., Calibration]
     published: LinearExpectation | None
     users: HonestUsers | None
     puzzle: PuzzleSettings
-    thief: Hardware
+    attacker: Hardware
     honest: Hardware
 
 
@@ -40,11 +41,11 @@ def make_pricing(config: Mapping[str, Any]) -> Pricing:
         published=LinearExpectation(**published) if published else None,
         users=instantiate(users, "pow_calibration.users"),
         puzzle=puzzle,
-        thief=instantiate(config["hardware"], "hardware"),
+        attacker=instantiate(config["hardware"], "hardware"),
         honest=instantiate(config["honest_hardware"], "honest_hardware"),
     )
     pricing.calibration(expected=LinearExpectation(0.0, 0.0))  # refused if an option is wrong
-    for hardware in (pricing.thief, pricing.honest):
+    for hardware in (pricing.attacker, pricing.honest):
         hardware.rate(puzzle)  # refused if it has none
     return pricing
 

@@ -27,11 +27,11 @@ from pow.calibration.fitted import FittedCalibration, fit_to_users
 from pow.calibration.paper import PaperCalibration
 from pow.hardware import Hardware
 from pow.honest_users import HonestUsers
-from pow.options import instantiate
 from pow.pricing import Pricing, make_pricing
 from pow.puzzles.settings import PuzzleSettings
 from pow.requests import Scope, ScopeName, charge
 from pow.traces import read_authors_trace, read_query_trace, split_over_accounts
+from storage.options import instantiate
 
 CONFIG = Path(__file__).resolve().parents[1] / "conf"
 
@@ -182,7 +182,7 @@ def check_surcharge(options: argparse.Namespace) -> None:
     if options.accounts is not None:
         raise ValueError("--surcharge needs the alarms of the accounts that asked, so --accounts is left out")
     if options.trace.suffix != ".parquet" or "alarm" not in parquet.read_schema(options.trace).names:
-        raise ValueError(f"--surcharge needs alarms, and {options.trace} has none: no defence watched")
+        raise ValueError(f"--surcharge needs alarms, and {options.trace} has none: no defense watched")
 
 
 def load_hardware(name: str) -> Hardware:

@@ -18,8 +18,8 @@ ScopeName = Literal["account", "subnet", "global"]
 class Scope:
     """Whose costs add up: each account's own, those of each subnet of consecutive accounts, or all together.
 
-    The wider, the less a thief gains by many accounts, and the more an honest user pays for others. Raises
-    ValueError naming the option for values that make no sense.
+    The wider, the less an attacker gains by many accounts, and the more an honest user pays for others.
+    Raises ValueError naming the option for values that make no sense.
     """
 
     name: ScopeName = "account"

@@ -75,7 +75,7 @@ def read_query_trace(path: Path, cost: str) -> pd.DataFrame:
 def split_over_accounts(trace: pd.DataFrame, accounts: int) -> pd.DataFrame:
     """The trace as if each round's queries had been shared evenly over so many accounts, in order.
 
-    Exact for a defence that answers all accounts alike. Raises ValueError for fewer than one account.
+    Exact for a defense that answers all accounts alike. Raises ValueError for fewer than one account.
     """
     if accounts < 1:
         raise ValueError(f"--accounts must be at least 1, not {accounts}")

@@ -1,1 +1,1 @@
-"""What an answer reveals."""
+"""What an answer reveals, as a number."""

@@ -1,1 +1,1 @@
-"""Cells of a grid: composed from the config, kept in a store, priced, written, reported."""
+"""Many cells: planned, launched, watched and reported."""

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
-from reports import write_cell
+
+from support.reports import write_cell
 
 settings.register_profile("untimed", deadline=None)  # no test asserts how long something takes
 settings.load_profile("untimed")
 
-pytest_plugins = ["gate_over_http", "ledgers"]
+pytest_plugins = ["support.gate_over_http", "support.ledgers"]
 """Their fixtures serve several files; as plugins, they also tell what an assertion of theirs compared."""
 
 

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from benchmarks import (
     attack_speed,
     cost_ratios,
-    defences,
+    defenses,
     planning,
     privacy_costs,
     privacy_exactness,
@@ -22,7 +22,7 @@ from benchmarks import (
 )
 from pow.puzzles import Sha256Puzzle
 from privacy import gnmax
-from sweeps.results import load_cells
+from sweeps.report.results import load_cells
 
 
 def test_the_loop_and_the_measures_agree(
@@ -68,12 +68,12 @@ def test_ratios_to_the_standard_user(tmp_path: Path) -> None:
     ratios = cost_ratios.ratios(
         pd.concat([costs, cost_ratios.papers_costs(tmp_path / "paper.csv", "mnist")])
     )[1000]
-    dear, cheap = (
+    expensive, cheap = (
         float(gnmax.query_epsilon_from_log_q(np.array([log_q]), 10.0, 1e-5)) for log_q in (-0.7, -40.0)
     )
-    assert ratios["mnist", "pate", "summed", "knockoff"] == pytest.approx(dear / cheap)
+    assert ratios["mnist", "pate", "summed", "knockoff"] == pytest.approx(expensive / cheap)
     assert ratios["mnist", "pate", "summed", "standard"] == 1
-    assert ratios["mnist", "pate", "composed", "knockoff"] > dear / cheap
+    assert ratios["mnist", "pate", "composed", "knockoff"] > expensive / cheap
     assert ratios["mnist", "gap", "summed", "knockoff"] == pytest.approx(1)
     assert ratios["mnist", "pate", "summed, paper", "knockoff"] == 2.5
 
@@ -148,15 +148,15 @@ def test_the_plan_and_the_status_of_a_sweep(
     assert all(float(row[1]) > 0 for row in rows)
 
 
-def test_defences_are_timed_and_mad_agrees_with_its_loop(
+def test_defenses_are_timed_and_mad_agrees_with_its_loop(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("sys.argv", ["defences", "--batch", "64", "--asked", "200", "--loop", "5"])
-    monkeypatch.setattr(defences, "REPEATS", 1)
-    defences.main()
+    monkeypatch.setattr("sys.argv", ["defenses", "--batch", "64", "--asked", "200", "--loop", "5"])
+    monkeypatch.setattr(defenses, "REPEATS", 1)
+    defenses.main()
     *lines, last = capsys.readouterr().out.strip().splitlines()
     rows = [line.split("│")[1:-1] for line in lines if line.startswith("│")]
-    names = {path.stem for path in (defences.ROOT / "conf" / "defense").glob("*.yaml")}
+    names = {path.stem for path in (defenses.ROOT / "conf" / "defense").glob("*.yaml")}
     assert {row[0].strip() for row in rows} == names - {"none", "pow"}
     assert all(float(row[1]) > 0 and float(row[2]) >= 0 for row in rows)
     assert float(last.split()[-1]) < 1e-6

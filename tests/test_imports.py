@@ -9,15 +9,25 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
+VICTIMS_PUBLIC = ("victims.types", "victims.datasets", "victims.architectures")
+"""What of the victim's side an attacker may know: how to ask, images, and kinds of networks."""
+
+CELL = ("storage", "privacy", "pow", "gate", "training", "victims", "extraction")
+
 MAY_IMPORT = {
+    "storage": (),
     "privacy": (),
-    "pow": (),
-    "training": (),
-    "victims": ("privacy", "pow", "training"),
-    "extraction": ("training", "victims.types", "victims.datasets", "victims.architectures"),
-    "sweeps": ("privacy", "pow", "training", "victims", "extraction"),
-    "run": ("sweeps",),
-    "serve": ("sweeps",),
+    "pow": ("storage", "privacy"),
+    "gate": ("storage", "privacy", "pow"),
+    "training": ("storage",),
+    "victims": ("storage", "privacy", "pow", "training"),
+    "extraction": ("storage", "training", *VICTIMS_PUBLIC),
+    "experiment": CELL,
+    "sweeps": (*CELL, "experiment"),
+    "hydra_plugins": ("sweeps",),
+    "commands": (*CELL, "experiment", "sweeps"),
+    "run": ("commands", "experiment"),
+    "serve": ("commands", "experiment"),
 }
 OURS = tuple(MAY_IMPORT)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import re
 import shlex
@@ -12,46 +11,18 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import uvicorn
-from commands import ROOT, run_program
 from fastapi import FastAPI
-from gate_server import running
-from gates import served
 from PIL import Image
 
-from pow.gate import open_ledger
-from pow.gate.api_keys import new_account
-
-TEXT = (ROOT / "README.md").read_text()
-DEFENCES = (ROOT / "docs" / "defences.md").read_text()
-COMMANDS = [
-    line.strip()
-    for block in re.findall(r"```\n(.*?)```", TEXT, flags=re.DOTALL)
-    for line in block.splitlines()
-    if line.startswith(("make ", ".venv/", "TOLLGATE_KEY="))
-]
-SERVE, *ASK = [command for command in COMMANDS if "serve.py" in command or "TOLLGATE_KEY" in command]
-PLANNED = [command for command in COMMANDS if "mnist_full" in command]  # the cluster's: test_slurm.py
-GRIDS = [
-    command
-    for command in COMMANDS
-    if command.startswith(".venv/bin/python run.py -m") and command not in PLANNED
-]
-SMALL = [
-    "logger=none",
-    "attack.budget=40",
-    "attack.round_size=20",
-    "dataset.transfer.steps=2",
-    "victim.recipe.epochs=1",
-    "substitute.recipe.epochs=1",
-    "privacy.measures.pate.teachers=3",
-    "privacy.measures.pate.recipe.epochs=1",
-    "privacy.measures.pknn.k=20",
-    "dataset.splits={train: 'train[:200]', pool: 'train[200:]', test: test}",
-]
+from gate.api_keys import new_account
+from gate.ledgers.open import open_ledger
+from support.commands import ROOT, run_program
+from support.gate_server import running
+from support.gates import served
+from support.images import write_images
+from support.readme import ASK, COMMANDS, DEFENSES, GRIDS, PLANNED, SERVE, SMALL, TEXT
 
 
 def execute(arguments: list[str], folder: Path, **environment: str) -> str:
@@ -72,19 +43,6 @@ def last_step(target: str) -> str:
         check=True,
     )
     return process.stdout.splitlines()[-1]
-
-
-def write_images(folder: Path, shape: tuple[int, ...], **parts: int) -> None:
-    folder.mkdir(parents=True)
-    random = np.random.default_rng(0)
-    for part, count in parts.items():
-        images = []
-        for array in random.integers(0, 256, (count, *shape), dtype=np.uint8):
-            buffer = io.BytesIO()
-            Image.fromarray(array).save(buffer, "PNG")
-            images.append({"bytes": buffer.getvalue(), "path": None})
-        table = pa.table({"image": images, "label": [i % 10 for i in range(count)]})
-        pq.write_table(table, folder / f"{part}-00000-of-00001.parquet")
 
 
 def test_the_commands_are_those_tested_here() -> None:
@@ -142,18 +100,18 @@ def test_a_plan(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("result.json"))
 
 
-def test_the_grid_of_defences(tmp_path: Path) -> None:
-    """The command in docs/defences.md, planned on generated images: every defence against each thief."""
+def test_the_grid_of_defenses(tmp_path: Path) -> None:
+    """The command in docs/defenses.md, planned on generated images: every defense against each attacker."""
     for name, shape in {"mnist": (28, 28), "tinyimagenet32": (32, 32, 3)}.items():
         write_images(tmp_path / "data" / name, shape, train=260, test=50)
-    grid, report = re.findall(r"^\.venv/bin/python (.*)$", DEFENCES, flags=re.MULTILINE)
+    grid, report = re.findall(r"^\.venv/bin/python (.*)$", DEFENSES, flags=re.MULTILINE)
     script, *overrides = shlex.split(grid)
     printed = execute([str(ROOT / script), *overrides, *SMALL, "--dry-run"], tmp_path)
     assert "156 cells (240 more are one of them under another name), 0 of them done" in printed
-    assert printed.rstrip().endswith("/outputs/defences_mnist") and report.endswith(" outputs/defences_mnist")
+    assert printed.rstrip().endswith("/outputs/defenses_mnist") and report.endswith(" outputs/defenses_mnist")
     options = {path.stem for path in (ROOT / "conf" / "defense").glob("*.yaml")}
-    assert set(re.findall(r"^\*\*`(\w+)`\*\*", DEFENCES, flags=re.MULTILINE)) == options
-    assert set(re.findall(r"^\| `(\w+)`", DEFENCES, flags=re.MULTILINE)) == options
+    assert set(re.findall(r"^\*\*`(\w+)`\*\*", DEFENSES, flags=re.MULTILINE)) == options
+    assert set(re.findall(r"^\| `(\w+)`", DEFENSES, flags=re.MULTILINE)) == options
 
 
 def test_the_gate(tmp_path: Path) -> None:

@@ -2,33 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
+from storage.options import check_choice, check_options
+
 Schedule = Literal["constant", "step", "cosine", "one_cycle", "plateau"]
 OptimizerName = Literal["sgd", "adam"]
 Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
-
-
-def check_choice(option: str, value: object, choices: object) -> None:
-    """Raise a ValueError that names the option and its valid values unless `value` is one of them."""
-    valid = get_args(choices)
-    if value not in valid:
-        raise ValueError(f"{option} must be one of {', '.join(map(str, valid))}, not {value!r}")
-
-
-def check_options(
-    settings: object, where: str, *options: str, valid: Callable[[Any], bool], rule: str
-) -> None:
-    """Raise a ValueError that names the option, the rule and the value unless each of `options` is valid."""
-    for option in options:
-        if not valid(getattr(settings, option)):
-            raise ValueError(f"{where}.{option} must be {rule}, not {getattr(settings, option)!r}")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""From what a network says to what a client gets: changed by defences, then cut as the interface says."""
+"""From what a network says to what a client gets: changed by defenses, then cut as the interface says."""
 
 from __future__ import annotations
 

@@ -8,8 +8,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from storage.options import check_choice
 from training.fit import predict_logits
-from training.recipe import Hardware, check_choice
+from training.recipe import Hardware
 from victims.answers import limited, perturbed
 from victims.defenses.base import Perturb
 from victims.meter import Meter

@@ -57,7 +57,7 @@ class Oracle(Protocol):
     def query(self, batch: QueryBatch) -> Answer:
         """Answer each image of the batch; raises BudgetExhausted rather than answer one too many.
 
-        Raises AccountBlocked for an account that a defence does not answer any more.
+        Raises AccountBlocked for an account that a defense does not answer any more.
         """
         ...
 
@@ -84,4 +84,4 @@ class AccountBlocked(Exception):
 
 
 class PriceTooHigh(Exception):
-    """A server asks for more work than the thief is willing to do; what was answered stands."""
+    """A server asks for more work than the attacker is willing to do; what was answered stands."""

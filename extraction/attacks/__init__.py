@@ -1,5 +1,5 @@
 """Extraction attacks: one file each."""
 
-from extraction.attacks.base import Attack, QueryAttack, Thief
+from extraction.attacks.base import Attack, Attacker, QueryAttack
 
-__all__ = ["Attack", "QueryAttack", "Thief"]
+__all__ = ["Attack", "Attacker", "QueryAttack"]

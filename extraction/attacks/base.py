@@ -28,8 +28,8 @@ CostOracle = Callable[[Tensor], Mapping[str, Tensor]]
 
 
 @dataclass(frozen=True, eq=False)
-class Thief:
-    """What a thief has in a round (numbered from 1).
+class Attacker:
+    """What an attacker has in a round (numbered from 1).
 
     `substitute` is the network trained on the answers so far; None before the first answer. `student` is the
     one that this round trains: a new one, or with `attack.warm_start` the substitute itself. `other_pool` is
@@ -53,7 +53,7 @@ class Thief:
 
 
 class Attack(ABC):
-    """Asks and learns round by round. Randomness comes from the thief's seed and round alone, so that a
+    """Asks and learns round by round. Randomness comes from the attacker's seed and round alone, so that a
     resumed extraction makes the same choices."""
 
     answers: ClassVar[tuple[AnswerKind, ...]] = get_args(AnswerKind)
@@ -70,14 +70,14 @@ class Attack(ABC):
         return len(pool)
 
     @abstractmethod
-    def run_round(self, thief: Thief, ask: Ask, count: int) -> None:
+    def run_round(self, attacker: Attacker, ask: Ask, count: int) -> None:
         """Ask about at most `count` images; about none if that is too few to go on."""
 
-    def train(self, thief: Thief, network: nn.Module, recipe: Recipe) -> None:
+    def train(self, attacker: Attacker, network: nn.Module, recipe: Recipe) -> None:
         """Train the round's network, in place, on the transfer set: supervised, by default."""
-        known = thief.transfer_set
-        seed = derive_seed(thief.seed, "substitute training", thief.round)
-        fit(network, known.images, known.targets, recipe, thief.hardware, seed)
+        known = attacker.transfer_set
+        seed = derive_seed(attacker.seed, "substitute training", attacker.round)
+        fit(network, known.images, known.targets, recipe, attacker.hardware, seed)
 
     def state_dict(self) -> dict[str, Any]:
         """What the attack remembers between rounds, for the checkpoint; nothing by default."""
@@ -91,24 +91,24 @@ class QueryAttack(Attack):
     """Chooses all of a round's queries at once."""
 
     @abstractmethod
-    def queries(self, thief: Thief, count: int) -> Tensor:
+    def queries(self, attacker: Attacker, count: int) -> Tensor:
         """At most `count` images to ask about next, float32 in [0, 1] `[m, c, h, w]`, m >= 1."""
 
-    def run_round(self, thief: Thief, ask: Ask, count: int) -> None:
+    def run_round(self, attacker: Attacker, ask: Ask, count: int) -> None:
         """Ask about what `queries` chooses."""
-        ask(self.queries(thief, count))
+        ask(self.queries(attacker, count))
 
 
-def pool_images(thief: Thief, pool: ImageSet, index: Tensor) -> Tensor:
-    """Images of a pool as queries, float32 in [0, 1] `[n, c, h, w]` on the thief's device."""
-    return to_float(pool.images[index.to(pool.images.device)].to(thief.hardware.device))
+def pool_images(attacker: Attacker, pool: ImageSet, index: Tensor) -> Tensor:
+    """Images of a pool as queries, float32 in [0, 1] `[n, c, h, w]` on the attacker's device."""
+    return to_float(pool.images[index.to(pool.images.device)].to(attacker.hardware.device))
 
 
-def random_pool_images(thief: Thief, count: int) -> Tensor:
+def random_pool_images(attacker: Attacker, count: int) -> Tensor:
     """The next `count` images of the pool in the seed's random order, none twice: `[count, c, h, w]`.
 
     The transfer set's length says how many were taken before.
     """
-    order = torch.randperm(len(thief.pool), generator=generator(thief.seed, "pool order"))
-    taken = len(thief.transfer_set)
-    return pool_images(thief, thief.pool, order[taken : taken + count])
+    order = torch.randperm(len(attacker.pool), generator=generator(attacker.seed, "pool order"))
+    taken = len(attacker.transfer_set)
+    return pool_images(attacker, attacker.pool, order[taken : taken + count])

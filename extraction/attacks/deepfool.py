@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from extraction.attacks.base import Thief, pool_images
-from extraction.selection import PoolSelection
+from extraction.attacks.base import Attacker, pool_images
+from extraction.attacks.selection import PoolSelection
 from training.fit import predict_logits
 
 
@@ -25,19 +25,19 @@ class DeepFool(PoolSelection):
             raise ValueError(f"attack.rule.steps must be at least 1, not {steps}")
         self.candidates, self.steps, self.overshoot = candidates, steps, overshoot
 
-    def choose(self, thief: Thief, left: Tensor, count: int) -> Tensor:
+    def choose(self, attacker: Attacker, left: Tensor, count: int) -> Tensor:
         """See PoolSelection."""
-        assert thief.substitute is not None
-        images = pool_images(thief, thief.pool, left)
+        assert attacker.substitute is not None
+        images = pool_images(attacker, attacker.pool, left)
         few = torch.arange(len(left), device=images.device)
         if self.candidates is not None:
-            logits = predict_logits(thief.substitute, images, thief.hardware)
+            logits = predict_logits(attacker.substitute, images, attacker.hardware)
             first, second = logits.topk(2, dim=1).values.unbind(1)
             few = (first - second).argsort(stable=True)[: self.candidates * count]
         norms = torch.cat(
             [
-                perturbation_norms(thief.substitute, batch, self.steps, self.overshoot)
-                for batch in images[few].split(thief.hardware.batch_size)
+                perturbation_norms(attacker.substitute, batch, self.steps, self.overshoot)
+                for batch in images[few].split(attacker.hardware.batch_size)
             ]
         )
         return few[norms.argsort(stable=True)[:count]]

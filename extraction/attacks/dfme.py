@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from extraction.attacks.base import Ask, Attack, Thief
-from training.data_free import DataFree, DataFreeRecipe, Generator, Iterations
+from extraction.attacks.base import Ask, Attack, Attacker
+from extraction.learning.data_free import DataFree, DataFreeRecipe, Generator, Iterations
 from training.fit import make_trainer, run_trainer
 from training.recipe import Recipe
 from training.seeds import derive_seed, seeded
@@ -15,7 +15,8 @@ from victims.datasets.images import ImageSet
 
 
 class Dfme(Attack):
-    """Generator against student, every image that the victim sees counted (see training.data_free).
+    """Generator against student, and every image that the victim sees is counted (see
+    extraction.learning.data_free).
 
     The student is the substitute, trained on from round to round: attack.warm_start must be true. Its
     learning rate falls by `decay` at the shares `milestones` of `budget`, as in the paper.
@@ -42,20 +43,20 @@ class Dfme(Attack):
         """No limit: images are made."""
         return None
 
-    def run_round(self, thief: Thief, ask: Ask, count: int) -> None:
+    def run_round(self, attacker: Attacker, ask: Ask, count: int) -> None:
         """Iterations that ask `count` images together, but for less than a batch's share of one."""
-        assert thief.student is not None
-        seed = derive_seed(thief.seed, "iterations", thief.round)
+        assert attacker.student is not None
+        seed = derive_seed(attacker.seed, "iterations", attacker.round)
         iterations = Iterations(count, self.recipe, seed)
         if not len(iterations):
             return
-        with seeded(thief.seed, "generator"):
-            generator = Generator(thief.pool.image_shape, self.recipe.latent, self.recipe.width)
+        with seeded(attacker.seed, "generator"):
+            generator = Generator(attacker.pool.image_shape, self.recipe.latent, self.recipe.width)
         if self.generator is not None:
             generator.load_state_dict(self.generator)
         passed = sum(self.spent >= milestone * self.budget for milestone in self.milestones)
         module = DataFree(
-            thief.student,
+            attacker.student,
             generator,
             lambda images: ask(images).values,
             self.recipe,
@@ -63,8 +64,8 @@ class Dfme(Attack):
             self.recipe.student_rate * self.decay**passed,
             self.replay,
         )
-        trainer = make_trainer(thief.hardware, epochs=1)
-        with seeded(thief.seed, "data free", thief.round):
+        trainer = make_trainer(attacker.hardware, epochs=1)
+        with seeded(attacker.seed, "data free", attacker.round):
             run_trainer(trainer, module.train(), iterations)
         self.spent += count
         self.generator = {
@@ -72,9 +73,9 @@ class Dfme(Attack):
         }
         self.optimizers = [optimizer.state_dict() for optimizer in trainer.optimizers]
         self.replay = module.replay
-        thief.hardware.place(thief.student)
+        attacker.hardware.place(attacker.student)
 
-    def train(self, thief: Thief, network: nn.Module, recipe: Recipe) -> None:
+    def train(self, attacker: Attacker, network: nn.Module, recipe: Recipe) -> None:
         """Nothing: the student has learned while it asked."""
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,11 +1,11 @@
-"""Entropy sampling reversed: the images that the substitute is surest of, which a defence finds cheapest."""
+"""Entropy sampling reversed: the images that the substitute is surest of, which a defense finds cheapest."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
 from extraction.attacks.entropy import entropy
-from extraction.selection import UncertaintySelection
+from extraction.attacks.selection import UncertaintySelection
 
 
 class EntropyReversed(UncertaintySelection):

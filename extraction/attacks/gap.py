@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from extraction.selection import UncertaintySelection
+from extraction.attacks.selection import UncertaintySelection
 
 
 class Gap(UncertaintySelection):

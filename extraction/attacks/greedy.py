@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from extraction.attacks.base import Thief
-from extraction.k_center import features, k_center
-from extraction.selection import PoolSelection
+from extraction.attacks.base import Attacker
+from extraction.attacks.k_center import features, k_center
+from extraction.attacks.selection import PoolSelection
 
 
 class Greedy(PoolSelection):
     """Asks about images that lie farthest, in the substitute's features, from all that was asked before."""
 
-    def choose(self, thief: Thief, left: Tensor, count: int) -> Tensor:
+    def choose(self, attacker: Attacker, left: Tensor, count: int) -> Tensor:
         """See PoolSelection."""
-        assert thief.substitute is not None
-        images = thief.pool.images
+        assert attacker.substitute is not None
+        images = attacker.pool.images
         points, centers = (
-            features(thief.substitute, images[index.to(images.device)], thief.hardware)
+            features(attacker.substitute, images[index.to(images.device)], attacker.hardware)
             for index in (left, self.asked)
         )
         return k_center(points, centers, min(count, len(left)))

@@ -1,11 +1,11 @@
-"""In and out of distribution, by turns: a thief who hides foreign queries among honest ones."""
+"""In and out of distribution, by turns: an attacker who hides foreign queries among honest ones."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from extraction.attacks.base import QueryAttack, Thief, pool_images
+from extraction.attacks.base import Attacker, QueryAttack, pool_images
 from training.seeds import generator
 from victims.datasets.images import ImageSet
 
@@ -23,18 +23,18 @@ class InOutDist(QueryAttack):
         """Both pools."""
         return len(pool) + len(other_pool or ())
 
-    def queries(self, thief: Thief, count: int) -> Tensor:
+    def queries(self, attacker: Attacker, count: int) -> Tensor:
         """The next images of the round's pool."""
-        if thief.other_pool is None:
+        if attacker.other_pool is None:
             raise ValueError("attack.other_pool must name the second pool")
-        pools = (thief.pool, thief.other_pool)
-        turn = (thief.round - 1) % 2
+        pools = (attacker.pool, attacker.other_pool)
+        turn = (attacker.round - 1) % 2
         if self.taken[turn] >= len(pools[turn]):
             turn = 1 - turn
-        order = torch.randperm(len(pools[turn]), generator=generator(thief.seed, "pool order", turn))
+        order = torch.randperm(len(pools[turn]), generator=generator(attacker.seed, "pool order", turn))
         chosen = order[self.taken[turn] : self.taken[turn] + count]
         self.taken[turn] += len(chosen)
-        return pool_images(thief, pools[turn], chosen)
+        return pool_images(attacker, pools[turn], chosen)
 
     def state_dict(self) -> dict[str, list[int]]:
         """How many images of each pool were asked."""

@@ -1,6 +1,6 @@
 """Jacobian-based data-set augmentation, JBDA (Papernot et al. 2017, "Practical Black-Box Attacks").
 
-From a few images of its own, the thief makes new ones by stepping along the sign of the substitute's
+From a few images of its own, the attacker makes new ones by stepping along the sign of the substitute's
 gradient of the class that the victim answered (Algorithm 1, line 6): x + step * sign(dF_label/dx).
 Each round at most doubles the transfer set; beyond `count` images a random subset is stepped from
 (the reservoir sampling of the paper's section 5.3).
@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from extraction.attacks.base import QueryAttack, Thief, random_pool_images
+from extraction.attacks.base import Attacker, QueryAttack, random_pool_images
 from training.recipe import Hardware
 from training.seeds import generator
 from victims.datasets.images import ImageSet
@@ -32,18 +32,20 @@ class Jacobian(QueryAttack):
         """No limit: images are made."""
         return None
 
-    def queries(self, thief: Thief, count: int) -> Tensor:
+    def queries(self, attacker: Attacker, count: int) -> Tensor:
         """Initial images of the pool in the first round, images made from the transfer set afterwards."""
-        if thief.substitute is None:
-            return random_pool_images(thief, min(count, self.initial, len(thief.pool)))
-        known = thief.transfer_set
-        order = torch.randperm(len(known), generator=generator(thief.seed, "jacobian", thief.round))
+        if attacker.substitute is None:
+            return random_pool_images(attacker, min(count, self.initial, len(attacker.pool)))
+        known = attacker.transfer_set
+        order = torch.randperm(len(known), generator=generator(attacker.seed, "jacobian", attacker.round))
         index = order[:count].to(known.images.device)
         images, labels = known.images[index], known.labels[index]
-        gradient = label_gradient(thief.substitute, images, self.classes(thief, labels), thief.hardware)
+        gradient = label_gradient(
+            attacker.substitute, images, self.classes(attacker, labels), attacker.hardware
+        )
         return (images + self.step * gradient.sign()).clamp_(0, 1)
 
-    def classes(self, thief: Thief, labels: Tensor) -> Tensor:
+    def classes(self, attacker: Attacker, labels: Tensor) -> Tensor:
         """Whose gradient is followed, for images with these answers; int64 `[n]`."""
         return labels
 

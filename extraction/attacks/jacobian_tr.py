@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from extraction.attacks.base import Thief
+from extraction.attacks.base import Attacker
 from extraction.attacks.jacobian import Jacobian
 
 
@@ -20,7 +20,7 @@ class JacobianTargeted(Jacobian):
         super().__init__(initial, step)
         self.step = step if towards else -step
 
-    def classes(self, thief: Thief, labels: Tensor) -> Tensor:
+    def classes(self, attacker: Attacker, labels: Tensor) -> Tensor:
         """For each answer another class, all equally likely."""
-        offset = torch.randint(1, thief.num_classes, labels.shape, generator=thief.random("targets"))
-        return (labels + offset.to(labels.device)) % thief.num_classes
+        offset = torch.randint(1, attacker.num_classes, labels.shape, generator=attacker.random("targets"))
+        return (labels + offset.to(labels.device)) % attacker.num_classes

@@ -1,6 +1,6 @@
 """Knockoff Nets with the random strategy (Orekondy, Schiele, Fritz 2019, section 4.2).
 
-The thief has no data of the victim's kind: it asks about natural images of another data set and trains
+The attacker has no data of the victim's kind: it asks about natural images of another data set and trains
 on the probabilities that come back.
 """
 
@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from extraction.attacks.base import QueryAttack, Thief, random_pool_images
+from extraction.attacks.base import Attacker, QueryAttack, random_pool_images
 
 
 class Knockoff(QueryAttack):
     """Asks about an out-of-distribution pool in random order, no image twice."""
 
-    def queries(self, thief: Thief, count: int) -> Tensor:
+    def queries(self, attacker: Attacker, count: int) -> Tensor:
         """The next `count` images of the pool's random order."""
-        return random_pool_images(thief, count)
+        return random_pool_images(attacker, count)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from extraction.attacks.base import Ask, Attack, Thief, pool_images
+from extraction.attacks.base import Ask, Attack, Attacker, pool_images
 from training.fit import predict_logits
 from training.seeds import generator
 from victims.types import Answer
@@ -37,19 +37,19 @@ class KnockoffAdaptive(Attack):
         self.answer_sum = torch.zeros(0, dtype=torch.float64)
         self.reward_sum = torch.zeros((), dtype=torch.float64)
 
-    def run_round(self, thief: Thief, ask: Ask, count: int) -> None:
+    def run_round(self, attacker: Attacker, ask: Ask, count: int) -> None:
         """Ask batch after batch, each drawn from the policy that the last one's rewards left."""
         if not len(self.taken):
-            self.taken = torch.zeros(thief.pool.num_classes, dtype=torch.int64)
-            self.preference = torch.zeros(thief.pool.num_classes, dtype=torch.float64)
-        order = images_by_class(thief)
-        random = thief.random("bandit")
+            self.taken = torch.zeros(attacker.pool.num_classes, dtype=torch.int64)
+            self.preference = torch.zeros(attacker.pool.num_classes, dtype=torch.float64)
+        order = images_by_class(attacker)
+        random = attacker.random("bandit")
         for start in range(0, count, self.batch):
             size = min(self.batch, count - start)
             actions, index = self._draw(order, size, random)
-            images = pool_images(thief, thief.pool, index)
+            images = pool_images(attacker, attacker.pool, index)
             answer = ask(images)
-            self._learn(actions, self._reward(thief, images, answer))
+            self._learn(actions, self._reward(attacker, images, answer))
 
     @property
     def policy(self) -> Tensor:
@@ -76,19 +76,19 @@ class KnockoffAdaptive(Attack):
             missing -= int(drawn.sum())
         return torch.cat(actions), torch.cat(index)
 
-    def _reward(self, thief: Thief, images: Tensor, answer: Answer) -> Tensor:
+    def _reward(self, attacker: Attacker, images: Tensor, answer: Answer) -> Tensor:
         """The mean of the rewards of each query, float64 `[n]` in [0, 1]."""
-        probabilities = _probabilities(answer, thief.num_classes)
+        probabilities = _probabilities(answer, attacker.num_classes)
         known = int(self.taken.sum()) - len(images)
-        mean = self.answer_sum / known if known else torch.zeros(thief.num_classes, dtype=torch.float64)
+        mean = self.answer_sum / known if known else torch.zeros(attacker.num_classes, dtype=torch.float64)
         self.answer_sum = probabilities.sum(0) + (self.answer_sum if known else 0)
         each = {
             "certainty": _margin(probabilities),
             "diversity": (probabilities - mean).clamp_min(0).sum(1),
             "loss": torch.zeros(len(images), dtype=torch.float64),
         }
-        if thief.substitute is not None:
-            logits = predict_logits(thief.substitute, images, thief.hardware).double().cpu()
+        if attacker.substitute is not None:
+            logits = predict_logits(attacker.substitute, images, attacker.hardware).double().cpu()
             each["loss"] = 1 - (probabilities * logits.log_softmax(1)).sum(1).exp()
         return torch.stack([each[name] for name in self.rewards]).mean(0)
 
@@ -111,11 +111,11 @@ class KnockoffAdaptive(Attack):
             setattr(self, name, value.cpu().clone())
 
 
-def images_by_class(thief: Thief) -> list[Tensor]:
+def images_by_class(attacker: Attacker) -> list[Tensor]:
     """Numbers of the pool's images of each class, in the seed's random order."""
-    order = torch.randperm(len(thief.pool), generator=generator(thief.seed, "pool order"))
-    labels = thief.pool.labels.cpu()[order]
-    return [order[labels == action] for action in range(thief.pool.num_classes)]
+    order = torch.randperm(len(attacker.pool), generator=generator(attacker.seed, "pool order"))
+    labels = attacker.pool.labels.cpu()[order]
+    return [order[labels == action] for action in range(attacker.pool.num_classes)]
 
 
 def _probabilities(answer: Answer, num_classes: int) -> Tensor:

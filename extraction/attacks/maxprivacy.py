@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from extraction.selection import CostSelection
+from extraction.attacks.selection import CostSelection
 
 
 class MaxPrivacy(CostSelection):
-    """Asks first about images that the defender finds dearest; `measure` names the cost."""
+    """Asks first about images that the defender finds costliest; `measure` names the cost."""
 
     def __init__(self, measure: str = "pate") -> None:
-        super().__init__(measure, dearest_first=True)
+        super().__init__(measure, most_expensive_first=True)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from extraction.attacks.base import QueryAttack, Thief, random_pool_images
-from training.mixmatch import MixMatchRecipe, fit_mixmatch
+from extraction.attacks.base import Attacker, QueryAttack, random_pool_images
+from extraction.learning.mixmatch import MixMatchRecipe, fit_mixmatch
 from training.recipe import Recipe
 from training.seeds import derive_seed
 
@@ -21,22 +21,22 @@ class MixMatchExtraction(QueryAttack):
     def __init__(self, recipe: MixMatchRecipe) -> None:
         self.recipe = recipe
 
-    def queries(self, thief: Thief, count: int) -> Tensor:
+    def queries(self, attacker: Attacker, count: int) -> Tensor:
         """The next `count` images of the pool's random order."""
-        return random_pool_images(thief, count)
+        return random_pool_images(attacker, count)
 
-    def train(self, thief: Thief, network: nn.Module, recipe: Recipe) -> None:
+    def train(self, attacker: Attacker, network: nn.Module, recipe: Recipe) -> None:
         """By MixMatch, whatever the substitute's own recipe."""
-        known = thief.transfer_set
+        known = attacker.transfer_set
         targets = known.targets
         if targets.dim() == 1:
-            targets = torch.nn.functional.one_hot(targets, thief.num_classes).float()
+            targets = torch.nn.functional.one_hot(targets, attacker.num_classes).float()
         fit_mixmatch(
             network,
             known.images,
             targets,
-            thief.pool.images,
+            attacker.pool.images,
             self.recipe,
-            thief.hardware,
-            derive_seed(thief.seed, "substitute training", thief.round),
+            attacker.hardware,
+            derive_seed(attacker.seed, "substitute training", attacker.round),
         )

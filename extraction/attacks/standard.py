@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from extraction.attacks.base import QueryAttack, Thief, random_pool_images
+from extraction.attacks.base import Attacker, QueryAttack, random_pool_images
 
 
 class Standard(QueryAttack):
     """Asks about the in-distribution pool in random order, no image twice."""
 
-    def queries(self, thief: Thief, count: int) -> Tensor:
+    def queries(self, attacker: Attacker, count: int) -> Tensor:
         """The next `count` images of the pool's random order."""
-        return random_pool_images(thief, count)
+        return random_pool_images(attacker, count)

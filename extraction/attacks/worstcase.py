@@ -1,12 +1,12 @@
-"""The worst case of the proof-of-work paper: a thief who knows the pkNN cost and asks the cheapest first."""
+"""The paper's worst case: an attacker who knows the pkNN cost asks the cheapest queries first."""
 
 from __future__ import annotations
 
-from extraction.selection import CostSelection
+from extraction.attacks.selection import CostSelection
 
 
 class WorstCase(CostSelection):
     """Asks first about images that the defender finds cheapest; `measure` names the cost."""
 
     def __init__(self, measure: str = "pknn") -> None:
-        super().__init__(measure, dearest_first=False)
+        super().__init__(measure, most_expensive_first=False)

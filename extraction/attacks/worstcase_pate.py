@@ -1,4 +1,4 @@
-"""The worst case of the proof-of-work paper on PATE: a thief who knows its cost asks the cheapest first."""
+"""The paper's worst case on PATE: an attacker who knows its cost asks the cheapest queries first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a thief makes of answers before it learns from them (`attack.recover`): one file each."""
+"""What an attacker makes of answers before it learns from them (`attack.recover`): one file each."""
 
 from extraction.recovery.base import Imagine, Recovery, RecoveryName
 from extraction.recovery.bayes import Bayes

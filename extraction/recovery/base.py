@@ -12,10 +12,10 @@ from victims.types import Answer
 RecoveryName = Literal["none", "denoise", "bayes"]
 
 Imagine = Callable[[Tensor, Tensor, int], Answer]
-"""What a service with the victim's defence would answer, as nobody but `knows: [defense]` may know.
+"""What a service with the victim's defense would answer, as nobody but `knows: [defense]` may know.
 
 Takes images in [0, 1] `[n, c, h, w]`, the probabilities `[n, classes]` that its network would give them,
-and how many answers were imagined before. The defence's random choices are not the victim's."""
+and how many answers were imagined before. The defense's random choices are not the victim's."""
 
 
 class Recovery(Protocol):

@@ -1,7 +1,7 @@
 """The mean of what the victim may have said, given its answer: the partial Bayes attack of Tang et al. 2024.
 
-The thief knows the defence, and of probabilities only what is true of all classifiers: it draws some,
-passes them through the defence, and learns to undo it. ("ModelGuard: Information-Theoretic Defense Against
+The attacker knows the defense, and of probabilities only what is true of all classifiers: it draws some,
+passes them through the defense, and learns to undo it. ("ModelGuard: Information-Theoretic Defense Against
 Model Extraction Attacks"; the authors look answers up in a table, where a network generalises here.)
 """
 
@@ -37,7 +37,7 @@ class Bayes:
     """E[y | answer] under a prior on y (see `prior`), as a network learns it from `samples` draws.
 
     Cross entropy with y as target is least at that mean. The images whose answers are imagined are the
-    thief's own. Learned once, when the first answer comes.
+    attacker's own. Learned once, when the first answer comes.
     """
 
     def __init__(

@@ -74,7 +74,7 @@ class Calibration(ABC):
 
 
 LARGEST_EXPONENT = 600.0
-"""A thief's deviation may be far beyond what a float's power can hold; this one exceeds every cap."""
+"""An attacker's deviation may be far beyond what a float's power can hold; this one exceeds every cap."""
 
 
 def power(base: float, exponent: np.ndarray) -> np.ndarray:

@@ -87,7 +87,7 @@ class FittedCalibration(Calibration):
 
         A share `quantile` of all such users stays below the bound with confidence 95 %, whatever the
         distribution of overheads (Wilks 1941): so many users that fewer would be exceeded too easily must.
-        The base is rounded down. Raises ValueError for too few users, and where even base 1 is too dear.
+        The base is rounded down. Raises ValueError for too few users, and where even base 1 is too expensive.
         """
         expected = LinearExpectation.fit(requests["queries"].to_numpy(), requests["cost"].to_numpy())
         users = requests["user"].nunique()

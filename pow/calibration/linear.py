@@ -13,7 +13,7 @@ from pow.calibration.base import Calibration
 class LinearCalibration(Calibration):
     """strength * slope * (cost - expected) seconds a request; see Calibration.
 
-    The mildest schedule that still tells thieves from users: the bill grows with the square of the queries.
+    The mildest schedule that still tells attackers from users: the bill grows with the square of the queries.
     """
 
     slope: float = 0.01

@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from sweeps.units import Plan, Unit
+from sweeps.grid.units import Plan, Unit
 
 PRICE_SECONDS = 1.0
 """Of pricing one cell whose extraction is in the store."""

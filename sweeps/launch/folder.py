@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sweeps.files import write_json
-from sweeps.naming import stack_name
-from sweeps.units import Plan, PlannedCell, Stage, Unit, finished_key
+from experiment.naming import stack_name
+from storage.files import write_json
+from sweeps.grid.units import Plan, PlannedCell, Stage, Unit, finished_key
 
 FAILURE = "failure.json"
 
@@ -144,7 +144,7 @@ def _entry(cell: PlannedCell) -> dict[str, Any]:
 
 
 def label(cell: PlannedCell) -> str:
-    """The cell in a few words: attack, data set, defence, seed, and what of the grid is not in these."""
+    """The cell in a few words: attack, data set, defense, seed, and what of the grid is not in these."""
     config = cell.config
     defense = stack_name(config["defense"])
     words = f"{config['attack']['name']} on {config['dataset']['name']}, {defense}"

@@ -9,10 +9,10 @@ from typing import Any
 from hydra.errors import CompactHydraException
 from rich.console import Console
 
+from sweeps.grid.units import Plan, Stage
 from sweeps.launch.folder import SweepFolder, pack
 from sweeps.launch.states import CellState, cell_states, job_states, sentence
 from sweeps.launch.types import ClusterSilent, JobState, Launcher
-from sweeps.units import Plan, Stage
 
 SAY_EVERY = 60.0
 """Seconds between lines on progress where there is no terminal."""

@@ -13,13 +13,13 @@ from typing import Any
 from omegaconf import OmegaConf
 from submitit.core.utils import DelayedSubmission, UncompletedJobError
 
-from sweeps.cell import run_cell
-from sweeps.composition import compose_cell
-from sweeps.files import write_atomically
+from experiment.artifacts.stages import Stages
+from experiment.cell import run_cell
+from experiment.components import compose_cell
+from storage.files import write_atomically
+from storage.store import Store
+from sweeps.grid.units import finished_key
 from sweeps.launch.folder import FAILURE, SweepFolder, write_failure
-from sweeps.stages import Stages
-from sweeps.store import Store
-from sweeps.units import finished_key
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ def _run(cell: dict[str, Any], logging_config: Any) -> list[str]:
 
 
 def _prepare(unit: dict[str, Any], folder: SweepFolder, logging_config: Any) -> list[str]:
-    """Make what cells need: the victim, its teachers, its defences, and what honest users' images cost."""
+    """Make what cells need: the victim, its teachers, its defenses, and what honest users' images cost."""
     _log_to(folder.log_path(unit["id"]), logging_config)
     started = time.perf_counter()
     try:

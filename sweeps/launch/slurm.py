@@ -12,11 +12,11 @@ from typing import Any
 import submitit
 from submitit.core.job_environment import JobEnvironment
 
-from sweeps.composition import InputError
+from experiment.components import InputError
+from sweeps.grid.units import Stage
 from sweeps.launch.folder import Job, SweepFolder
 from sweeps.launch.job import JobRun
 from sweeps.launch.snapshot import environment, snapshot
-from sweeps.units import Stage
 
 THREADS = ('export OMP_NUM_THREADS="${SLURM_CPUS_PER_TASK:-1}"', "export OMP_WAIT_POLICY=PASSIVE")
 """As many threads as a job has processors: where the cluster does not bind jobs, each would take the node."""

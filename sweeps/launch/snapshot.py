@@ -7,11 +7,14 @@ import os
 import shutil
 from pathlib import Path
 
-from sweeps.files import write_text
-from sweeps.versions import COMMIT_FILE, git_commit
+from storage.files import write_text
+from storage.provenance import COMMIT_FILE, git_commit
 
 PROJECT = Path(__file__).resolve().parents[2]
-PACKAGES = ("extraction", "pow", "privacy", "sweeps", "training", "victims")
+PACKAGES = (
+    *("commands", "experiment", "extraction", "gate", "pow", "privacy"),
+    *("storage", "sweeps", "training", "victims"),
+)
 
 
 def snapshot(root: Path) -> Path:

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from sweeps.grid.units import unit_of
 from sweeps.launch.folder import FAILURE, ListedCell, SweepFolder, read_failure
 from sweeps.launch.local import local_states
 from sweeps.launch.slurm_jobs import slurm_states
 from sweeps.launch.types import JobState
-from sweeps.units import unit_of
 
 CellWord = Literal[
     "done", "running", "pending", "failed", "cancelled", "timed out", "node lost", "out of memory", "lost"

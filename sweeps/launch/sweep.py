@@ -11,16 +11,16 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from sweeps.callbacks import summarize
-from sweeps.composing import GridComposer
-from sweeps.composition import InputError
-from sweeps.files import check_writable
+from experiment.components import InputError
+from storage.files import check_writable
+from storage.store import identity_key
+from sweeps.grid.compose import GridComposer
+from sweeps.grid.plan import Planner
+from sweeps.grid.units import Plan, Stage
 from sweeps.launch.estimate import Estimates
 from sweeps.launch.head import Head, SweepFailed
 from sweeps.launch.types import Launcher
-from sweeps.plan import Planner
-from sweeps.store import identity_key
-from sweeps.units import Plan, Stage
+from sweeps.report.summary import summarize
 
 
 def run_sweep(

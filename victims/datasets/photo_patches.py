@@ -1,6 +1,6 @@
 """Squares cut at random from the two photographs inside scikit-learn: natural images without a download.
 
-The out-of-distribution pool of a thief who has no data of the victim's kind.
+The out-of-distribution pool of an attacker who has no data of the victim's kind.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Cutting a data set into the victim's training images, the thief's pool and the test images."""
+"""Cutting a data set into the victim's training images, the attacker's pool and the test images."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SLICE = re.compile(r"(?P<part>\w+)(?:\[(?P<start>[^:\]]*):(?P<stop>[^:\]]*)\])?
 
 @dataclass(frozen=True, eq=False)
 class Splits:
-    """What the victim trains on, what the thief draws in-distribution queries from, what scores both."""
+    """What the victim trains on, what the attacker draws in-distribution queries from, what scores both."""
 
     train: ImageSet
     pool: ImageSet
@@ -149,7 +149,7 @@ def split(
         check_disjoint(
             {
                 "the victim's training images": cut["train"],
-                "the thief's pool": cut["pool"],
+                "the attacker's pool": cut["pool"],
                 "the test images": cut["test"],
             }
         )

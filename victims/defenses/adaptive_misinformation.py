@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from storage.options import check_between
 from training.fit import predict_logits
-from victims.defenses.base import DefendedVictim, MisinformerSettings, Perturb, check_between
+from victims.defenses.base import DefendedVictim, MisinformerSettings, Perturb
 
 
 class AdaptiveMisinformation:
@@ -25,7 +26,7 @@ class AdaptiveMisinformation:
             raise ValueError(f"defense.adaptive_misinformation.steepness must be above 0, not {steepness!r}")
         self.threshold, self.steepness, self.misinformer = threshold, steepness, misinformer
 
-    def complete(self, victim: DefendedVictim) -> Perturb:
+    def bind(self, victim: DefendedVictim) -> Perturb:
         """See Perturbation; trains the network that misinforms, if the store lacks it."""
         network = victim.misinformer(self.misinformer)
 

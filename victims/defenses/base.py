@@ -1,7 +1,7 @@
-"""What defences are: those that change answers, that watch, and that charge, stacked in this order.
+"""What defenses are: those that change answers, that watch, and that charge, stacked in this order.
 
-A defence's file holds a class that the option of the same name instantiates. What it needs of the trained
-victim it gets later, by `complete`, so that wrong options are refused before anything is trained.
+A defense's file holds a class that the option of the same name instantiates. What it needs of the trained
+victim it gets later, by `bind`, so that wrong options are refused before anything is trained.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class MisinformerSettings:
 
 @dataclass(frozen=True, eq=False)
 class DefendedVictim:
-    """The defender's side of a victim, as defences see it.
+    """The defender's side of a victim, as defenses see it.
 
     `misinformer` trains a network to be wrong on the victim's images, once, or finds it in the store. `seed`
     is that of the defender's random choices.
@@ -50,15 +50,15 @@ probabilities, and how many queries were answered before. It sees no account: al
 
 
 class Perturbation(Protocol):
-    """A defence that changes answers."""
+    """A defense that changes answers."""
 
-    def complete(self, victim: DefendedVictim) -> Perturb:
+    def bind(self, victim: DefendedVictim) -> Perturb:
         """What changes this victim's answers; raises ValueError naming the option where it cannot."""
         ...
 
 
 class Watch(Protocol):
-    """What a defence that watches has seen of each account; its state is a matter of `observe` alone."""
+    """What a defense that watches has seen of each account; its state is a matter of `observe` alone."""
 
     def is_blocked(self, account: int) -> bool:
         """Whether the account gets no further answer."""
@@ -73,7 +73,7 @@ class Watch(Protocol):
 
 
 class Watching(Protocol):
-    """A defence that watches. Its option says what happens `at_alarm`: report, block or charge."""
+    """A defense that watches. Its option says what happens `at_alarm`: report, block or charge."""
 
     at_alarm: str
     surcharge: float
@@ -81,12 +81,6 @@ class Watching(Protocol):
     def watch(self) -> Watch:
         """A watch that has seen nothing yet."""
         ...
-
-
-def check_between(option: str, value: float, low: float, high: float) -> None:
-    """Raise a ValueError that names the option unless `low <= value <= high`."""
-    if not low <= value <= high:
-        raise ValueError(f"{option} must be between {low:g} and {high:g}, not {value!r}")
 
 
 def kept_label(changed: Tensor, probabilities: Tensor) -> Tensor:

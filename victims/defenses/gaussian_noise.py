@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from training.recipe import check_choice
+from storage.options import check_choice
 from training.seeds import derive_seed, generator
 from victims.defenses.base import DefendedVictim, Perturb
 
@@ -38,7 +38,7 @@ class GaussianNoise:
         """Whether the same image gets the same answer."""
         return self.noise == "fixed"
 
-    def complete(self, victim: DefendedVictim) -> Perturb:
+    def bind(self, victim: DefendedVictim) -> Perturb:
         """See Perturbation."""
         seed = victim.seed
 

@@ -10,7 +10,7 @@ from victims.defenses.base import DefendedVictim, Perturb
 class LabelOnly:
     """One for the class with the largest probability, 0 for the others."""
 
-    def complete(self, victim: DefendedVictim) -> Perturb:
+    def bind(self, victim: DefendedVictim) -> Perturb:
         """See Perturbation."""
         return self._perturb
 

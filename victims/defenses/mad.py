@@ -1,8 +1,8 @@
 """Maximising angular deviation, MAD.
 
 Orekondy et al. 2020, "Prediction Poisoning: Towards Defenses Against DNN Model Stealing Attacks". The
-thief's gradient of a query is G^T y, where row k of G is the gradient of log p_k of a surrogate for the
-thief's network. The answer y' turns it as far as it can, within ||y - y'||_1 <= epsilon. As in the
+attacker's gradient of a query is G^T y, where row k of G is the gradient of log p_k of a substitute for the
+attacker's network. The answer y' turns it as far as it can, within ||y - y'||_1 <= epsilon. As in the
 published code, G is that of the last layer's weights. There row k is (e_k - p) h^T, with h the layer's
 input, so the inner products G G^T are those of the vectors e_k - p, times |h|^2, which no angle needs: no
 gradient has to be computed.
@@ -15,11 +15,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from storage.options import check_between, check_choice
 from training.fit import predict_logits
-from training.recipe import check_choice
 from training.seeds import seeded
 from victims.architectures.build import Architecture, build_network
-from victims.defenses.base import DefendedVictim, Perturb, check_between, kept_label
+from victims.defenses.base import DefendedVictim, Perturb, kept_label
 
 Label = Literal["kept", "free"]
 
@@ -35,7 +35,7 @@ class Mad:
 
     With the label free, the extremes are the classes. With the label kept, they are the equal shares of sets
     of classes that hold the label; of more than 10 classes, of every size that set whose other classes have
-    the least inner product with the true gradient. The surrogate is an untrained network of `architecture`.
+    the least inner product with the true gradient. The substitute is an untrained network of `architecture`.
     """
 
     def __init__(self, epsilon: float, argmax: Label, architecture: Architecture) -> None:
@@ -43,27 +43,27 @@ class Mad:
         check_choice("defense.mad.argmax", argmax, Label)
         self.epsilon, self.argmax, self.architecture = epsilon, argmax, architecture
 
-    def complete(self, victim: DefendedVictim) -> Perturb:
+    def bind(self, victim: DefendedVictim) -> Perturb:
         """See Perturbation."""
         train = victim.train
         with seeded(victim.seed, "surrogate"):
-            surrogate = build_network(self.architecture, train.image_shape, train.num_classes, train.images)
-        surrogate = victim.hardware.place(surrogate).eval()
+            substitute = build_network(self.architecture, train.image_shape, train.num_classes, train.images)
+        substitute = victim.hardware.place(substitute).eval()
 
         def perturb(images: Tensor, probabilities: Tensor, first: int) -> Tensor:
             y = probabilities.double()
-            p = predict_logits(surrogate, images, victim.hardware).double().softmax(1).to(y.device)
+            p = predict_logits(substitute, images, victim.hardware).double().softmax(1).to(y.device)
             changed = within(y, self.extreme(y, p), self.epsilon).float()
             return kept_label(changed, probabilities) if self.argmax == "kept" and self.epsilon else changed
 
         return perturb
 
     def extreme(self, y: Tensor, p: Tensor) -> Tensor:
-        """The extreme that turns the gradient most, `[n, classes]`; p is what the surrogate says."""
+        """The extreme that turns the gradient most, `[n, classes]`; p is what the substitute says."""
         classes = y.shape[1]
         size = max(1, ENTRIES // (max(classes, 2**ENUMERATED) * classes))
         parts = zip(y.split(size), p.split(size), strict=True)
-        return torch.cat([self._extreme(own, gram(surrogates)) for own, surrogates in parts])
+        return torch.cat([self._extreme(own, gram(substitutes)) for own, substitutes in parts])
 
     def _extreme(self, y: Tensor, products: Tensor) -> Tensor:
         classes = y.shape[1]

@@ -18,7 +18,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from victims.defenses.base import DefendedVictim, Perturb, check_between, kept_label
+from storage.options import check_between
+from victims.defenses.base import DefendedVictim, Perturb, kept_label
 
 SMALLEST = 1e-6
 """Added to probabilities before their logarithm, as by the authors."""
@@ -34,7 +35,7 @@ class ModelGuardW:
         check_between("defense.modelguard_w.epsilon", epsilon, 0, 2)
         self.epsilon = epsilon
 
-    def complete(self, victim: DefendedVictim) -> Perturb:
+    def bind(self, victim: DefendedVictim) -> Perturb:
         """See Perturbation."""
         return self._perturb
 

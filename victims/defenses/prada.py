@@ -1,5 +1,5 @@
 """PRADA watches how far the queries of an account lie from each other (Juuti et al. 2019, "PRADA: Protecting
-Against DNN Model Stealing Attacks", the detection algorithm of its section on the defence).
+Against DNN Model Stealing Attacks", the detection algorithm of its section on the defense).
 
 For each query of class c, d is the least L2 distance to the growing set of that class; it joins the
 account's distances. Where d exceeds the class's threshold, the query joins the growing set, d the set's own
@@ -21,8 +21,8 @@ import torch
 from scipy.stats import shapiro
 from torch import Tensor
 
-from training.recipe import check_choice
-from victims.defenses.base import Watch, check_between
+from storage.options import check_between, check_choice
+from victims.defenses.base import Watch
 from victims.types import Answer, QueryBatch
 
 AtAlarm = Literal["report", "block", "charge"]

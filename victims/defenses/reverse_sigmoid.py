@@ -23,7 +23,7 @@ class ReverseSigmoid:
             raise ValueError(f"defense.reverse_sigmoid.gamma must be above 0, not {gamma!r}")
         self.beta, self.gamma = beta, gamma
 
-    def complete(self, victim: DefendedVictim) -> Perturb:
+    def bind(self, victim: DefendedVictim) -> Perturb:
         """See Perturbation."""
         return self._perturb
 

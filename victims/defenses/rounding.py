@@ -17,7 +17,7 @@ class Rounding:
             )
         self.decimals = decimals
 
-    def complete(self, victim: DefendedVictim) -> Perturb:
+    def bind(self, victim: DefendedVictim) -> Perturb:
         """See Perturbation."""
         return self._perturb
 

@@ -16,7 +16,7 @@ class TopK:
             raise ValueError(f"defense.top_k.k must be a whole number of at least 1, not {k!r}")
         self.k = k
 
-    def complete(self, victim: DefendedVictim) -> Perturb:
+    def bind(self, victim: DefendedVictim) -> Perturb:
         """See Perturbation."""
         return self._perturb
 

@@ -1,0 +1,1 @@
+"""The command line, `tollgate`: a file a subcommand, which reads its options and hands over."""

@@ -1,0 +1,1 @@
+"""One cell of a grid, from its config to its curve."""

@@ -1,0 +1,1 @@
+"""How an attack asks its victim: in this process or over HTTP, with every answer on record."""

@@ -1,0 +1,207 @@
+"""A write-ahead record of every answer, so that a killed extraction asks nothing twice.
+
+One Parquet file a call: the trace's rows with the answers beside them. It is renamed into place before
+the attack sees the answer, so a call is either on record, and replayed, or was never answered.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+from storage.files import write_atomically
+from victims.defenses.base import Watch
+from victims.meter import Meter
+from victims.types import AccountBlocked, Answer, Oracle, QueryBatch
+
+log = logging.getLogger(__name__)
+
+
+def query_digest(batch: QueryBatch) -> str:
+    """Hash of what is asked, and by which account."""
+    digest = hashlib.sha256(f"{batch.account}/{tuple(batch.images.shape)}".encode())
+    digest.update(batch.images.cpu().contiguous().numpy().data)
+    return digest.hexdigest()
+
+
+def _answer_column(answer: Answer) -> pa.Array:
+    values = answer.values.cpu().numpy()
+    if values.ndim == 1:
+        return pa.array(values)
+    return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
+
+
+def _read_answer(column: pa.ChunkedArray) -> Answer:
+    array = column.combine_chunks()
+    if not pa.types.is_fixed_size_list(array.type):
+        return Answer(torch.from_numpy(array.to_numpy().copy()))
+    values = array.flatten().to_numpy().reshape(len(array), array.type.list_size)
+    return Answer(torch.from_numpy(values.astype(np.float32, copy=True)))
+
+
+def _image_column(images: Tensor) -> pa.Array:
+    rows = images.cpu().contiguous().flatten(1).numpy()
+    return pa.FixedSizeBinaryArray.from_buffers(
+        pa.binary(rows.shape[1] * rows.itemsize), len(rows), [None, pa.py_buffer(rows)]
+    )
+
+
+def _read_images(table: pa.Table) -> Tensor:
+    shape = json.loads(table.schema.metadata[b"image_shape"])
+    pixels = np.frombuffer(b"".join(table["image"].to_pylist()), dtype=np.float32)
+    return torch.from_numpy(pixels.reshape(-1, *shape).copy())
+
+
+def _writer(table: pa.Table) -> Callable[[Path], None]:
+    return lambda path: pq.write_table(table, path, write_page_checksum=True)
+
+
+class Journal:
+    """The calls on record in a directory, numbered within each round."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        directory.mkdir(parents=True, exist_ok=True)
+
+    def path(self, round: int, call: int) -> Path:
+        """The file of one call."""
+        return self.directory / f"{round:06d}-{call:06d}.parquet"
+
+    def read(self, round: int, call: int, digest: str) -> Answer | None:
+        """The recorded answer, or None where the call is not on record, or was another one."""
+        path = self.path(round, call)
+        if not path.exists():
+            return None
+        table = pq.read_table(path, page_checksum_verification=True)
+        if (table.schema.metadata or {}).get(b"digest") != digest.encode():
+            log.warning("journal entry %s holds other queries than this run asks; asking anew", path.name)
+            return None
+        return _read_answer(table["answer"])
+
+    def write(
+        self,
+        round: int,
+        call: int,
+        digest: str,
+        rows: pd.DataFrame,
+        answer: Answer,
+        images: Tensor | None = None,
+    ) -> None:
+        """Put a call on record; with its images, float32 `[n, c, h, w]`, where a watch needs them again."""
+        table = pa.Table.from_pandas(rows, preserve_index=False)
+        table = table.append_column("answer", _answer_column(answer))
+        metadata = {"digest": digest}
+        if images is not None:
+            table = table.append_column("image", _image_column(images))
+            metadata["image_shape"] = json.dumps(images.shape[1:])
+        table = table.replace_schema_metadata(metadata)
+        write_atomically(self.path(round, call), _writer(table))
+
+    def drop_damaged(self) -> bool:
+        """Remove (and name) files that cannot be read, whose calls are then asked again; True if any."""
+        damaged = False
+        for path in self._files():
+            try:
+                pq.read_table(path, page_checksum_verification=True)
+            except (pa.ArrowException, OSError) as error:
+                log.warning("journal entry %s is damaged and is asked again: %s", path.name, error)
+                path.unlink()
+                damaged = True
+        return damaged
+
+    def trace(self) -> pd.DataFrame:
+        """One row a query, in the order asked: the record without the answers."""
+        parts = [pq.read_table(path) for path in self._files()]
+        kept = [name for name in parts[0].column_names if name not in ("answer", "image")]
+        return pa.concat_tables([part.select(kept).replace_schema_metadata() for part in parts]).to_pandas()
+
+    def calls_before(self, round: int) -> Iterator[tuple[QueryBatch, Answer]]:
+        """The calls on record before a round, in the order asked; they must hold their images."""
+        for path in self._files_before(round):
+            table = pq.read_table(path)
+            account, asked_in = (table[name][0].as_py() for name in ("account", "round"))
+            yield QueryBatch(_read_images(table), account, asked_in), _read_answer(table["answer"])
+
+    def queries_before(self, round: int) -> int:
+        """Queries on record in the rounds before `round`."""
+        return sum(pq.read_metadata(path).num_rows for path in self._files_before(round))
+
+    def _files_before(self, round: int) -> Iterator[Path]:
+        return (path for path in self._files() if int(path.name[:6]) < round)
+
+    def _files(self) -> list[Path]:
+        return sorted(self.directory.glob("[0-9]*.parquet"))
+
+
+class JournaledOracle:
+    """Answers from the journal what is on record there, and records what it has to ask.
+
+    A watch sees what was asked before `next_round` again, and the rest as the attack asks it again.
+    """
+
+    def __init__(
+        self,
+        oracle: Oracle,
+        meter: Meter,
+        journal: Journal,
+        device: torch.device,
+        watch: Watch | None = None,
+        next_round: int = 1,
+    ) -> None:
+        self.oracle = oracle
+        self.meter = meter
+        self.journal = journal
+        self.device = device
+        self.watch = watch
+        self._round = 0
+        self._calls = 0
+        for batch, answer in journal.calls_before(next_round) if watch else ():
+            self._observe(replace(batch, images=batch.images.to(device)), answer)
+
+    def query(self, batch: QueryBatch) -> Answer:
+        """The answer to a batch; each image is asked of the inner oracle once in the extraction's life."""
+        self._calls = self._calls + 1 if batch.round == self._round else 0
+        self._round = batch.round
+        if self.watch is not None and self.watch.is_blocked(batch.account):
+            raise AccountBlocked(batch.account, None)
+        digest = query_digest(batch)
+        recorded = self.journal.read(batch.round, self._calls, digest)
+        answer = self._ask(batch, digest) if recorded is None else self._again(batch, recorded)
+        if len(answer) < len(batch):
+            raise AccountBlocked(batch.account, answer)
+        return answer
+
+    def _again(self, batch: QueryBatch, recorded: Answer) -> Answer:
+        log.log(self._level, "round %d: %d queries answered from the journal", batch.round, len(recorded))
+        self._observe(replace(batch, images=batch.images[: len(recorded)]), recorded)
+        return Answer(recorded.values.to(self.device))
+
+    def _ask(self, batch: QueryBatch, digest: str) -> Answer:
+        answer = self.oracle.query(batch)
+        rows, seen = self.meter.take(), self._observe(batch, answer)
+        images = None
+        if seen is not None:
+            answer, images = Answer(answer.values[: len(seen)]), batch.images[: len(seen)]
+            rows = pd.concat([rows[: len(seen)], seen], axis=1)
+        self.journal.write(batch.round, self._calls, digest, rows, answer, images)
+        log.log(self._level, "round %d: %d queries asked of the victim", batch.round, len(answer))
+        return answer
+
+    def _observe(self, batch: QueryBatch, answer: Answer) -> pd.DataFrame | None:
+        return None if self.watch is None else self.watch.observe(batch, answer)
+
+    @property
+    def _level(self) -> int:
+        """A line a round: an attack that asks in many small batches would fill the log."""
+        return logging.INFO if self._calls == 0 else logging.DEBUG

@@ -1,0 +1,94 @@
+"""What queries cost, and why: four kinds of queries under every measure, as histograms and pictures.
+
+Leaves `costs.csv`, a row a query, and `explain_<measure>.png` for each measure in the run's folder.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+from omegaconf import DictConfig
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from experiment.components import Cell
+    from victims.meter import Meter
+
+log = logging.getLogger(__name__)
+
+
+def queries_of_each_kind(cell: Cell, network: nn.Module) -> dict[str, Tensor]:
+    """Images in [0, 1] `[n, c, h, w]`, of each kind as many as `explain.queries` and the pools allow.
+
+    adversarial: images of the victim's distribution, stepped against the gradient of the class that the
+    victim sees in them (fast gradient sign, Goodfellow et al. 2015). synthetic: uniformly random pixels.
+    """
+    import torch
+
+    from experiment.components import load_pool
+    from extraction.attacks.jacobian import label_gradient
+    from training.batches import to_float
+    from training.fit import predict_logits
+    from training.seeds import generator
+
+    config, device = cell.config, cell.hardware.device
+    count, step = config["explain"]["queries"], config["explain"]["step"]
+    foreign = load_pool(config["dataset"]["out_of_distribution"], config["dataset"], cell.data)
+
+    def some(images: Tensor, purpose: str) -> Tensor:
+        order = torch.randperm(len(images), generator=generator(config["seed"], "explain", purpose))
+        return to_float(images[order[:count]].to(device))
+
+    inside = some(cell.data.pool.images, "in distribution")
+    seen = predict_logits(network, inside, cell.hardware).argmax(1)
+    gradient = label_gradient(network, inside, seen, cell.hardware)
+    noise = torch.rand(
+        len(inside), *inside.shape[1:], generator=generator(config["seed"], "explain", "noise")
+    )
+    return {
+        "in distribution": inside,
+        "out of distribution": some(foreign.images, "out of distribution"),
+        "adversarial": (inside - step * gradient.sign()).clamp(0, 1),
+        "synthetic": noise.to(device),
+    }
+
+
+def price(queries: Mapping[str, Tensor], meter: Meter, network: nn.Module, cell: Cell) -> pd.DataFrame:
+    """One row a query: its kind, the victim's class, and each measure's columns."""
+    from training.fit import predict_logits
+
+    parts = []
+    for kind, images in queries.items():
+        log.info("pricing %d queries: %s", len(images), kind)
+        log_probs = predict_logits(network, images, cell.hardware).log_softmax(1)
+        columns = {name: values.cpu().numpy() for name, values in meter.costs(images, log_probs).items()}
+        parts.append(pd.DataFrame({"kind": kind, "label": log_probs.argmax(1).cpu().numpy(), **columns}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def explain(config: DictConfig, output: Path) -> pd.DataFrame:
+    """Train or load the victim of the config's cell, price every kind of query, write table and pictures."""
+    from experiment.artifacts.stages import Stages
+    from experiment.components import compose_cell
+    from experiment.cost_pictures import plot_costs
+    from storage.files import write_atomically
+    from storage.store import Store
+
+    cell = compose_cell(config, progress=False)
+    stages = Stages(cell, Store(Path(cell.config["paths"]["store"])))
+    victim = stages.victim()
+    queries = queries_of_each_kind(cell, victim.network)
+    costs = price(queries, stages.meter(victim), victim.network, cell)
+    write_atomically(output / "costs.csv", lambda path: costs.to_csv(path, index=False))
+    for measure in cell.measures:
+        path = output / f"explain_{measure}.png"
+        plot_costs(queries, costs, measure, cell.config["dataset"]["name"], config.explain.pictures, path)
+        log.info("plot: %s", path)
+    means = costs.groupby("kind", sort=False)[[f"cost_{measure}" for measure in cell.measures]].mean()
+    log.info("mean cost of a query\n%s", means.to_string(float_format="%.4g"))
+    return costs

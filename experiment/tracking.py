@@ -1,0 +1,192 @@
+"""Curves on Weights & Biases: one run a cell, and the same points on four x axes."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import pandas as pd
+
+log = logging.getLogger(__name__)
+
+AXES = {
+    "queries": "queries",
+    "privacy_cost": "cost_pate",
+    "seconds": "total_seconds",
+    "money": "attacker_usd",
+}
+"""W&B's name of each x axis, and the curve's column on it."""
+
+VALUES = ("accuracy", "fidelity", "overhead")
+
+MODES = ("online", "offline", "disabled")
+
+START_SECONDS = 30
+"""How long a server may take to answer before the run is kept offline."""
+
+
+class Tracker(Protocol):
+    """Where a cell's curve is followed while it grows."""
+
+    def log(self, curve: pd.DataFrame) -> None:
+        """Log those rows of the curve that were not logged yet."""
+        ...
+
+    def summarize(self, result: Mapping[str, Any]) -> None:
+        """Log the cell's final figures."""
+        ...
+
+
+class NoTracker:
+    """Tracks nothing."""
+
+    def log(self, curve: pd.DataFrame) -> None:
+        """Nothing."""
+
+    def summarize(self, result: Mapping[str, Any]) -> None:
+        """Nothing."""
+
+
+class WandbTracker:
+    """Logs rows to one W&B run."""
+
+    def __init__(self, run: Any) -> None:
+        self.run = run
+        self.logged = run.starting_step  # a row is a step, and a resumed run has some
+        # Exact names: of several matching globs, W&B would take one at random.
+        for axis, column in AXES.items():
+            run.define_metric(f"by_{axis}/{column}", hidden=True)
+            for value in VALUES:
+                run.define_metric(f"by_{axis}/{value}", step_metric=f"by_{axis}/{column}")
+
+    def log(self, curve: pd.DataFrame) -> None:
+        """One W&B step a round: each value against queries, privacy cost, seconds and money; and the row."""
+        for row in curve.iloc[self.logged :].to_dict("records"):
+            point = {f"curve/{name}": value for name, value in row.items()}
+            for axis, column in AXES.items():
+                if column in row:
+                    point |= {f"by_{axis}/{name}": row[name] for name in (column, *VALUES)}
+            self.run.log(point)
+        self.logged = max(self.logged, len(curve))
+
+    def summarize(self, result: Mapping[str, Any]) -> None:
+        """The final figures and artefact keys as the run's summary."""
+        self.run.summary.update({f"final/{name}": value for name, value in result["final"].items()})
+        self.run.summary.update(
+            {name: result.get(name) for name in ("victim_accuracy", "defense", "strength", "gave_up", "keys")}
+        )
+
+
+def has_wandb_key() -> bool:
+    """Whether W&B would find an API key, in the environment or in netrc."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    import requests
+
+    base = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
+    return requests.utils.get_netrc_auth(base) is not None
+
+
+def run_id(key: str, output: Path) -> str:
+    """Stable for a cell in its output folder, so that a resumed cell goes on in the same W&B run."""
+    return hashlib.sha256(f"{key}/{output.resolve()}".encode()).hexdigest()[:16]
+
+
+@contextmanager
+def make_tracker(config: Mapping[str, Any], key: str, output: Path) -> Iterator[Tracker]:
+    """The tracker that the `logger` group asks for; W&B is offline without a key, and never prompts.
+
+    A cell that raises, or is told to terminate, is recorded as failed.
+    """
+    if config["logger"]["name"] == "none":
+        yield NoTracker()
+        return
+    _keep_wandb_files_beside(Path(config["logger"]["directory"]))
+    with _termination_raises():
+        run = _start(config, key, output)
+        try:
+            yield WandbTracker(run)
+        except BaseException:
+            run.finish(exit_code=1)
+            raise
+        run.finish()
+
+
+def _start(config: Mapping[str, Any], key: str, output: Path) -> Any:
+    """The cell's run; offline where the server cannot be reached, since the cell itself needs none."""
+    import wandb
+
+    dataset, attack = config["dataset"]["name"], config["attack"]["name"]
+    defenses = list(config["defense"] or ["none"])
+    settings = {
+        "project": config["logger"]["project"],
+        "entity": config["logger"]["entity"],
+        "id": run_id(key, output),
+        "resume": "allow",
+        "group": output.parent.name,
+        "job_type": attack,
+        "name": " ".join([attack, dataset, *defenses]),
+        "tags": [dataset, attack, *defenses],
+        "config": dict(config),
+        "dir": config["logger"]["directory"],
+        "settings": wandb.Settings(
+            silent=not sys.stderr.isatty() or not has_wandb_key(), init_timeout=START_SECONDS
+        ),
+    }
+    mode = wandb_mode(config["logger"]["mode"])
+    try:
+        return wandb.init(**settings, mode=mode)
+    except wandb.Error as error:
+        if mode != "online":
+            raise
+        log.warning("Weights & Biases does not answer, so runs of this process are kept offline: %s", error)
+        wandb.teardown()  # which forgets the run that was not started, and so frees its id
+        os.environ["WANDB_MODE"] = "offline"  # further cells of this process need not wait in vain
+        return wandb.init(**settings, mode="offline")
+
+
+def wandb_mode(asked: str | None) -> Any:
+    """The mode that is asked for by `logger.mode`, else by WANDB_MODE; online only where there is a key."""
+    mode = asked or os.environ.get("WANDB_MODE") or "online"
+    if mode not in MODES:
+        from experiment.components import InputError  # here, since it brings torch
+
+        raise InputError(f"logger.mode={mode} is not one of {', '.join(MODES)} or null")
+    return "offline" if mode == "online" and not has_wandb_key() else mode
+
+
+@contextmanager
+def _termination_raises() -> Iterator[None]:
+    """SIGTERM as SystemExit, without which a terminated run would be shown as running for ever.
+
+    A handler that somebody else has set stays.
+    """
+    is_free = signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    if not is_free or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _keep_wandb_files_beside(directory: Path) -> None:
+    """Point W&B's data, cache and settings to `directory`: a later `wandb sync` needs them there."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for variable, folder in (
+        ("WANDB_DATA_DIR", "data"),
+        ("WANDB_CACHE_DIR", "cache"),
+        ("WANDB_CONFIG_DIR", "config"),
+    ):
+        os.environ.setdefault(variable, str((directory / folder).resolve()))
+    os.environ.setdefault("WANDB_FINISH_TIMEOUT", "120")

@@ -1,0 +1,260 @@
+"""Data-free model extraction: a generator looks for images on which student and victim differ.
+
+DFME (Truong et al. 2021) and MAZE (Kariyappa et al. 2021) share the loop: generator steps that raise the
+disagreement, whose gradient through the victim is estimated by forward differences, and student steps that
+lower it. Every image shown to the victim is a query.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from storage.options import check_choice, check_options
+from training.seeds import derive_seed
+
+Disagreement = Literal["l1", "kl"]
+Victim = Callable[[Tensor], Tensor]
+"""Probabilities `[n, classes]` of images in [0, 1] `[n, c, h, w]`; each image is one query."""
+
+
+@dataclass(frozen=True)
+class DataFreeRecipe:
+    """Steps an iteration, sizes, and rates; defaults are DFME's.
+
+    `directions` random directions estimate a gradient from differences at distance `epsilon`. `replay_steps`
+    train the student again on earlier answers, at no cost, of which `replay_size` are kept.
+    """
+
+    batch_size: int = 256
+    latent: int = 256
+    width: int = 64
+    generator_steps: int = 1
+    student_steps: int = 5
+    directions: int = 1
+    epsilon: float = 1e-3
+    disagreement: Disagreement = "l1"
+    student_rate: float = 0.1
+    student_momentum: float = 0.9
+    student_decay: float = 5e-4
+    generator_rate: float = 1e-4
+    replay_steps: int = 0
+    replay_size: int = 20_000
+
+    def __post_init__(self) -> None:
+        check_choice("attack.rule.recipe.disagreement", self.disagreement, Disagreement)
+        check = partial(check_options, self, "attack.rule.recipe")
+        whole = ("batch_size", "latent", "width", "generator_steps", "student_steps", "directions")
+        check(*whole, valid=lambda it: it >= 1, rule="at least 1")
+        rates = ("epsilon", "student_rate", "generator_rate")
+        check(*rates, valid=lambda it: it > 0, rule="above 0")
+        check("replay_steps", valid=lambda it: it >= 0, rule="at least 0")
+        check("replay_size", valid=lambda it: it >= 1, rule="at least 1")
+
+    @property
+    def queries_per_image(self) -> int:
+        """Queries of an iteration for each image of its batch."""
+        return self.generator_steps * (self.directions + 1) + self.student_steps
+
+
+class Generator(nn.Module):
+    """DFME's generator: latent vectors `[n, latent]` to images before their last squashing `[n, c, h, w]`."""
+
+    def __init__(self, image_shape: tuple[int, int, int], latent: int, width: int) -> None:
+        super().__init__()
+        channels, height, width_pixels = image_shape
+        self.size = (height, width_pixels)
+        self.start = (2 * width, math.ceil(height / 4), math.ceil(width_pixels / 4))
+        self.project = nn.Linear(latent, math.prod(self.start))
+        self.layers = nn.Sequential(
+            nn.BatchNorm2d(2 * width),
+            nn.Upsample(scale_factor=2),
+            nn.Conv2d(2 * width, 2 * width, 3, padding=1),
+            nn.BatchNorm2d(2 * width),
+            nn.LeakyReLU(0.2),
+            nn.Upsample(scale_factor=2),
+            nn.Conv2d(2 * width, width, 3, padding=1),
+            nn.BatchNorm2d(width),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(width, channels, 3, padding=1),
+            nn.BatchNorm2d(channels, affine=False),
+        )
+
+    def forward(self, latent: Tensor) -> Tensor:
+        """See the class."""
+        images = self.layers(self.project(latent).unflatten(1, self.start))
+        return images[:, :, : self.size[0], : self.size[1]]
+
+
+def squash(raw: Tensor) -> Tensor:
+    """Images in [0, 1]."""
+    return (raw.tanh() + 1) / 2
+
+
+def disagreement(logits: Tensor, probabilities: Tensor, kind: Disagreement) -> Tensor:
+    """How far a student's logits are from a victim's probabilities, `[n]`; both `[n, classes]`.
+
+    l1: mean distance to the victim's logits, recovered as mean-centred log-probabilities (DFME, section
+    3.3); kl: Kullback-Leibler divergence from the victim's answer to the student's (MAZE, equation 5).
+    """
+    log_victim = probabilities.clamp_min(torch.finfo(probabilities.dtype).tiny).log()
+    if kind == "l1":
+        return (logits - (log_victim - log_victim.mean(1, keepdim=True))).abs().mean(1)
+    return (probabilities * (log_victim - logits.log_softmax(1))).sum(1)
+
+
+def estimated_gradient(
+    objective: Callable[[Tensor], Tensor], raw: Tensor, directions: Tensor, epsilon: float
+) -> Tensor:
+    """Gradient of `objective` (`[n, c, h, w]` to `[n]`) at `raw` by forward differences, `[n, c, h, w]`.
+
+    directions `[m, n, c, h, w]` are unit vectors, one set a sample: the mean over m of
+    d * (objective(raw + epsilon u) - objective(raw)) / epsilon * u, d being the dimension.
+    """
+    shifted = (raw + epsilon * directions).flatten(0, 1)
+    values = objective(torch.cat([raw, shifted]))
+    count = len(raw)
+    slopes = (values[count:].unflatten(0, (-1, count)) - values[:count]) / epsilon
+    dimension = raw[0].numel()
+    return dimension * (slopes[:, :, None, None, None] * directions).mean(0)
+
+
+class Iterations:
+    """Batches of DataFree (seed, images) that ask `queries` together, but for less than one image's share."""
+
+    def __init__(self, queries: int, recipe: DataFreeRecipe, seed: int) -> None:
+        images, size = queries // recipe.queries_per_image, recipe.batch_size
+        self.sizes = [size] * (images // size)
+        rest = images % size
+        # A batch of one image could not be normalised: it joins the one before.
+        if rest == 1 and self.sizes:
+            self.sizes[-1] += 1
+        elif rest:
+            self.sizes.append(rest)
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        for number, size in enumerate(self.sizes):
+            yield derive_seed(self.seed, number), size
+
+
+class DataFree(pl.LightningModule):
+    """Student against generator; a batch is a seed and a number of images.
+
+    Goes on from `optimizer_states` (the student's and the generator's) and from answers to `replay`, where
+    given; `student_rate` replaces the recipe's.
+    """
+
+    def __init__(
+        self,
+        student: nn.Module,
+        generator: Generator,
+        victim: Victim,
+        recipe: DataFreeRecipe,
+        optimizer_states: list[dict[str, Any]] | None = None,
+        student_rate: float | None = None,
+        replay: tuple[Tensor, Tensor] | None = None,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.student, self.generator = student, generator
+        self.victim, self.recipe, self.replay = victim, recipe, replay
+        self.optimizer_states = optimizer_states or []
+        self.student_rate = recipe.student_rate if student_rate is None else student_rate
+
+    def training_step(self, batch: tuple[int, int], batch_index: int) -> None:
+        """The iteration's generator, student and replay steps."""
+        seed, count = batch
+        self.random = torch.Generator().manual_seed(seed)
+        for _ in range(self.recipe.generator_steps):
+            self._generator_step(count)
+        for _ in range(self.recipe.student_steps):
+            self._student_step(count)
+        for _ in range(self.recipe.replay_steps):
+            self._replay_step(count)
+
+    def _latent(self, count: int) -> Tensor:
+        return torch.randn(count, self.recipe.latent, generator=self.random).to(self.device)
+
+    def _generator_step(self, count: int) -> None:
+        """Raise the disagreement: the estimated gradient is handed back through the generator alone."""
+        self.generator.train()
+        raw = self.generator(self._latent(count))
+        shape = (self.recipe.directions, *raw.shape)
+        directions = torch.randn(shape, generator=self.random).to(self.device)
+        directions /= directions.flatten(2).norm(dim=2)[:, :, None, None, None]
+        with torch.no_grad():
+            gradient = estimated_gradient(self._disagreement, raw.detach(), directions, self.recipe.epsilon)
+        _, optimizer = self._optimizers()
+        optimizer.zero_grad()
+        raw.backward(-gradient / count)
+        optimizer.step()
+
+    def _disagreement(self, raw: Tensor) -> Tensor:
+        images = squash(raw)
+        self.student.eval()
+        # In full precision: differences at a distance of epsilon would drown in bf16's rounding.
+        with torch.autocast(self.device.type, enabled=False):
+            return disagreement(self.student(images), self.victim(images), self.recipe.disagreement)
+
+    def _student_step(self, count: int) -> None:
+        with torch.no_grad():
+            images = squash(self.generator(self._latent(count))).float()
+        with torch.autocast(self.device.type, enabled=False):
+            answers = self.victim(images)
+        self._teach(images, answers)
+        if self.recipe.replay_steps:
+            self._remember(images, answers)
+
+    def _replay_step(self, count: int) -> None:
+        assert self.replay is not None
+        images, answers = self.replay
+        index = torch.randint(len(images), (count,), generator=self.random).to(images.device)
+        self._teach(images[index], answers[index])
+
+    def _remember(self, images: Tensor, answers: Tensor) -> None:
+        """Keep the latest answers."""
+        old_images, old_answers = self.replay or (images[:0], answers[:0])
+        keep = self.recipe.replay_size
+        self.replay = (
+            torch.cat([old_images, images])[-keep:],
+            torch.cat([old_answers, answers])[-keep:],
+        )
+
+    def _teach(self, images: Tensor, answers: Tensor) -> None:
+        self.student.train()
+        optimizer, _ = self._optimizers()
+        loss = disagreement(self.student(images).float(), answers, self.recipe.disagreement).mean()
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        optimizer.step()
+
+    def _optimizers(self) -> tuple[Any, Any]:
+        optimizers: Any = self.optimizers()
+        return optimizers[0], optimizers[1]
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        """SGD for the student, Adam for the generator, in the states that they were left in."""
+        recipe = self.recipe
+        student = torch.optim.SGD(
+            self.student.parameters(),
+            lr=recipe.student_rate,
+            momentum=recipe.student_momentum,
+            weight_decay=recipe.student_decay,
+        )
+        optimizers = [student, torch.optim.Adam(self.generator.parameters(), lr=recipe.generator_rate)]
+        for optimizer, state in zip(optimizers, self.optimizer_states, strict=False):
+            optimizer.load_state_dict(state)
+        for group in student.param_groups:
+            group["lr"] = self.student_rate
+        return optimizers

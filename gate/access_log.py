@@ -1,0 +1,63 @@
+"""Each request is counted and leaves a line in the log, without what it holds."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from typing import Any
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gate.metrics import Metrics
+
+log = logging.getLogger("tollgate.gate")
+
+
+class Observed:
+    """ASGI middleware around the whole application."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self.app, self.metrics = app, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on; when its answer has begun, count and log it."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started = time.perf_counter()
+
+        async def observed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self._note(scope, message["status"], time.perf_counter() - started)
+            await send(message)
+
+        await self.app(scope, receive, observed)
+
+    def _note(self, scope: Scope, status: int, seconds: float) -> None:
+        endpoint, state = getattr(scope.get("route"), "path", "none"), scope.get("state", {})
+        self.metrics.requests.labels(endpoint, str(status)).inc()
+        fields = {name: state.get(name) for name in ("account", "reason")}
+        log.info(
+            "request",
+            extra={"endpoint": endpoint, "status": status, "seconds": round(seconds, 6), **fields},
+        )
+
+
+class JsonLines(logging.Formatter):
+    """Log records as a JSON object a line."""
+
+    FIELDS = ("endpoint", "status", "account", "reason", "seconds")
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line."""
+        said: dict[str, Any] = {
+            "time": round(record.created, 3),
+            "level": record.levelname.lower(),
+            "message": record.getMessage(),
+        }
+        fields = {name: getattr(record, name, None) for name in self.FIELDS}
+        said |= {name: value for name, value in fields.items() if value is not None}
+        if record.exc_info:
+            said["error"] = self.formatException(record.exc_info)
+        return json.dumps(said)

@@ -1,0 +1,26 @@
+"""API keys: shown once, kept as digests."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+
+from gate.ledgers.base import Ledger
+
+PREFIX = "tg_"
+ACCOUNT_NAME = re.compile(r"[A-Za-z0-9_.@-]{1,64}")
+
+
+def key_digest(key: str) -> bytes:
+    """What is stored of a key. A key has 256 random bits, so that a plain hash cannot be searched."""
+    return hashlib.sha256(b"tollgate api key:" + key.encode()).digest()
+
+
+def new_account(ledger: Ledger, account: str) -> str:
+    """Add an account and return its key. Raises ValueError for a bad name or one that is taken."""
+    if not ACCOUNT_NAME.fullmatch(account):
+        raise ValueError(f"an account's name is 1 to 64 letters, digits or _ . @ -, not {account!r}")
+    key = PREFIX + secrets.token_urlsafe(32)
+    ledger.add_account(account, key_digest(key))
+    return key

@@ -1,0 +1,346 @@
+"""A model behind the gate, over HTTP: an application for any function from images to probabilities.
+
+    app = create_app(predict, meter, service, ledger, keyring)
+
+`POST /v1/predict` with images gives 402 and a challenge; `POST /v1/redeem` with its solution the answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from fastapi import FastAPI, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import FileResponse, JSONResponse
+from fastapi.staticfiles import StaticFiles
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from gate import openapi
+from gate.access_log import Observed
+from gate.api_keys import key_digest
+from gate.batching import Batcher, Full
+from gate.challenges import TOKEN_LIMIT, Keyring
+from gate.gate import Asked, Gate, Service
+from gate.ledgers.base import Ledger
+from gate.meters import GateMeter
+from gate.metrics import Metrics
+from gate.payloads import body_limit, decode
+from gate.problems import Problem, first_fault
+from pow.puzzles.base import MOST_PARTS, NONCES
+
+log = logging.getLogger("tollgate.gate")
+
+Predict = Callable[[np.ndarray], np.ndarray]
+"""Images float32 in [0, 1] `[n, c, h, w]` to probabilities `[n, classes]`."""
+
+Endpoint = Callable[..., Awaitable[Response]]
+
+PAGE = Path(__file__).parent / "page"
+PAGE_HEADERS = {
+    "Content-Security-Policy": "; ".join(
+        ["default-src 'self'", "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'"]
+    ),
+    "Cache-Control": "no-cache",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+PROBLEM_JSON = "application/problem+json"
+BODY_SECONDS = 15.0
+"""How long a client may take to send a body."""
+
+SWEEP_SECONDS = 30.0
+BATCHES_WAITING = 16
+"""Largest batches that may wait for the model; further requests are refused."""
+
+
+class Solution(BaseModel):
+    """What is redeemed: a challenge, and a nonce for each part of its puzzle."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    challenge: str = Field(max_length=TOKEN_LIMIT)
+    nonces: list[Annotated[int, Field(ge=0, lt=NONCES)]] = Field(max_length=MOST_PARTS)
+
+
+REDEEM_LIMIT = 2 * TOKEN_LIMIT + MOST_PARTS * (len(str(NONCES)) + 4)
+"""Bytes of a body with a solution at most."""
+
+
+def create_app(
+    predict: Predict, meter: GateMeter, service: Service, ledger: Ledger, keyring: Keyring
+) -> FastAPI:
+    """The application. It closes the ledger when it shuts down."""
+    gate = Gate(service, meter, ledger, keyring)
+    return _Application(predict, gate).app
+
+
+class _Application:
+    """The routes, over one gate."""
+
+    def __init__(self, predict: Predict, gate: Gate) -> None:
+        self.predict, self.gate, self.metrics = predict, gate, Metrics()
+        service = gate.service
+        self.batcher = Batcher(self._evaluate, service.largest_batch, BATCHES_WAITING * service.largest_batch)
+        self.body_limit = body_limit(service.image_shape, service.largest_batch)
+        self.app = _Documented(
+            title="Tollgate",
+            description="A model whose answers are paid for with work.",
+            version="1",
+            lifespan=self._lifespan,
+            openapi_url="/openapi.json",
+            docs_url=None,  # FastAPI's pages load their scripts from elsewhere
+            redoc_url=None,
+        )
+        self._add_routes()
+
+    def _add_routes(self) -> None:
+        app = self.app
+        for path, handler, method, document in (
+            ("/v1/predict", self.ask, "POST", openapi.predict(self.gate.service)),
+            ("/v1/redeem", self.redeem, "POST", openapi.redeem(self.gate.service)),
+            ("/v1/model", self.model, "GET", openapi.model()),
+            ("/healthz", self.healthz, "GET", openapi.healthz()),
+            ("/metrics", self.exposition, "GET", openapi.metrics()),
+        ):
+            app.add_api_route(path, _guarded(handler), methods=[method], response_model=None, **document)
+        app.add_api_route("/", self.page, methods=["GET"], include_in_schema=False)
+        app.mount("/page", _PageFiles(directory=PAGE), name="page")
+        app.add_exception_handler(Problem, self._refuse)
+        app.add_exception_handler(HTTPException, self._refuse_route)
+        app.add_middleware(Observed, metrics=self.metrics)
+
+    @asynccontextmanager
+    async def _lifespan(self, app: FastAPI) -> AsyncIterator[None]:
+        sweeper = asyncio.create_task(self._sweep())
+        try:
+            yield
+        finally:
+            sweeper.cancel()
+            await self.batcher.close()
+            await run_in_threadpool(self.gate.ledger.close)
+
+    async def _sweep(self) -> None:
+        """Forget expired challenges now and then; whatever is wrong with the ledger, try again."""
+        while True:
+            try:
+                await run_in_threadpool(self.gate.ledger.sweep, self.gate.clock())
+            except Exception:
+                log.exception("sweeping failed")
+            await asyncio.sleep(SWEEP_SECONDS)
+
+    # The endpoints
+
+    async def ask(self, request: Request) -> Response:
+        """Price a query and keep its answer."""
+        account = await self._account(request)
+        body = await _read_body(request, self.body_limit)
+        id = await run_in_threadpool(self.gate.admit, account)  # a request counts even if its body is no good
+        try:
+            asked = await self._challenge(account, id, body, request.headers.get("content-type", ""))
+        except BaseException:
+            await asyncio.shield(run_in_threadpool(self.gate.give_up, id))
+            raise
+        return JSONResponse(_challenge_content(asked), 402, media_type=PROBLEM_JSON)
+
+    async def redeem(self, request: Request) -> Response:
+        """Give the answer for a solution."""
+        account = await self._account(request)
+        body = await _read_body(request, REDEEM_LIMIT)
+        try:
+            solution = Solution.model_validate_json(body)
+        except ValidationError as error:
+            where, fault = first_fault(error)
+            raise Problem("invalid_solution", f"{where or 'body'}: {fault}") from None
+        answer = await run_in_threadpool(self._redeemed, account, solution)
+        self.metrics.solved.inc()
+        return Response(answer, media_type="application/json")
+
+    async def model(self) -> Response:
+        """What is served."""
+        service = self.gate.service
+        return JSONResponse(
+            {
+                "image_shape": list(service.image_shape),
+                "classes": service.classes,
+                "answers": service.answers,
+                "largest_batch": service.largest_batch,
+                "puzzle": service.puzzle.name,
+                "parts": service.puzzle.parts,
+            }
+        )
+
+    async def healthz(self) -> Response:
+        """Whether the ledger answers."""
+        try:
+            await run_in_threadpool(self.gate.ledger.find_account, b"nobody")
+        except Exception as error:
+            log.exception("the ledger does not answer")
+            raise Problem("busy", "the ledger does not answer", retry_after=5) from error
+        return JSONResponse({"status": "ok"})
+
+    async def exposition(self) -> Response:
+        """Counts for Prometheus."""
+        return Response(self.metrics.exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    async def page(self) -> Response:
+        """A page for people."""
+        return FileResponse(PAGE / "index.html", headers=PAGE_HEADERS)
+
+    # What they share
+
+    async def _challenge(self, account: str, id: bytes, body: bytes, kind: str) -> Asked:
+        """The challenge for a body's images, which the model has answered."""
+        service = self.gate.service
+        images = await run_in_threadpool(decode, body, kind, service.image_shape, service.largest_batch)
+        started = time.perf_counter()
+        try:
+            probabilities, revealed = await self.batcher(images)
+        except Full:
+            raise Problem("busy", "too many queries wait for the model", retry_after=1) from None
+        self.metrics.inference.observe(time.perf_counter() - started)
+        asked = await run_in_threadpool(self.gate.ask, account, id, images, probabilities, revealed)
+        self._count_asked(len(images), asked)
+        return asked
+
+    def _redeemed(self, account: str, solution: Solution) -> bytes:
+        return self.gate.release(self.gate.check(account, solution.challenge, solution.nonces))
+
+    def _evaluate(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Probabilities, and what they reveal."""
+        probabilities = np.asarray(self.predict(images), dtype=np.float32)
+        expected = (len(images), self.gate.service.classes)
+        if probabilities.shape != expected:
+            raise ValueError(f"the model gave {probabilities.shape} for {expected} images and classes")
+        if not np.isfinite(probabilities).all():
+            raise ValueError("the model gave probabilities that are not finite")
+        return probabilities, self.gate.meter.reveal(images, probabilities)
+
+    async def _account(self, request: Request) -> str:
+        scheme, _, key = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not key:
+            raise Problem("no_key", "an API key is needed: Authorization: Bearer KEY")
+        account = await run_in_threadpool(self.gate.ledger.find_account, key_digest(key.strip()))
+        if account is None:
+            raise Problem("unknown_key", "the API key is not known")
+        request.state.account = account
+        return account
+
+    def _count_asked(self, images: int, asked: Asked) -> None:
+        self.metrics.issued.inc()
+        self.metrics.queries.inc(images)
+        self.metrics.work.inc(asked.seconds)
+
+    async def _refuse(self, request: Request, problem: Exception) -> Response:
+        assert isinstance(problem, Problem)
+        self.metrics.refusals.labels(problem.reason).inc()
+        request.state.reason = problem.reason
+        headers = {}
+        if problem.retry_after is not None:
+            headers["Retry-After"] = str(max(1, round(problem.retry_after)))
+        if problem.status == 401:
+            headers["WWW-Authenticate"] = "Bearer"
+        if problem.reason in ("slow_body", "too_large"):
+            headers["Connection"] = "close"  # the rest is not waited for
+        return JSONResponse(problem.content(), problem.status, headers, PROBLEM_JSON)
+
+    async def _refuse_route(self, request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        reason = "method_not_allowed" if error.status_code == 405 else "not_found"
+        response = await self._refuse(request, Problem(reason, f"{request.method} {request.url.path}"))
+        response.headers.update(error.headers or {})
+        return response
+
+
+def _guarded(endpoint: Endpoint) -> Endpoint:
+    """The endpoint, with what goes wrong in it logged and refused; raised on, it would cut the connection."""
+
+    @wraps(endpoint)
+    async def guarded(*arguments: Any, **named: Any) -> Response:
+        try:
+            return await endpoint(*arguments, **named)
+        except Problem:
+            raise
+        except Exception as error:
+            log.exception("a request failed")
+            raise Problem("failure", "something went wrong here; it is logged") from error
+
+    return guarded
+
+
+class _Documented(FastAPI):
+    """An application whose document says how API keys are sent."""
+
+    def openapi(self) -> dict[str, Any]:
+        document = super().openapi()
+        document.setdefault("components", {})["securitySchemes"] = openapi.SCHEMES
+        return document
+
+
+class _PageFiles(StaticFiles):
+    """What the page loads."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        response = super().file_response(*args, **kwargs)
+        response.headers.update(PAGE_HEADERS)
+        return response
+
+
+async def _read_body(request: Request, limit: int) -> bytes:
+    """The body; raises Problem when it is larger or slower than allowed.
+
+    What is too large is read to its end and dropped, for as long as a body may take: a client that is still
+    sending would not see the refusal otherwise.
+    """
+    parts: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for part in request.stream():
+                size += len(part)
+                if size <= limit:
+                    parts.append(part)
+                else:
+                    parts.clear()
+    except ClientDisconnect:
+        raise Problem("malformed", "the body broke off") from None
+    except TimeoutError:
+        reason = "slow_body" if size <= limit else "too_large"
+        raise Problem(reason, f"a body must arrive within {BODY_SECONDS:g} seconds") from None
+    if size > limit:
+        raise Problem("too_large", f"a body here has at most {limit:,} bytes")
+    return b"".join(parts)
+
+
+def _challenge_content(asked: Asked) -> dict[str, Any]:
+    """What a client is told to solve."""
+    challenge, puzzle = asked.signed.challenge, asked.signed.puzzle
+    return {
+        "type": "urn:tollgate:work_required",
+        "title": "work required",
+        "status": 402,
+        "detail": f"solve the puzzle, some {puzzle.expected_hashes:,.0f} hashes, and redeem it",
+        "reason": "work_required",
+        "challenge": asked.signed.token,
+        "query": challenge.query,
+        "expires": challenge.expires,
+        "seconds": asked.seconds,
+        "puzzle": {
+            "kind": puzzle.kind,
+            "challenge": puzzle.challenge.hex(),
+            "difficulty": puzzle.difficulty,
+            "parts": puzzle.parts,
+            "options": dict(challenge.options),
+            "expected_hashes": puzzle.expected_hashes,
+            "largest": puzzle.largest.hex(),
+        },
+    }

@@ -1,0 +1,227 @@
+"""A client of a gate: asks, solves the puzzle, redeems it.
+
+Client("http://127.0.0.1:8000", key).predict(images)
+python -m gate.client http://127.0.0.1:8000 image.png
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+import numpy as np
+
+from gate import protocol
+from gate.protocol import Call, Exchange, Model, Receipt, Refused, Solve, Step, TooExpensive, Willing
+from pow.puzzles import Solution, Unsolved, solve
+
+__all__ = ["AsyncClient", "Client", "Model", "Receipt", "Refused", "TooExpensive", "Willing"]
+
+KEY_VARIABLE = "TOLLGATE_KEY"
+SHOWN_FROM = 2.0
+"""Seconds of work from which a bar is shown, on a terminal."""
+
+
+def _solved(step: Solve, willing: Willing) -> Solution:
+    with _bar(step.seconds):
+        try:
+            return solve(step.puzzle, willing.workers, timeout=willing.solve_seconds)
+        except Unsolved as error:
+            raise TooExpensive(f"{error}, of {step.puzzle.expected_hashes:,.0f} expected") from error
+
+
+@contextmanager
+def _bar(seconds: float) -> Iterator[None]:
+    """On a terminal, the time that long work has taken, beside what it takes the reference client."""
+    if seconds < SHOWN_FROM or not sys.stderr.isatty():
+        yield
+        return
+    from tqdm import tqdm
+
+    done = threading.Event()
+    bar = tqdm(total=round(seconds, 1), unit="s", desc="solving", leave=False)
+
+    def advance() -> None:
+        while not done.wait(0.5):
+            bar.update(0.5)
+
+    thread = threading.Thread(target=advance, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+        bar.close()
+
+
+class Client:
+    """Asks a gate as one account. `willing` says how much work it does; see Willing.
+
+    Raises Refused (reason `unreachable` where nothing answers after the retries) and TooExpensive.
+    """
+
+    def __init__(self, url: str, key: str, willing: Willing | None = None, timeout: float = 60.0) -> None:
+        self.willing = willing or Willing()
+        self.http = httpx.Client(
+            base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=timeout, trust_env=False
+        )
+
+    def model(self) -> Model:
+        """What the gate serves."""
+        model: Model = self._carry_out(protocol.describe(self.willing))
+        return model
+
+    def request(self, images: np.ndarray) -> Receipt:
+        """The answer to one request's images float32 in [0, 1] or uint8 `[n, c, h, w]`, and its price."""
+        receipt: Receipt = self._carry_out(protocol.request(images, self.willing))
+        return receipt
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """Answers to any number of images, request by request: probabilities, or labels."""
+        parts = protocol.chunks(images, self.model().largest_batch)
+        return np.concatenate([self.request(part).answer for part in parts])
+
+    def _carry_out(self, talk: Exchange) -> Any:
+        try:
+            step = next(talk)
+            while True:
+                step = talk.send(self._do(step))
+        except StopIteration as end:
+            return end.value
+
+    def _do(self, step: Step) -> Any:
+        match step:
+            case Call():
+                try:
+                    return self.http.request(
+                        step.method, step.path, content=step.content, headers={"Content-Type": step.kind}
+                    )
+                except httpx.TransportError:
+                    return None
+            case Solve():
+                return _solved(step, self.willing)
+            case seconds:
+                return time.sleep(seconds)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class AsyncClient:
+    """As Client, for asyncio; puzzles are solved in threads."""
+
+    def __init__(self, url: str, key: str, willing: Willing | None = None, timeout: float = 60.0) -> None:
+        self.willing = willing or Willing()
+        self.http = httpx.AsyncClient(
+            base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=timeout, trust_env=False
+        )
+
+    async def model(self) -> Model:
+        """See Client."""
+        model: Model = await self._carry_out(protocol.describe(self.willing))
+        return model
+
+    async def request(self, images: np.ndarray) -> Receipt:
+        """See Client."""
+        receipt: Receipt = await self._carry_out(protocol.request(images, self.willing))
+        return receipt
+
+    async def predict(self, images: np.ndarray) -> np.ndarray:
+        """See Client; requests are made one after the other."""
+        parts = protocol.chunks(images, (await self.model()).largest_batch)
+        return np.concatenate([(await self.request(part)).answer for part in parts])
+
+    async def _carry_out(self, talk: Exchange) -> Any:
+        try:
+            step = next(talk)
+            while True:
+                step = talk.send(await self._do(step))
+        except StopIteration as end:
+            return end.value
+
+    async def _do(self, step: Step) -> Any:
+        match step:
+            case Call():
+                try:
+                    return await self.http.request(
+                        step.method, step.path, content=step.content, headers={"Content-Type": step.kind}
+                    )
+                except httpx.TransportError:
+                    return None
+            case Solve():
+                return await asyncio.to_thread(_solved, step, self.willing)
+            case seconds:
+                return await asyncio.sleep(seconds)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self.http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+def read_image(path: Path, image_shape: tuple[int, int, int]) -> np.ndarray:
+    """A picture as a query uint8 `[1, c, h, w]`: grey or colour, and of the size that the gate takes."""
+    from PIL import Image, ImageOps
+
+    channels, height, width = image_shape
+    with Image.open(path) as picture:
+        pixels = np.asarray(
+            ImageOps.exif_transpose(picture)
+            .convert("L" if channels == 1 else "RGB")
+            .resize((width, height), Image.Resampling.BILINEAR)
+        )
+    return pixels.reshape(height, width, channels).transpose(2, 0, 1)[None].copy()
+
+
+def main() -> None:
+    """Ask about one picture, and print the answer with its price."""
+    parser = argparse.ArgumentParser(description="Ask a gate about a picture.")
+    parser.add_argument("url")
+    parser.add_argument("image", type=Path)
+    parser.add_argument("--key", default=os.environ.get(KEY_VARIABLE), help=f"default: ${KEY_VARIABLE}")
+    parser.add_argument("--max-hashes", type=float, default=Willing.max_hashes)
+    options = parser.parse_args()
+    if not options.key:
+        parser.error(f"an API key is needed: --key, or the environment variable {KEY_VARIABLE}")
+    try:
+        with Client(options.url, options.key, Willing(max_hashes=options.max_hashes)) as client:
+            receipt = client.request(read_image(options.image, client.model().image_shape))
+    except (Refused, TooExpensive, OSError) as error:
+        raise SystemExit(f"{type(error).__name__}: {error}") from error
+    if receipt.answer.ndim == 1:
+        print(f"class {receipt.answer[0]}")
+    else:
+        for label in np.argsort(-receipt.answer[0], kind="stable")[:5]:
+            print(f"class {label}  {100 * receipt.answer[0, label]:6.2f} %")
+    print(f"paid with {receipt.tried_hashes:,} hashes in {receipt.solve_seconds:.2f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What a gate must not forget, kept by SQLite or by Redis."""

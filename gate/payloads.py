@@ -1,0 +1,123 @@
+"""Images from a request's body, and nothing but images: npy without pickles, or JSON."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
+
+from gate.problems import Problem, first_fault
+
+NPY = "application/x-npy"
+JSON = "application/json"
+FORMATS = (NPY, JSON)
+JSON_DIGITS = 24
+"""Bytes that a pixel takes in JSON at most."""
+
+Pixel = Annotated[float, Field(ge=0, le=1)]
+Line = Annotated[list[Pixel], FailFast()]
+Plane = Annotated[list[Line], FailFast()]
+Image = Annotated[list[Plane], FailFast()]
+
+
+class Query(BaseModel):
+    """Images in JSON: numbers only, read without anything that is larger than the text."""
+
+    model_config = ConfigDict(strict=True)
+
+    images: Annotated[list[Image], FailFast()]
+
+
+def body_limit(image_shape: tuple[int, ...], batch: int) -> int:
+    """Bytes that a body with so many images needs at most."""
+    return JSON_DIGITS * int(np.prod(image_shape)) * batch + 4096
+
+
+def decode(body: bytes, content_type: str, image_shape: tuple[int, ...], largest_batch: int) -> np.ndarray:
+    """Images float32 in [0, 1] `[n, *image_shape]`, n from 1 to `largest_batch`.
+
+    Raises Problem for anything else, before it allocates more than the body has.
+    """
+    match content_type.partition(";")[0].strip().lower():
+        case "application/x-npy" | "application/octet-stream":
+            images = _from_npy(body)
+        case "application/json":
+            images = _from_json(body)
+        case other:
+            raise Problem("unknown_format", f"images are taken as {' or '.join(FORMATS)}, not as {other!r}")
+    return _checked(images, image_shape, largest_batch)
+
+
+def encode(images: np.ndarray) -> bytes:
+    """Images as npy."""
+    file = io.BytesIO()
+    np.save(file, np.ascontiguousarray(images), allow_pickle=False)
+    return file.getvalue()
+
+
+def query_digest(images: np.ndarray) -> str:
+    """Hash of images float32, hexadecimal: what a challenge is bound to."""
+    digest = hashlib.sha256(str(images.shape).encode())
+    digest.update(np.ascontiguousarray(images).data)
+    return digest.hexdigest()
+
+
+def _from_npy(body: bytes) -> np.ndarray:
+    try:
+        return _viewed(body)
+    except Problem:
+        raise
+    except Exception as error:  # NumPy reads headers with Python's parser, which raises almost anything
+        raise Problem("malformed", "the body is no npy file") from error
+
+
+def _viewed(body: bytes) -> np.ndarray:
+    """The array in an npy file, without a copy; np.load is not used, as it knows pickles."""
+    file = io.BytesIO(body)
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, fortran_order, dtype = read(file)
+    if dtype.hasobject:
+        raise Problem("malformed", "the npy file holds Python objects, which are never loaded")
+    if dtype.itemsize * math.prod(shape) != len(body) - file.tell():
+        raise Problem("malformed", "the npy file is not as long as its header says")
+    return np.ndarray(shape, dtype, body, file.tell(), order="F" if fortran_order else "C")
+
+
+def _from_json(body: bytes) -> np.ndarray:
+    try:
+        nested = Query.model_validate_json(body).images
+    except ValidationError as error:
+        where, fault = first_fault(error)
+        if not where.startswith("images."):
+            raise Problem("malformed", f'the body is not {{"images": [...]}} in JSON: {fault}') from None
+        raise Problem("invalid_images", f"{where}: {fault}") from None
+    try:
+        return np.array(nested, dtype=np.float32)
+    except ValueError as error:
+        raise Problem("invalid_images", "the images do not all have one shape") from error
+
+
+def _checked(images: np.ndarray, image_shape: tuple[int, ...], largest_batch: int) -> np.ndarray:
+    expected = f"[n, {', '.join(map(str, image_shape))}]"
+    if images.ndim != 1 + len(image_shape) or images.shape[1:] != image_shape:
+        raise Problem("invalid_images", f"images have the shape {expected}, not {list(images.shape)}")
+    if not 1 <= len(images) <= largest_batch:
+        raise Problem("invalid_images", f"a request holds 1 to {largest_batch} images, not {len(images)}")
+    if images.dtype == np.uint8:
+        return images.astype(np.float32) / np.float32(255)
+    if images.dtype != np.float32:
+        raise Problem("invalid_images", f"images are float32 in [0, 1], or uint8, not {images.dtype}")
+    if not (np.isfinite(images).all() and images.min() >= 0 and images.max() <= 1):
+        raise Problem("invalid_images", "pixels lie in [0, 1]; some are outside, or NaN")
+    return np.ascontiguousarray(images)
+
+
+def as_json(values: np.ndarray) -> dict[str, Any]:
+    """An answer for the wire: `probabilities` `[n, classes]`, or `labels` `[n]`."""
+    name = "labels" if values.ndim == 1 else "probabilities"
+    return {name: values.tolist()}

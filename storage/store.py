@@ -1,0 +1,107 @@
+"""Artefacts kept under the hash of all that made them: nothing is made twice, nothing damaged is loaded.
+
+An entry is a directory `<root>/<kind>/<key>/` with its files, `identity.json` (what the key is the hash
+of) and, written last, `DONE` with the hash of each file. It is made in `<key>.work` and renamed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from storage.files import file_hash, write_json
+from storage.lock import HeartbeatLock
+
+log = logging.getLogger(__name__)
+
+FORMAT = 2
+"""Raised whenever the code changes what the same configuration makes: old entries are then left alone."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A finished artefact: its directory, its key, and whether this call made it."""
+
+    path: Path
+    key: str
+    made: bool
+
+
+def identity_key(identity: Mapping[str, Any]) -> str:
+    """Hash of an identity, 16 hexadecimal digits: equal for equal content, whatever the order of keys."""
+    text = json.dumps({"format": FORMAT, **identity}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class Store:
+    """The artefacts under `root`, which several jobs and machines may share."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def get(
+        self,
+        kind: str,
+        identity: Mapping[str, Any],
+        make: Callable[[Path], None],
+        *,
+        resumable: bool = False,
+    ) -> Entry:
+        """The entry for `identity`, made by `make(directory)` if there is none that is whole.
+
+        What a killed `make` left is cleared away, or with `resumable` handed to the next one. When
+        another job is making the entry, this call waits for it.
+        """
+        key = identity_key(identity)
+        directory = self.root / kind / key
+        if self._is_whole(directory):
+            return Entry(directory, key, made=False)
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        with HeartbeatLock(directory.with_suffix(".lock")):
+            if self._is_whole(directory):
+                return Entry(directory, key, made=False)
+            if directory.exists():
+                shutil.rmtree(directory)
+            work = directory.with_suffix(".work")
+            if work.exists() and not resumable:
+                shutil.rmtree(work)
+            work.mkdir(exist_ok=True)
+            make(work)
+            self._publish(work, directory, identity)
+        return Entry(directory, key, made=True)
+
+    def has(self, kind: str, identity: Mapping[str, Any]) -> bool:
+        """Whether the entry for `identity` is there, whole."""
+        return self._is_whole(self.root / kind / identity_key(identity))
+
+    def work_directory(self, kind: str, identity: Mapping[str, Any]) -> Path:
+        """Where `make` works while the entry is unfinished."""
+        return (self.root / kind / identity_key(identity)).with_suffix(".work")
+
+    @staticmethod
+    def _publish(work: Path, directory: Path, identity: Mapping[str, Any]) -> None:
+        write_json(work / "identity.json", identity)
+        files = sorted(path for path in work.rglob("*") if path.is_file() and path.name != "DONE")
+        write_json(work / "DONE", {str(path.relative_to(work)): file_hash(path) for path in files})
+        work.rename(directory)
+
+    @staticmethod
+    def _is_whole(directory: Path) -> bool:
+        """Whether a finished entry lies there with every file as it was written; says so if damaged."""
+        if not directory.exists():
+            return False
+        try:
+            expected = json.loads((directory / "DONE").read_text())
+            damaged = [name for name, digest in expected.items() if file_hash(directory / name) != digest]
+        except (OSError, ValueError, AttributeError) as error:
+            damaged = [str(error)]
+        if damaged:
+            name = f"{directory.parent.name}/{directory.name}"
+            log.warning("store entry %s is damaged (%s) and is made again", name, ", ".join(damaged))
+        return not damaged

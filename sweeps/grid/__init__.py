@@ -1,0 +1,1 @@
+"""From the grid that Hydra gives to cells and the units in which they are run."""

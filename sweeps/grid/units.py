@@ -1,0 +1,104 @@
+"""What a sweep is made of: cells, and the units in which they are run.
+
+`prepare` trains a victim and its teachers and prices honest users; `extract` runs one extraction and prices
+all cells that share it; `price` only prices cells whose extraction is in the store.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from experiment.keys import Config, Identity
+from storage.store import identity_key
+
+Stage = Literal["prepare", "extract", "price"]
+
+
+@dataclass(frozen=True, eq=False)
+class PlannedCell:
+    """A cell of the sweep: its number in the grid, what was overridden, and where it leaves its files."""
+
+    number: int
+    overrides: tuple[str, ...]
+    directory: Path
+    identity: Identity
+
+    @property
+    def config(self) -> Config:
+        """The resolved config."""
+        return self.identity.config
+
+    @cached_property
+    def key(self) -> str:
+        """The cell's identity in result.json and in Weights & Biases."""
+        return self.identity.cell_key
+
+    @cached_property
+    def extraction_key(self) -> str:
+        """The key of the extraction in the store."""
+        return identity_key(self.identity.extraction)
+
+    @cached_property
+    def preparation(self) -> dict[str, Config]:
+        """What must be in the store before the cell can run: kinds of artefacts and their identities."""
+        identity = self.identity
+        needed: dict[str, Config | None] = {
+            "victims": identity.victim,
+            "teachers": identity.teachers,
+            "misinformers": identity.misinformer,
+        }
+        if identity.has_toll:
+            needed["honest"] = identity.honest
+        return {kind: what for kind, what in needed.items() if what is not None}
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the cell's result lies in its folder."""
+        return finished_key(self.directory) == self.key
+
+
+def finished_key(directory: Path) -> str | None:
+    """The key of the cell whose result lies in a folder, if any does."""
+    try:
+        key: str | None = json.loads((directory / "result.json").read_text())["keys"]["cell"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return key
+
+
+@dataclass(frozen=True, eq=False)
+class Unit:
+    """What is run in one go. `needs` is the unit that must have ended well before."""
+
+    id: str
+    stage: Stage
+    cells: tuple[PlannedCell, ...]
+    needs: str | None = None
+
+
+@dataclass(eq=False)
+class Plan:
+    """The cells of a sweep, each once, and the units that are missing."""
+
+    directory: Path
+    cells: list[PlannedCell]
+    repeated: int = 0
+    units: list[Unit] = field(default_factory=list)
+
+    @property
+    def done(self) -> list[PlannedCell]:
+        """Cells whose results are there."""
+        return [cell for cell in self.cells if cell.is_done]
+
+    def count(self, stage: Stage) -> int:
+        """How many units of a stage are missing."""
+        return sum(unit.stage == stage for unit in self.units)
+
+
+def unit_of(extraction_key: str) -> str:
+    """The unit that runs an extraction and prices its cells."""
+    return f"cells-{extraction_key}"

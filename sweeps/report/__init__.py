@@ -1,0 +1,21 @@
+"""What finished cells say: tables, plots and a page, with means and intervals over seeds."""
+
+from sweeps.report.frames import Sweep
+from sweeps.report.means import points
+from sweeps.report.results import load_cells
+from sweeps.report.setups import finals, lines, strengths
+from sweeps.report.tables import terminal_table
+from sweeps.report.write import load, table, write_report
+
+__all__ = [
+    "Sweep",
+    "finals",
+    "lines",
+    "load",
+    "load_cells",
+    "points",
+    "strengths",
+    "table",
+    "terminal_table",
+    "write_report",
+]

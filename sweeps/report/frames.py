@@ -1,0 +1,121 @@
+"""Cells of a sweep as tidy frames: a row a cell, and a row a point of a curve."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from sweeps.report.results import CellResult
+from sweeps.report.varying_options import LABELS, varying_options
+
+UTILITY_LOSS = tuple(
+    f"honest_{figure}" for figure in ("accuracy", "l1", "calibration_error", "false_alarms", "refused")
+)
+"""What an honest user loses by the defenses themselves, beside `honest_overhead`."""
+
+TRANSFERABILITY = ("kl", "transfer")
+"""What the stolen model is worth beyond accuracy: known at the end of a curve only."""
+
+
+ALARM = ("alarm", "queries_until_alarm")
+"""Whether an attacker who is watched raises the alarm, 1 or 0, and after how many queries."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sweep:
+    """What finished cells say.
+
+    `cells` has a row a cell: dataset, attack, defense, hardware; a column for each further option in which
+    cells of one name differ (`varying_options`); seed; knows, what the attack is told of the defense; toll,
+    the defense without its strength; strength; victim_accuracy; gave_up; path; UTILITY_LOSS, ALARM and
+    TRANSFERABILITY, as far as any cell has them.
+
+    `curves` has a row a round, with all of these and the columns of curve.csv. A column that a cell does not
+    have, its PATE cost say, is NaN, and so is TRANSFERABILITY before the last round.
+    """
+
+    cells: pd.DataFrame
+    curves: pd.DataFrame
+    varying: list[str]
+
+    @property
+    def names(self) -> list[str]:
+        """Columns that name what is repeated over seeds."""
+        return [*LABELS, *self.varying]
+
+
+def tidy(cells: Iterable[CellResult]) -> Sweep:
+    """The frames of some cells; one that lies in several folders counts once.
+
+    Raises ValueError where two cells of one seed differ in nothing that could name them.
+    """
+    kept = _each_once(cells)
+    if not kept:
+        return Sweep(pd.DataFrame(), pd.DataFrame(), [])
+    described = pd.DataFrame([_description(cell) for cell in kept])
+    further = varying_options(kept, described)
+    measured = pd.DataFrame([_measured(cell) for cell in kept]).dropna(axis=1, how="all")
+    described = pd.concat([described[LABELS], further, described.drop(columns=LABELS), measured], axis=1)
+    curves = pd.concat([cell.curve for cell in kept], keys=range(len(kept)), names=["cell", None])
+    curves = curves.reset_index(level="cell").reset_index(drop=True)
+    rows = described.merge(curves, left_index=True, right_on="cell")
+    worth = [name for name in TRANSFERABILITY if name in rows]
+    rows[worth] = rows[worth].where(~rows["cell"].duplicated(keep="last"))
+    return Sweep(described, rows, list(further.columns))
+
+
+def _description(cell: CellResult) -> dict[str, object]:
+    result = cell.result
+    return {
+        "dataset": result["dataset"],
+        "attack": cell.attack,
+        "defense": cell.defense,
+        "hardware": result.get("hardware") or "",
+        "seed": result["seed"],
+        "knows": ", ".join(result.get("knows", [])),
+        "toll": cell.toll,
+        "strength": result.get("strength"),
+        "victim_accuracy": result["victim_accuracy"],
+        "gave_up": bool(result.get("gave_up", False)),
+        "path": str(cell.path),
+    }
+
+
+def _measured(cell: CellResult) -> dict[str, float]:
+    """UTILITY_LOSS, ALARM and TRANSFERABILITY of a cell; NaN where there is none, or in early versions."""
+    honest, worth = cell.result.get("honest") or {}, cell.result.get("transferability") or {}
+    losses = {name: _figure(honest.get(name.removeprefix("honest_"))) for name in UTILITY_LOSS}
+    queries = cell.result.get("queries_until_alarm")
+    is_watched = honest.get("false_alarms") is not None
+    alarm = {"alarm": _figure(float(queries is not None) if is_watched else None)}
+    alarm["queries_until_alarm"] = _figure(queries)
+    return losses | alarm | {name: _figure(worth.get(name)) for name in TRANSFERABILITY}
+
+
+def _figure(value: float | None) -> float:
+    return float("nan") if value is None else value
+
+
+def alters_or_watches(rows: pd.DataFrame) -> pd.Series[bool]:
+    """Whether a row's defenses change answers, or watch: bool, by the UTILITY_LOSS in the row."""
+    losses = rows.reindex(columns=["honest_l1", "honest_false_alarms"])
+    return (losses["honest_l1"] > 0) | losses["honest_false_alarms"].notna()
+
+
+def _each_once(cells: Iterable[CellResult]) -> Sequence[CellResult]:
+    """The cells without those that say the same: one key, or one extraction, one name and one curve.
+
+    The second are cells without a toll that differ in its price.
+    """
+    seen: set[object] = set()
+    kept = []
+    for cell in cells:
+        keys = cell.result["keys"]
+        named = (cell.attack, cell.defense, cell.result.get("hardware"), cell.result["seed"])
+        same_curve = (keys.get("extraction", keys["cell"]), named, cell.curve.to_numpy().tobytes())
+        if keys["cell"] not in seen and same_curve not in seen:
+            kept.append(cell)
+        seen |= {keys["cell"], same_curve}
+    return kept

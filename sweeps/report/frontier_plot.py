@@ -1,0 +1,125 @@
+"""The picture of what each defense buys, and what an honest user pays for it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import matplotlib
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+CAPTION = """\
+Each point is a defense; best is low and left. Left: what it costs an honest user in answers, L1/2 (the
+share of probability moved) plus the share of queries refused. Right: what it costs in time, with how many
+times longer the attacker takes. Ringed: no other defense leaves an attacker less accurate
+at no more of either."""
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "*")
+COLORS = (*map(matplotlib.colormaps["tab10"], range(10)), "black")
+
+NEAR = (8, 8)
+"""Points less than so many per cent of answers and of accuracy apart get one label."""
+
+
+def plot_frontier(figure: Figure, rows: pd.DataFrame) -> list[Any]:
+    """A row of panels an attack: its accuracy against the answers, and the time, that honest users lose.
+
+    `rows` are those of `frontier` of one data set; returns all that stands outside the panels.
+    """
+    attacks = rows["attack"].unique().tolist()
+    tolls = rows["toll"].unique().tolist()
+    height = 1.6 + 1.9 * len(attacks)
+    figure.set_size_inches(10, height)
+    # Inches turned into shares: a layout engine would take as long as all else.
+    figure.subplots_adjust(0.09, 1.1 / height, 0.8, 1 - 0.4 / height, wspace=0.06, hspace=0.08)
+    panels = figure.subplots(len(attacks), 2, sharex="col", sharey=True, squeeze=False, width_ratios=[3, 2])
+    for (answers, time), attack in zip(panels, attacks, strict=True):
+        own = rows[rows["attack"] == attack]
+        for axes, loss in ((answers, "answers_lost"), (time, "time_lost")):
+            _draw(axes, own, loss, tolls)
+            axes.axhline(100 * own["victim_accuracy"].max(), color="0.6", linewidth=0.8, zorder=0)
+            axes.grid(alpha=0.3, linewidth=0.5)
+            axes.margins(x=0.06)
+            axes.set_ylim(-5, 108)
+        _name_points(answers, own)
+        answers.set_ylabel(f"{attack}\naccuracy (%)")
+    panels[-1, 0].set_xlabel("honest user's answers lost (%)")
+    panels[-1, 1].set_xlabel("honest user's extra time (%)")
+    title = (
+        f"{rows['dataset'].iloc[0]}: what each defense costs an honest user, and what the attacker still gets"
+    )
+    styles = [Line2D([], [], **_style(number)) for number in range(len(tolls))]
+    return [
+        figure.suptitle(title, x=0.01, y=1 - 0.1 / height, va="top", ha="left"),
+        figure.supxlabel(CAPTION, x=0.01, y=0.1 / height, va="bottom", ha="left", fontsize=8.5),
+        figure.legend(
+            *(styles, tolls),
+            loc="upper left",
+            bbox_to_anchor=(0.81, 1 - 0.4 / height),
+            title="defense",
+            frameon=False,
+        ),
+    ]
+
+
+def _draw(axes: Any, rows: pd.DataFrame, loss: str, tolls: list[str]) -> None:
+    """A line or a point a defense; rings around points that no other defense dominates."""
+    lost, accuracy, half = (100 * rows[name] for name in (loss, "accuracy", "accuracy_interval"))
+    colors = [_style(tolls.index(toll))["color"] for toll in rows["toll"]]
+    axes.vlines(lost, accuracy - half, accuracy + half, colors=colors, linewidth=0.6)
+    for toll, strengths in rows.groupby("toll", sort=False):
+        line = strengths.sort_values("time_lost")
+        axes.plot(100 * line[loss], 100 * line["accuracy"], **_style(tolls.index(str(toll))))
+        if loss == "time_lost":
+            _tell_attackers_time(axes, line)
+    best = rows["is_undominated"].to_numpy()
+    axes.scatter(lost[best], accuracy[best], s=110, facecolors="none", edgecolors="0.2", linewidths=1)
+
+
+def _name_points(axes: Any, rows: pd.DataFrame) -> None:
+    """The names of defenses beside their points; of those that lie close together one, and how many more."""
+    heaps: dict[tuple[float, float], list[str]] = {}
+    for toll, lost, accuracy in zip(rows["toll"], rows["answers_lost"], rows["accuracy"], strict=True):
+        own = (100 * lost, 100 * accuracy)
+        near = [at for at in heaps if all(abs(a - b) < d for a, b, d in zip(at, own, NEAR, strict=True))]
+        names = heaps.setdefault(near[0] if near else own, [])
+        if toll not in names:
+            names.append(toll)
+    furthest = max(lost for lost, _ in heaps)
+    for at, names in heaps.items():
+        is_far, is_low = at[0] > 0.8 * furthest > 0, at[1] < 15
+        axes.annotate(
+            "\n".join(names) if len(names) < 3 else f"{names[0]} and {len(names) - 1} others",
+            at,
+            xytext=(-6 if is_far else 6, 6 if is_low else -6),
+            textcoords="offset points",
+            ha="right" if is_far else "left",
+            va="bottom" if is_low else "top",
+            fontsize=8,
+            color="0.3",
+        )
+
+
+def _tell_attackers_time(axes: Any, line: pd.DataFrame) -> None:
+    """How many times longer the attacker takes, beside the strongest point of a defense that takes time."""
+    last = line.iloc[-1]
+    if last["overhead"] > 1:
+        axes.annotate(
+            f"attacker's time ×{last['overhead']:{',.0f' if last['overhead'] >= 10 else '.2g'}}",
+            (100 * last["time_lost"], 100 * last["accuracy"]),
+            xytext=(0, -14),
+            textcoords="offset points",
+            ha="right",
+            fontsize=8,
+            color="0.3",
+        )
+
+
+def _style(number: int) -> dict[str, Any]:
+    """A colour and a marker, together different for the first 132 numbers."""
+    return {
+        "color": COLORS[number % len(COLORS)],
+        "marker": MARKERS[number % len(MARKERS)],
+        "markersize": 6,
+        "linewidth": 1.2,
+    }

@@ -1,0 +1,71 @@
+"""A sweep as one HTML page that needs nothing from elsewhere."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from plotly.offline import get_plotlyjs
+
+from sweeps.report.frames import Sweep
+from sweeps.report.setups import finals, frontier, lines, strengths
+
+PARTS = Path(__file__).parent / "page_files"
+
+POINTS_OF_A_LINE = 60
+"""More than a screen shows apart; longer curves are thinned out evenly, first and last point kept."""
+
+FIGURES = (
+    *("queries", "accuracy", "fidelity", "cost_pate", "cost_pknn", "cost_entropy", "cost_gap"),
+    *("query_seconds", "total_seconds", "overhead", "honest_overhead", "expected_hashes"),
+    *("attacker_solve_seconds", "attacker_usd", "honest_usd", "victim_accuracy", "gave_up"),
+    *("honest_accuracy", "honest_l1", "honest_calibration_error", "honest_false_alarms", "honest_refused"),
+    *("kl", "transfer", "answers_lost", "time_lost"),
+)
+"""What the page is given of each mean, with its interval."""
+
+
+def page(sweep: Sweep) -> str:
+    """The page: a matrix of attacks and defenses, curves, strengths, defenses compared, and the table."""
+    data = {
+        "finals": _columns(finals(sweep), ["dataset", "attack", "defense", "knows"]),
+        "lines": _columns(thinned(lines(sweep)), ["dataset", "attack", "defense"]),
+        "strengths": _columns(strengths(sweep), ["dataset", "attack", "toll"]),
+        "frontier": _columns(frontier(sweep), ["dataset", "attack", "defense", "toll", "is_undominated"]),
+        "cells": len(sweep.cells),
+    }
+    template = Template((PARTS / "report.html").read_text())
+    return template.substitute(
+        style=(PARTS / "report.css").read_text(),
+        plotly=get_plotlyjs(),
+        data=json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"),
+        script="\n".join((PARTS / name).read_text() for name in ("figures.js", "charts.js", "report.js")),
+    )
+
+
+def thinned(rows: pd.DataFrame) -> pd.DataFrame:
+    """At most POINTS_OF_A_LINE points of each line, evenly spaced in rounds."""
+    line = rows.groupby(["dataset", "attack", "defense"], sort=False)
+    number = line.cumcount()
+    last = (line["seeds"].transform("size") - 1).clip(lower=1)
+    parts = (POINTS_OF_A_LINE - 1) / last.clip(lower=POINTS_OF_A_LINE - 1)
+    return rows[(number == 0) | (np.floor(number * parts) > np.floor((number - 1) * parts))]
+
+
+def _columns(rows: pd.DataFrame, texts: list[str]) -> dict[str, list[Any]]:
+    """Columns as JSON takes them: null for what is missing, five digits of figures."""
+    if rows.empty:
+        return {}
+    columns: dict[str, list[Any]] = {name: rows[name].tolist() for name in texts}
+    for name in (
+        "seeds",
+        "strength",
+        *(part for figure in FIGURES for part in (figure, f"{figure}_interval")),
+    ):
+        if name in rows and rows[name].notna().any():
+            columns[name] = [None if np.isnan(value) else float(f"{value:.5g}") for value in rows[name]]
+    return columns

@@ -1,0 +1,124 @@
+"use strict";
+// The page's data as rows, and how its figures are written.
+
+const DATA = JSON.parse(document.getElementById("data").textContent);
+
+/** Rows of a frame that came as columns. */
+function rowsOf(columns) {
+  const names = Object.keys(columns);
+  if (!names.length) return [];
+  return columns[names[0]].map((_, i) => Object.fromEntries(names.map((name) => [name, columns[name][i]])));
+}
+
+const FINALS = rowsOf(DATA.finals);
+const LINES = rowsOf(DATA.lines);
+const STRENGTHS = rowsOf(DATA.strengths);
+const FRONTIER = rowsOf(DATA.frontier);
+
+const unique = (values) => [...new Set(values)];
+const DATASETS = unique(FINALS.map((row) => row.dataset));
+const ATTACKS = unique(FINALS.map((row) => row.attack)).sort();
+/** From the one that costs an honest user least to the one that costs it most. */
+const DEFENSES = unique(FINALS.map((row) => row.defense)).map((defense) => {
+  const prices = FINALS.filter((row) => row.defense === defense).map((row) => row.honest_overhead ?? 1);
+  return [defense, prices.reduce((sum, price) => sum + price, 0) / prices.length];
+}).sort((a, b) => a[1] - b[1]).map(([defense]) => defense);
+
+const isNumber = (value) => typeof value === "number";
+
+/** Some digits, with thousands separated, and a power of ten where there would be many zeros. */
+function short(value, digits = 3) {
+  if (!isNumber(value)) return "";
+  if (!Number.isFinite(value)) return "∞";
+  const size = Math.abs(value);
+  if (size !== 0 && (size < 1e-4 || size >= 1e7)) {
+    const [mantissa, exponent] = value.toExponential(digits - 1).split("e");
+    const raised = [...String(Number(exponent))].map((sign) => "⁰¹²³⁴⁵⁶⁷⁸⁹⁻"["0123456789-".indexOf(sign)]);
+    return `${mantissa.replace(/\.?0+$/, "")} × 10${raised.join("")}`;
+  }
+  return Number(value.toPrecision(digits)).toLocaleString("en-GB", { maximumSignificantDigits: 7 });
+}
+
+const times = (value) => (isNumber(value) ? `×${short(value)}` : "–");
+const percent = (value) => (isNumber(value) ? `${(100 * value).toFixed(1)} %` : "–");
+/** Dollars; the many that are a fraction of a cent as $3.1e-6, which is short. */
+function usd(value) {
+  if (!isNumber(value)) return "–";
+  return value > 0 && value < 1e-3 ? `$${value.toExponential(1)}` : `$${short(value, 2)}`;
+}
+
+const count = (value) => (isNumber(value) ? Math.round(value).toLocaleString("en-GB") : "–");
+
+/** Every figure that the page shows: its column, its name, how it is written. */
+const FIGURES = [
+  ["queries", "queries", count],
+  ["accuracy", "accuracy", percent],
+  ["fidelity", "fidelity", percent],
+  ["overhead", "attacker's time", times],
+  ["honest_overhead", "honest user's time", times],
+  ["attacker_usd", "attacker pays", usd],
+  ["honest_usd", "honest user pays", usd],
+  ["honest_accuracy", "honest user's accuracy", percent],
+  ["honest_l1", "honest user's L1", short],
+  ["honest_calibration_error", "calibration error", percent],
+  ["honest_false_alarms", "false alarms", percent],
+  ["honest_refused", "honest refused", percent],
+  ["kl", "KL from the victim", short],
+  ["transfer", "transfer", percent],
+  ["total_seconds", "seconds with work", short],
+  ["query_seconds", "without work", short],
+  ["expected_hashes", "expected hashes", short],
+  ["attacker_solve_seconds", "attacker solves, s", short],
+  ["cost_pate", "PATE cost", short],
+  ["cost_pknn", "pkNN cost", short],
+  ["cost_entropy", "entropy cost", short],
+  ["cost_gap", "gap cost", short],
+  ["victim_accuracy", "victim's accuracy", percent],
+].filter(([name]) => FINALS.some((row) => isNumber(row[name])));
+
+const AXES = [
+  ["total_seconds", "seconds of queries and work"],
+  ["queries", "queries"],
+  ["cost_pate", "PATE cost"],
+  ["cost_pknn", "pkNN cost"],
+  ["cost_entropy", "entropy cost"],
+  ["cost_gap", "gap cost"],
+  ["overhead", "overhead: time with work over time without"],
+  ["attacker_usd", "USD for solving, on the attacker's hardware"],
+].filter(([name]) => LINES.some((row) => isNumber(row[name])));
+
+/** A mean with half the width of its interval, where several seeds differ. */
+function withInterval(row, name, write) {
+  const half = row[`${name}_interval`];
+  const differs = isNumber(half) && half > 1e-9 * Math.abs(row[name]);
+  return [write(row[name]), differs ? ` ± ${write(half).replace("×", "")}` : ""];
+}
+
+/** What attacker and honest user are compared by: columns, and how they are written. */
+const BASES = {
+  time: ["overhead", "honest_overhead", times],
+  money: ["attacker_usd", "honest_usd", usd],
+};
+
+/** How many times more an attacker pays than an honest user; null where nobody works. */
+function ratio(row, basis) {
+  const [attacker, honest] = BASES[basis].map((name) => row[name]);
+  return isFree(row) || !isNumber(attacker) || !isNumber(honest) || (attacker === 0 && honest === 0) ? null : attacker / honest;
+}
+
+/** Whether a cell asks for no work at all. */
+const isFree = (row) => row.defense.split(/[ ,]/)[0] === "none";
+
+const gaveUp = (row) => {
+  const seeds = Math.round(row.gave_up * row.seeds);
+  if (!seeds) return "";
+  return seeds === row.seeds ? "gave up" : `${seeds} of ${row.seeds} gave up`;
+};
+
+/** An element with attributes and children; text is never read as HTML. */
+function make(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
+}

@@ -1,0 +1,222 @@
+"use strict";
+// Filters, the matrix, the table, and the page as a whole.
+
+const byId = (id) => document.getElementById(id);
+const chosen = { dataset: DATASETS[0], attack: new Set(ATTACKS), defense: new Set(DEFENSES) };
+const sorting = { column: null, down: true };
+
+const isChosen = (row) => row.dataset === chosen.dataset && chosen.attack.has(row.attack)
+  && (row.defense === undefined || chosen.defense.has(row.defense));
+
+function swatch(attack, number) {
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  svg.setAttribute("width", 26);
+  svg.setAttribute("height", 8);
+  const line = document.createElementNS("http://www.w3.org/2000/svg", "line");
+  const dash = { solid: "", dash: "6 4", dot: "2 3", dashdot: "7 3 2 3", longdash: "10 4", longdashdot: "10 3 2 3" };
+  const attributes = { x1: 0, x2: 26, y1: 4, y2: 4, "stroke-width": 3, stroke: attack ? colorOf(attack) : "currentColor" };
+  for (const [name, value] of Object.entries(attributes)) line.setAttribute(name, value);
+  svg.append(line);
+  if (number !== null) line.setAttribute("stroke-dasharray", dash[DASHES[number % DASHES.length]]);
+  if (attack && opened(attack)) {
+    const dot = document.createElementNS("http://www.w3.org/2000/svg", "circle");
+    const hollow = { cx: 13, cy: 4, r: 3, fill: "var(--surface)", stroke: colorOf(attack), "stroke-width": 2 };
+    for (const [name, value] of Object.entries(hollow)) dot.setAttribute(name, value);
+    svg.append(dot);
+  }
+  return svg;
+}
+
+function chip(type, name, value, isOn, picture, change) {
+  const input = make("input", { type, name, value });
+  input.checked = isOn;
+  input.addEventListener("change", () => { change(input.checked); draw(); });
+  return make("label", { class: "chip" }, input, ...picture, value);
+}
+
+function makeFilters() {
+  for (const dataset of DATASETS) {
+    byId("choose-dataset").append(chip("radio", "dataset", dataset, dataset === chosen.dataset, [], () => {
+      chosen.dataset = dataset;
+    }));
+  }
+  const groups = [["attack", ATTACKS, (attack) => [swatch(attack, null)]],
+    ["defense", DEFENSES, (_, number) => [swatch(null, number)]]];
+  for (const [name, values, picture] of groups) {
+    const set = chosen[name];
+    const field = byId(`choose-${name}`);
+    values.forEach((value, number) => field.append(chip("checkbox", name, value, true, picture(value, number), (isOn) => {
+      if (isOn) set.add(value); else set.delete(value);
+    })));
+    if (values.length < 3) continue;
+    const button = make("button", { type: "button", class: "chip plain" }, "all / none");
+    button.addEventListener("click", () => {
+      const isOn = set.size === 0;
+      field.querySelectorAll("input").forEach((input) => { input.checked = isOn; });
+      set.clear();
+      if (isOn) values.forEach((value) => set.add(value));
+      draw();
+    });
+    field.append(button);
+  }
+}
+
+/** How far a defense keeps an attacker off, from the best for its owner on. */
+const OUTCOMES = [
+  ["stops (the attacker gives up): ", (row) => row.gave_up === 1],
+  ["holds back (the attacker pays at least 10 times what an honest user pays): ", (row, more) => more >= 10],
+  ["slows (2 to 10 times): ", (row, more) => more >= 2],
+  ["does not stop (less than twice as much): ", () => true],
+];
+
+/** Which attackers each defense stops, holds back, slows, and does not stop. */
+function drawVerdict(rows, basis) {
+  const items = DEFENSES.flatMap((defense) => {
+    const attackers = rows.filter((row) => row.defense === defense && (ratio(row, basis) !== null || row.gave_up === 1));
+    if (!attackers.length) return [];
+    const outcome = (row) => OUTCOMES.findIndex(([, holds]) => holds(row, ratio(row, basis)));
+    const parts = OUTCOMES.flatMap(([verb], number) => {
+      const those = attackers.filter((row) => outcome(row) === number).map((row) => row.attack);
+      return those.length ? [make("em", {}, verb), those.join("; "), make("br")] : [];
+    });
+    return [make("li", {}, make("strong", {}, defense), `: an honest user pays ${range(attackers, basis)}.`, make("br"), ...parts)];
+  });
+  byId("verdict").replaceChildren(...items);
+}
+
+/** What an honest user pays, from the attacker who asks least to the one who asks most. */
+function range(rows, basis) {
+  const [, honest, write] = BASES[basis];
+  const all = rows.map((row) => row[honest]).filter(isNumber);
+  if (!all.length) return "–";
+  const [low, high] = [write(Math.min(...all)), write(Math.max(...all))];
+  return low === high ? low : `${low} to ${high}`;
+}
+
+function shade(cell, value) {
+  if (value === null) return;
+  const place = Math.log10(value);
+  const share = Math.round(100 * Math.min(1, place < 0 ? -place : place / 2));
+  const color = place < 0 ? "--cheap" : "--expensive";
+  cell.style.background = `color-mix(in srgb, var(${color}) ${Math.round(0.8 * share)}%, var(--surface))`;
+}
+
+function describe(cell, title, pairs) {
+  const list = make("dl", {}, ...pairs.flatMap(([name, text]) => [make("dt", {}, name), make("dd", {}, text)]));
+  const show = () => {
+    const tip = byId("tip");
+    tip.replaceChildren(make("b", {}, title), list);
+    tip.hidden = false;
+    const box = cell.getBoundingClientRect();
+    const below = box.bottom + tip.offsetHeight + 12 < window.innerHeight;
+    tip.style.top = `${Math.max(4, below ? box.bottom + 6 : box.top - tip.offsetHeight - 6)}px`;
+    tip.style.left = `${Math.max(4, Math.min(box.left, window.innerWidth - tip.offsetWidth - 8))}px`;
+  };
+  const hide = () => { byId("tip").hidden = true; };
+  cell.tabIndex = 0;
+  for (const event of ["mouseenter", "focus"]) cell.addEventListener(event, show);
+  for (const event of ["mouseleave", "blur"]) cell.addEventListener(event, hide);
+}
+
+function attackerCell(row, basis) {
+  if (!row) return make("td", { class: "empty" }, "–");
+  const cell = make("td", {}, make("b", {}, percent(row.accuracy)));
+  if (gaveUp(row)) cell.firstChild.append(make("span", { class: "badge" }, gaveUp(row)));
+  const [attacker, honest, write] = BASES[basis];
+  const free = isFree(row);
+  cell.append(make("span", {}, free ? "no work asked" : `${write(row[attacker])}, honest ${write(row[honest])}`));
+  if (free) cell.classList.add("free");
+  const more = ratio(row, basis);
+  shade(cell, more);
+  describe(cell, `${row.attack} under ${row.defense}`, [
+    ["seeds", String(row.seeds)],
+    ...FIGURES.filter(([name]) => isNumber(row[name])).map(([name, title, write]) => [title, withInterval(row, name, write).join("")]),
+    ...(more === null ? [] : [["attacker's over honest user's", times(more)]]),
+    ...(gaveUp(row) ? [["attacker", gaveUp(row)]] : []),
+  ]);
+  return cell;
+}
+
+function honestCell(rows, defense, basis) {
+  const same = rows.filter((row) => row.defense === defense);
+  const free = same.some(isFree);
+  const what = basis === "time" ? "of its time without work" : "for as many answers";
+  const cell = make("td", {}, make("b", {}, range(same, basis)), make("span", {}, free ? "no work asked" : what));
+  const [, honest, write] = BASES[basis];
+  const steps = grouped(same.slice().sort((a, b) => a.queries - b.queries), "queries").map((at) => at[0]);
+  describe(cell, `Honest user under ${defense}`, steps.map((row) => [`after ${count(row.queries)} queries`, write(row[honest])]));
+  return cell;
+}
+
+function drawMatrix(rows, basis) {
+  const defenses = DEFENSES.filter((defense) => rows.some((row) => row.defense === defense));
+  const costliest = (attack) => Math.max(...rows.filter((row) => row.attack === attack).map((row) => ratio(row, basis) ?? 0));
+  const attacks = unique(rows.map((row) => row.attack)).sort((a, b) => costliest(b) - costliest(a));
+  const head = make("tr", {}, make("th", {}, ""), ...defenses.map((defense) => make("th", { scope: "col" }, defense)));
+  const honest = make("tr", { class: "honest" },
+    make("th", { scope: "row" }, "honest user"), ...defenses.map((defense) => honestCell(rows, defense, basis)));
+  const body = attacks.map((attack) => {
+    const own = rows.filter((row) => row.attack === attack);
+    const knows = own[0].knows ? [make("small", {}, `knows the ${own[0].knows}`)] : [];
+    return make("tr", {}, make("th", { scope: "row" }, attack, ...knows),
+      ...defenses.map((defense) => attackerCell(own.find((row) => row.defense === defense), basis)));
+  });
+  byId("matrix").replaceChildren(make("thead", {}, head), make("tbody", {}, honest, ...body));
+  const notes = [];
+  if (rows.some((row) => row.knows)) notes.push("“knows the cost”: this attacker is told what the defender would charge, which no real interface tells.");
+  if (rows.some(gaveUp)) notes.push("“gave up”: the attacker stopped where the next round would have gone beyond its limit; figures are what it had then.");
+  byId("matrix-note").textContent = notes.join(" ");
+}
+
+function drawTable(rows) {
+  const columns = [["attack", "attack"], ["defense", "defense"], ["seeds", "seeds"], ...FIGURES];
+  const value = (row, name) => (name === "attack" && row.knows ? `${row.attack} (knows the ${row.knows})` : row[name]);
+  const order = (a, b) => {
+    const [x, y] = [value(a, sorting.column), value(b, sorting.column)];
+    if (x === y) return 0;
+    if (x === null || y === null) return x === null ? 1 : -1;
+    return (x < y ? -1 : 1) * (sorting.down ? -1 : 1);
+  };
+  const sorted = sorting.column ? rows.slice().sort(order) : rows;
+  const head = columns.map(([name, title]) => {
+    const button = make("button", { type: "button" }, title);
+    button.addEventListener("click", () => {
+      sorting.down = sorting.column === name ? !sorting.down : isNumber(rows[0]?.[name]);
+      sorting.column = name;
+      drawTable(rows);
+      byId("table").querySelectorAll("th button")[columns.findIndex((column) => column[0] === name)].focus();
+    });
+    const sort = sorting.column === name ? { "aria-sort": sorting.down ? "descending" : "ascending" } : {};
+    return make("th", { scope: "col", class: FIGURES.some((figure) => figure[0] === name) ? "figure" : "", ...sort }, button);
+  });
+  const body = sorted.map((row) => make("tr", {}, ...columns.map(([name, , write]) => {
+    if (!write) return make("td", {}, String(value(row, name)), ...(name === "attack" && gaveUp(row) ? [make("span", { class: "badge" }, gaveUp(row))] : []));
+    const [mean, half] = isNumber(row[name]) ? withInterval(row, name, write) : ["–", ""];
+    return make("td", { class: "figure" }, mean, make("small", {}, half));
+  })));
+  byId("table").replaceChildren(make("thead", {}, make("tr", {}, ...head)), make("tbody", {}, ...body));
+}
+
+function draw() {
+  const rows = FINALS.filter(isChosen);
+  const basis = byId("basis").value;
+  drawVerdict(rows, basis);
+  drawMatrix(rows, basis);
+  drawTable(rows);
+  drawCurves(LINES.filter(isChosen), byId("axis").value, byId("log").checked, byId("bands").checked);
+  const strengths = STRENGTHS.filter(isChosen);
+  byId("strength").hidden = strengths.length === 0;
+  if (strengths.length) drawStrengths(strengths);
+  const compared = FRONTIER.filter(isChosen);
+  byId("compared").hidden = compared.length === 0;
+  if (compared.length) drawFrontier(compared);
+}
+
+byId("about").textContent = `${DATA.cells} cells. Attackers ask for answers and train a copy on them; where a defense asks for work, each answer must be paid for with computing.`;
+makeFilters();
+byId("words").open = DEFENSES.length <= 4;
+if (!FIGURES.some(([name]) => name === "attacker_usd")) byId("basis").closest(".controls").hidden = true;
+for (const [name, title] of AXES) byId("axis").append(make("option", { value: name }, title));
+for (const id of ["axis", "log", "bands", "basis"]) byId(id).addEventListener("change", draw);
+window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+draw();

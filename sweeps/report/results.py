@@ -1,0 +1,123 @@
+"""Finished cells, read from their folders."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+STANDARD_PRICE = {"calibration": "paper", "strength": 1.0, "puzzle": "sha256", "scope": "account"}
+"""What a defense's name does not say."""
+
+
+@dataclass(frozen=True, eq=False)
+class CellResult:
+    """A finished cell: its folder, the content of result.json, its curve, and its config.
+
+    `options` is config.yaml with dotted names, `attack.budget` say; empty where the file is missing.
+    """
+
+    path: Path
+    result: dict[str, Any]
+    curve: pd.DataFrame
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def defense(self) -> str:
+        """The defense, with what of its price is not standard."""
+        return self._defense(list(STANDARD_PRICE))
+
+    @property
+    def toll(self) -> str:
+        """The defense without its strength: a family of defenses that differ in nothing else."""
+        return self._defense([name for name in STANDARD_PRICE if name != "strength"])
+
+    def _defense(self, names: list[str]) -> str:
+        result = self.result
+        unusual = [name for name in names if result.get(name) not in (None, STANDARD_PRICE[name])]
+        labels = [f"x{result[name]:g}" if name == "strength" else result[name] for name in unusual]
+        return " ".join([result["defense"], *labels])
+
+    @property
+    def attack(self) -> str:
+        """The attack, with its accounts and its limit where it has them."""
+        result = self.result
+        accounts = [f"{result['accounts']:,} accounts"] if result.get("accounts", 1) > 1 else []
+        limit = [f"up to ${result['give_up_usd']:g}"] if result.get("give_up_usd") is not None else []
+        return ", ".join([result["attack"], *accounts, *limit])
+
+    @property
+    def has_toll(self) -> bool:
+        """Whether answers were paid for with work; cells of early versions do not say how."""
+        return self.result.get("calibration", self.result["defense"]) not in (None, "none")
+
+
+def load_cells(directories: Iterable[Path]) -> list[CellResult]:
+    """The finished cells below the directories, in the order of their folders' names."""
+    paths = sorted(
+        {path.parent for directory in directories for path in directory.rglob("result.json")}, key=_natural
+    )
+    curves = _read_curves(paths)
+    return [
+        CellResult(path, json.loads((path / "result.json").read_text()), curve, _options(path))
+        for path, curve in zip(paths, curves, strict=True)
+    ]
+
+
+def _natural(path: Path) -> tuple[str, int, str]:
+    number = path.name.split("_", 1)[0]
+    return str(path.parent), int(number) if number.isdigit() else 0, path.name
+
+
+def _read_curves(paths: Sequence[Path]) -> list[pd.DataFrame]:
+    """The curve in each folder. Those with the same columns are parsed together, which is much faster."""
+    texts = [(path / "curve.csv").read_text().partition("\n") for path in paths]
+    curves: list[pd.DataFrame] = [pd.DataFrame()] * len(paths)
+    for header in {head for head, _, _ in texts}:
+        rows = [
+            f"{number},{row}"
+            for number, (head, _, body) in enumerate(texts)
+            if head == header
+            for row in body.splitlines()
+        ]
+        together = pd.read_csv(io.StringIO("\n".join([f"cell,{header}", *rows])))
+        for number, curve in together.groupby("cell"):
+            curves[int(str(number))] = curve.drop(columns="cell").reset_index(drop=True)
+    return curves
+
+
+def _options(path: Path) -> dict[str, Any]:
+    """The options in a cell's config.yaml by their dotted names.
+
+    Cells of a sweep share most of the file's sections, so each distinct section is parsed once.
+    """
+    file = path / "config.yaml"
+    if not file.exists():
+        return {}
+    options: dict[str, Any] = {}
+    for section in re.split(r"^(?=\w)", file.read_text(), flags=re.MULTILINE):
+        options |= _parsed(section)
+    return options
+
+
+@lru_cache(maxsize=4096)
+def _parsed(section: str) -> dict[str, Any]:
+    return _flat(yaml.load(section, yaml.CSafeLoader) or {})
+
+
+def _flat(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    for name, value in node.items():
+        if isinstance(value, dict):
+            options |= _flat(value, f"{prefix}{name}.")
+        else:
+            options[f"{prefix}{name}"] = value
+    return options

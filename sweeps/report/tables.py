@@ -1,0 +1,163 @@
+"""Tables of a sweep: for the terminal, in Markdown and in LaTeX."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from rich.table import Table
+
+from sweeps.report.frames import alters_or_watches, tidy
+from sweeps.report.means import points
+from sweeps.report.results import CellResult
+
+HEADINGS = {"dataset": "data set", "defense": "defense"}
+
+SHOWN = {
+    "queries": ("queries", 1, ",.0f"),
+    "accuracy": ("accuracy %", 100, ".2f"),
+    "fidelity": ("fidelity %", 100, ".2f"),
+    "kl": ("KL", 1, ".3g"),
+    "transfer": ("transfer %", 100, ".1f"),
+    "cost_pate": ("PATE", 1, ".4g"),
+    "cost_pknn": ("pkNN", 1, ".4g"),
+    "cost_entropy": ("entropy", 1, ".4g"),
+    "cost_gap": ("gap", 1, ".4g"),
+    "query_seconds": ("seconds", 1, ".4g"),
+    "total_seconds": ("with work", 1, ".4g"),
+    "overhead": ("overhead", 1, ".4g"),
+    "honest_overhead": ("honest's", 1, ".4g"),
+    "honest_accuracy": ("honest's accuracy %", 100, ".2f"),
+    "honest_l1": ("honest's L1", 1, ".3g"),
+    "honest_calibration_error": ("honest's ECE %", 100, ".2f"),
+    "honest_refused": ("refused %", 100, ".1f"),
+    "honest_false_alarms": ("false alarms %", 100, ".1f"),
+    "alarm": ("alarms %", 100, ".0f"),
+    "queries_until_alarm": ("at query", 1, ",.0f"),
+    "expected_hashes": ("hashes", 1, ".3g"),
+    "attacker_usd": ("USD", 1, ".2g"),
+    "honest_usd": ("honest's USD", 1, ".2g"),
+    "measured_train_seconds": ("training, s", 1, ".3g"),
+    "measured_peak_mib": ("peak, MiB", 1, ".4g"),
+}
+"""Columns of the tables: heading, factor, format."""
+
+IN_A_PAPER = (
+    *("queries", "accuracy", "fidelity", "cost_pate", "query_seconds", "total_seconds"),
+    *("overhead", "honest_overhead", "honest_accuracy", "honest_l1", "attacker_usd"),
+)
+"""Columns of the table in LaTeX, as many as a page is wide."""
+
+
+IN_THE_TERMINAL = {
+    "queries": "queries",
+    "accuracy": "accuracy %",
+    "fidelity": "fidelity %",
+    "cost_pate": "PATE cost",
+    "query_seconds": "seconds",
+    "total_seconds": "with work",
+    "overhead": "overhead",
+    "honest_overhead": "honest's",
+    "honest_accuracy": "honest's accuracy %",
+    "honest_l1": "honest's L1",
+    "expected_hashes": "hashes",
+    "attacker_usd": "USD",
+}
+"""Columns of the table in the terminal, and their headings."""
+
+BY_CHANGED_ANSWERS = ("honest_accuracy", "honest_l1", "honest_calibration_error", "honest_refused")
+"""Columns that are shown where some defense changes answers, or watches."""
+
+
+def readable(table: pd.DataFrame, names: Sequence[str], shown: Sequence[str] = tuple(SHOWN)) -> pd.DataFrame:
+    """A table over seeds as text, each mean with its interval behind it.
+
+    `names` are the columns that name a row, `shown` those with figures. Columns without a value are left out.
+    """
+    columns = {HEADINGS.get(name, name): table[name] for name in names}
+    columns["knows"] = table["knows"]
+    columns["seeds"] = table["seeds"].astype(str)
+    columns["gave up"] = pd.Series(
+        [
+            f"{round(share * seeds)} of {seeds}" if share else ""
+            for share, seeds in zip(table["gave_up"], table["seeds"], strict=True)
+        ],
+        index=table.index,
+    )
+    rows = table.to_dict("records")
+    for name in _telling(shown, table):
+        if name in table:
+            columns[SHOWN[name][0]] = pd.Series([_shown(row, name) for row in rows], index=table.index)
+    text = pd.DataFrame(columns)
+    return text.loc[:, (text != "").any()]
+
+
+def _telling(names: Iterable[str], rows: pd.DataFrame) -> list[str]:
+    """The columns without those that say nothing of these rows."""
+    if alters_or_watches(rows).any():
+        return list(names)
+    return [name for name in names if name not in BY_CHANGED_ANSWERS]
+
+
+def _shown(row: Mapping[Any, Any], name: str) -> str:
+    _, factor, form = SHOWN[name]
+    mean, half_width = row[name] * factor, row[f"{name}_interval"] * factor
+    if np.isnan(mean):
+        return ""
+    if np.isnan(half_width) or half_width <= 1e-9 * abs(mean):
+        return f"{mean:{form}}"
+    return f"{mean:{form}} ± {half_width:{'.0f' if 100 <= half_width < 1e5 else '.2g'}}"
+
+
+def _is_text(heading: Hashable, names: Sequence[str]) -> bool:
+    return heading in ("knows", "gave up", *(HEADINGS.get(name, name) for name in names))
+
+
+def markdown(table: pd.DataFrame, names: Sequence[str]) -> str:
+    """The table in Markdown."""
+    text = readable(table, names)
+    rules = ["---" if _is_text(heading, names) else "---:" for heading in text]
+    rows = [list(text.columns), rules, *text.to_numpy().tolist()]
+    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |\n" for row in rows)
+
+
+def latex(table: pd.DataFrame, names: Sequence[str]) -> str:
+    """The table in LaTeX, for the package booktabs."""
+    text = readable(table, names, IN_A_PAPER)
+    alignment = "".join("l" if _is_text(heading, names) else "r" for heading in text)
+    written: str = text.to_latex(index=False, escape=True, column_format=alignment)
+    return "% \\usepackage{booktabs}; means over seeds with 95 % intervals (Student's)\n" + written.replace(
+        "±", r"$\pm$"
+    )
+
+
+def terminal_table(cells: list[CellResult]) -> Table:
+    """What each cell came to, a row a cell, for the terminal."""
+    sweep = tidy(cells)
+    last = points(sweep)
+    table = Table(title="What each stolen model cost", title_justify="left")
+    if last.empty:
+        return table
+    columns = {HEADINGS.get(name, name): last[name] for name in sweep.names if name != "hardware"}
+    columns["seed"] = last["seed"].astype(str)
+    columns |= {IN_THE_TERMINAL[name]: _formatted(last, name) for name in _telling(IN_THE_TERMINAL, last)}
+    columns["hardware"] = last["hardware"]
+    columns["gave up"] = last["gave_up"].map({True: "yes", False: ""})
+    text = pd.DataFrame(columns)
+    text = text.loc[:, (text != "").any()]
+    for heading in text:
+        is_figure = heading in IN_THE_TERMINAL.values()
+        table.add_column(str(heading), justify="right" if is_figure else "left")
+    for row in text.to_numpy().tolist():
+        table.add_row(*row)
+    return table
+
+
+def _formatted(rows: pd.DataFrame, name: str) -> pd.Series[str]:
+    """A column's figures as text; nothing where there are none."""
+    if name not in rows:
+        return pd.Series("", index=rows.index)
+    _, factor, form = SHOWN[name]
+    return rows[name].map(lambda value: "" if np.isnan(value) else f"{value * factor:{form}}")

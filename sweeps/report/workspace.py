@@ -1,0 +1,115 @@
+"""A saved workspace on Weights & Biases that shows what the report shows.
+
+    python -m sweeps.report.workspace [--project tollgate] [--entity TEAM]
+
+Curves of accuracy against what it cost on four axes, grouped by attack; overhead against accuracy; a table
+that compares runs. Without a key it prints the workspace's specification and saves nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+from experiment.tracking import AXES, has_wandb_key
+
+if TYPE_CHECKING:
+    from wandb_workspaces.workspaces import Workspace
+
+NAME = "What a stolen model costs"
+
+TITLES = {
+    "queries": "queries",
+    "privacy_cost": "privacy cost (PATE)",
+    "seconds": "seconds of queries and work",
+    "money": "USD for solving",
+}
+
+
+def workspace(project: str, entity: str) -> Workspace:
+    """The workspace, not saved yet."""
+    import wandb_workspaces.reports.v2 as panels
+    import wandb_workspaces.workspaces as workspaces
+
+    curves: list[Any] = [
+        panels.LinePlot(
+            title=f"Accuracy against {TITLES[axis]}",
+            x=f"by_{axis}/{column}",
+            y=[f"by_{axis}/accuracy"],
+            title_x=TITLES[axis],
+            title_y="accuracy",
+            log_x=axis != "queries",
+            layout=panels.Layout(x=12 * (number % 2), y=8 * (number // 2), w=12, h=8),
+        )
+        for number, (axis, column) in enumerate(AXES.items())
+    ]
+    prices: list[Any] = [
+        panels.ScatterPlot(
+            title=f"{who}'s overhead against the stolen model's accuracy",
+            x=panels.SummaryMetric(f"final/{column}"),
+            y=panels.SummaryMetric("final/accuracy"),
+            log_x=True,
+            layout=panels.Layout(x=12 * number, w=12, h=8),
+        )
+        for number, (who, column) in enumerate(
+            [("The attacker", "overhead"), ("The honest user", "honest_overhead")]
+        )
+    ]
+    sections = [
+        workspaces.Section(name="Accuracy against its cost", panels=curves, is_open=True),
+        workspaces.Section(name="Who pays", panels=prices, is_open=True),
+        workspaces.Section(
+            name="Runs", panels=[panels.RunComparer(layout=panels.Layout(w=24, h=12))], is_open=True
+        ),
+    ]
+    by_attack = workspaces.RunsetSettings(groupby=[workspaces.Config("attack.name")])
+    return workspaces.Workspace(
+        name=NAME, project=project, entity=entity, sections=sections, runset_settings=by_attack
+    )
+
+
+def specification(made: Workspace) -> dict[str, Any]:
+    """What would be saved; the package shows it by no public name."""
+    view: dict[str, Any] = json.loads(made._to_model().model_dump_json(by_alias=True, exclude_none=True))
+    return view
+
+
+def main() -> None:
+    """Save the workspace and say where, or print it."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--project", default="tollgate")
+    parser.add_argument("--entity", help="a user or a team (default: the key's own)")
+    options = parser.parse_args()
+    try:
+        import wandb_workspaces  # noqa: F401
+    except ImportError:
+        parser.error("this needs the package wandb-workspaces: pip install 'tollgate[workspace]'")
+    if not has_wandb_key():
+        print(json.dumps(specification(workspace(options.project, options.entity or "")), indent=2))
+        print(
+            "nothing was saved: no key of Weights & Biases is set (WANDB_API_KEY or wandb login)",
+            file=sys.stderr,
+        )
+        return
+    print(_saved(options.project, options.entity))
+
+
+def _saved(project: str, entity: str | None) -> str:
+    """Save the workspace; returns its address. Exits with a sentence where the server refuses."""
+    import requests
+    import wandb
+
+    try:
+        made = workspace(project, entity or wandb.Api().default_entity or "")
+        made.save()
+    except (wandb.Error, requests.RequestException) as error:
+        raise SystemExit(f"error: the workspace was not saved: {error}") from None
+    return str(made.url)
+
+
+if __name__ == "__main__":
+    main()

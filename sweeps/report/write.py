@@ -1,0 +1,96 @@
+"""What finished cells say: tables, pictures and a page, with means and 95 % intervals over seeds.
+
+    python -m sweeps.report.write FOLDER... [--at 1000 3000] [--out FOLDER]
+
+writes table.csv, table.md and table.tex, plots as PNG, and report.html, a page that stands alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+
+from storage.files import write_atomically, write_text
+from sweeps.report.frames import Sweep, tidy
+from sweeps.report.means import over_seeds, points
+from sweeps.report.page import page
+from sweeps.report.plots import draw, write_plots
+from sweeps.report.results import load_cells
+from sweeps.report.setups import finals, lines, strengths
+from sweeps.report.tables import latex, markdown, terminal_table
+
+__all__ = [
+    "Sweep",
+    "finals",
+    "lines",
+    "load",
+    "load_cells",
+    "points",
+    "strengths",
+    "table",
+    "terminal_table",
+    "write_plots",
+]
+
+
+def load(folders: Iterable[str | Path]) -> Sweep:
+    """The finished cells below the folders as tidy frames; what notebooks read sweeps through.
+
+    Raises FileNotFoundError where there are none, ValueError where nothing tells two cells of one seed apart.
+    """
+    paths = [Path(folder) for folder in folders]
+    cells = load_cells(paths)
+    if not cells:
+        raise FileNotFoundError(
+            f"no finished cell (a folder with result.json) is below {', '.join(map(str, paths))}"
+        )
+    return tidy(cells)
+
+
+def table(sweep: Sweep, at: Iterable[int] = ()) -> pd.DataFrame:
+    """Means over seeds with their intervals, after so many queries or at the end: see `over_seeds`."""
+    return over_seeds(points(sweep, at), [*sweep.names, "at"]).drop(columns="at", errors="ignore")
+
+
+def write_report(sweep: Sweep, out: Path, at: Iterable[int] = ()) -> pd.DataFrame:
+    """Write all files of a report to the folder `out`; returns the table."""
+    out.mkdir(parents=True, exist_ok=True)
+    means = table(sweep, at)
+    write_atomically(out / "table.csv", lambda path: means.to_csv(path, index=False))
+    for name, text in (
+        ("table.md", markdown(means, sweep.names)),
+        ("table.tex", latex(means, sweep.names)),
+        ("report.html", page(sweep)),
+    ):
+        write_atomically(out / name, partial(write_text, text=text))
+    draw(sweep, out)
+    return means
+
+
+def main() -> None:
+    """Write the report and print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folders", nargs="+", type=Path, help="of cells or of sweeps")
+    parser.add_argument(
+        "--at", type=int, nargs="+", default=[], help="numbers of queries in the tables (default: the last)"
+    )
+    parser.add_argument("--out", type=Path, help="where the files go (default: the first folder)")
+    options = parser.parse_args()
+    try:
+        sweep = load(options.folders)
+        out = options.out or options.folders[0]
+        means = write_report(sweep, out, options.at)
+    except (FileNotFoundError, ValueError) as error:
+        parser.error(str(error))
+    print(markdown(means, sweep.names), end="")
+    print(f"\n{out / 'report.html'}")
+
+
+if __name__ == "__main__":
+    main()

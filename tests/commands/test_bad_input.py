@@ -1,0 +1,56 @@
+"""What is wrong with the input is said in one clear sentence, before anything is trained.
+
+tests/test_cell.py shows how such errors look on the command line.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from experiment.components import InputError, compose_cell
+from support.commands import ROOT
+
+CONF = ROOT / "conf"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["attack.budget=0"], "attack.budget must be a whole number of at least 1"),
+        (["attack.answers=loud"], "attack.answers must be one of soft, topk, hard"),
+        (["attack=dfme", "attack.answers=hard"], "attack.answers=hard is not enough for this attack"),
+        (["attack=worstcase", "attack.knows=[]"], "attack.knows must name cost for this attack"),
+        (["dataset.splits=paper"], "valid: default"),
+        (
+            ["dataset.splits={train: 'train[:900]', pool: 'train[800:]', test: 'train[:9]'}"],
+            "dataset.allow_overlap=true",
+        ),
+        (["pow_calibration.strength=-1"], "pow_calibration.strength must be above 0"),
+        (["attack.give_up_usd=-1"], "attack.give_up_usd must be above 0, or null, not -1"),
+        (["puzzle=argon2id"], "choose puzzle=hashcash or sha256, or another pow_calibration"),
+        (["puzzle.parts=0"], "puzzle.parts must be a whole number between 1 and 4096, not 0"),
+        (["+puzzle.options.memory=9"], "puzzle.options: sha256 has no memory"),
+        (["hardware=h100", "puzzle=argon2id", "pow_calibration=linear"], "h100 has no hash rate for"),
+        (["privacy.accounting=averaged"], "privacy.accounting must be one of summed, composed"),
+        (["privacy.bound=loose"], "privacy.bound must be one of data_dependent, data_independent, tightest"),
+        (["privacy.conversion=exact"], "privacy.conversion must be one of classical, canonne_kamath_steinke"),
+        (["defense.pow.scope=city"], "defense.pow.scope must be one of account, subnet, global"),
+        (["defense.pow.cost=price"], "defense.pow.cost must be one of pate, pknn, entropy, gap"),
+        (["victim=lenet5"], "lenet5 takes images of 28x28 pixels or more"),
+        (["victim.checkpoint=nowhere.pt"], "victim.checkpoint=nowhere.pt"),
+        (["dataset=mnist", "paths.data=/nonexistent/data"], "MNIST is not in"),
+        (["dataset=parquet"], "set dataset.path"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_what_cannot_work_is_refused(tmp_path: Path, overrides: list[str], said: str) -> None:
+    small = ["victim.recipe.epochs=1", "attack.budget=300", f"paths.store={tmp_path}/store"]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("config", [*small, *overrides])
+    with pytest.raises(InputError) as error:
+        compose_cell(config, progress=False)
+    assert said in str(error.value)
+    assert not (tmp_path / "store" / "victims").exists()

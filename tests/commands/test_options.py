@@ -1,0 +1,123 @@
+"""Every option of every group: its factory exists, takes its keys, and fits the rest."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import get_method, instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from victims.architectures.build import build_network
+from victims.architectures.torchvision_model import torchvision_model
+
+ROOT = Path(__file__).resolve().parents[2]
+CONF = ROOT / "conf"
+GROUPS = sorted(
+    path.name for path in CONF.iterdir() if path.is_dir() and path.name not in ("hydra", "recipe")
+)
+OPTIONS = [
+    (group, path.stem)
+    for group in GROUPS
+    for path in sorted((CONF / group).glob("*.yaml"))
+    if group != "architecture"
+]
+
+
+def composed(*overrides: str) -> DictConfig:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("config", [*overrides])
+
+
+def targets(node: Any) -> list[str]:
+    if isinstance(node, dict):
+        own = [node["_target_"]] if "_target_" in node and node["_target_"] != "???" else []
+        return own + [target for value in node.values() for target in targets(value)]
+    return []
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS, ids=lambda value: str(value))
+def test_every_option_composes_and_names_what_exists(group: str, option: str) -> None:
+    config = composed(f"{group}={option}")
+    for target in targets(OmegaConf.to_container(config, resolve=False)):
+        assert callable(get_method(target)) or callable(target)
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS, ids=lambda value: str(value))
+def test_a_file_says_in_its_first_line_what_it_is(group: str, option: str) -> None:
+    if group in ("victim", "substitute"):
+        return  # named after an architecture, and made of one and a recipe
+    first = (CONF / group / f"{option}.yaml").read_text().splitlines()
+    assert any(line.startswith("#") and "@package" not in line for line in first[:2])
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32)])
+@pytest.mark.parametrize(
+    "name", sorted(path.stem for path in (CONF / "architecture").glob("*.yaml") if path.stem != "custom")
+)
+def test_every_architecture_answers_for_grey_and_colour(name: str, shape: tuple[int, int, int]) -> None:
+    factory = instantiate(OmegaConf.load(CONF / "architecture" / f"{name}.yaml"))
+    images = torch.randint(0, 256, (4, *shape), dtype=torch.uint8)
+    network = build_network(factory, shape, 7, images).eval()
+    logits = network(images / 255)
+    assert logits.shape == (4, 7)
+    assert torch.isfinite(logits).all()
+
+
+def test_a_network_of_ones_own_is_given_what_it_takes() -> None:
+    def own(num_classes: int) -> torch.nn.Module:
+        return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.LazyLinear(num_classes))
+
+    assert build_network(own, (1, 5, 5), 3)(torch.zeros(2, 1, 5, 5)).shape == (2, 3)
+    with pytest.raises(ValueError, match="4 logits are needed"):
+        build_network(lambda: torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(25, 3)), (1, 5, 5), 4)
+    with pytest.raises(ValueError, match="cannot take images"):
+        build_network(lambda: torch.nn.Linear(7, 4), (1, 5, 5), 4)
+
+
+def test_an_attack_is_one_file_and_one_option_of_its_name() -> None:
+    modules = {path.stem for path in (ROOT / "extraction" / "attacks").glob("*.py")} - {"__init__", "base"}
+    assert {path.stem for path in (CONF / "attack").glob("*.yaml")} == modules
+    for name in modules:
+        config = composed(f"attack={name}")
+        assert config.attack.name == name
+        assert config.attack.rule["_target_"].startswith(f"extraction.attacks.{name}.")
+
+
+def test_a_defense_is_one_file_and_one_option_of_its_name() -> None:
+    modules = {path.stem for path in (ROOT / "victims" / "defenses").glob("*.py")} - {"__init__", "base"}
+    assert {path.stem for path in (CONF / "defense").glob("*.yaml")} == modules | {"none"}
+    for name in modules:
+        node = composed(f"defense={name}").defense
+        assert list(node) == [name]
+        assert node[name]["_target_"].startswith(f"victims.defenses.{name}.")
+
+
+@pytest.mark.parametrize("dataset", ["mnist", "cifar10"])
+def test_the_experiments_on_defenses_have_all_of_them(dataset: str) -> None:
+    experiment = OmegaConf.load(CONF / "experiment" / f"defenses_{dataset}.yaml")
+    chosen = experiment.hydra.sweeper.params.defense.replace(" ", "").split(",")
+    assert len(chosen) == len(set(chosen))
+    assert set(chosen) == {path.stem for path in (CONF / "defense").glob("*.yaml")}
+    config = composed(f"experiment=defenses_{dataset}", "attack=jacobian_tr")
+    assert (config.attack.budget, config.dataset.name) == (9000, dataset)
+
+
+def test_a_dataset_brings_its_victim_and_an_attack_its_pool_and_the_command_line_wins() -> None:
+    config = composed("dataset=cifar10", "attack=knockoff")
+    assert config.victim.architecture["_target_"].endswith("resnet34")
+    assert config.query_pool.name == "tinyimagenet32"
+    config = composed("dataset=cifar10", "attack=knockoff", "victim=resnet8", "query_pool=cifar100")
+    assert config.victim.architecture["_target_"].endswith("resnet8")
+    assert config.query_pool.name == "cifar100"
+
+
+def test_networks_of_torchvision_by_name() -> None:
+    network = build_network(partial(torchvision_model, "squeezenet1_1"), (1, 40, 40), 7)
+    assert network(torch.zeros(2, 1, 40, 40)).shape == (2, 7)
+    with pytest.raises(ValueError, match="did you mean resnet18"):
+        torchvision_model("resnet19", (3, 32, 32), 10)

@@ -1,0 +1,131 @@
+"""What Weights & Biases is given, read back from the offline run's own file."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiment.components import InputError
+from experiment.tracking import NoTracker, make_tracker, run_id, wandb_mode
+from support.commands import ROOT, run_python
+from support.tracked import CURVE, RESULT, config, exit_codes, records
+
+
+def track(tmp_path: Path) -> dict[str, list[Any]]:
+    with make_tracker(config(tmp_path), "key", tmp_path / "sweep" / "cell") as tracker:
+        tracker.log(CURVE[:1])
+        tracker.log(CURVE)
+        tracker.summarize(RESULT)
+    return records(tmp_path)
+
+
+def test_an_offline_run_holds_the_curve_on_four_axes(tmp_path: Path) -> None:
+    written = track(tmp_path)
+    rows = [record["item"] for record in written["history"]]
+    assert [row["curve/queries"] for row in rows] == [100, 200, 300], "each row once"
+    for row, point in zip(rows, CURVE.to_dict("records"), strict=True):
+        for axis, column in (
+            ("queries", "queries"),
+            ("privacy_cost", "cost_pate"),
+            ("seconds", "total_seconds"),
+            ("money", "attacker_usd"),
+        ):
+            assert row[f"by_{axis}/{column}"] == point[column]
+            assert row[f"by_{axis}/accuracy"] == point["accuracy"]
+    metrics = {record["name"]: record.get("step_metric") for record in written["metric"]}
+    assert metrics["by_seconds/accuracy"] == "by_seconds/total_seconds"
+    assert metrics["by_privacy_cost/fidelity"] == "by_privacy_cost/cost_pate"
+    assert metrics["by_queries/overhead"] == "by_queries/queries"
+    assert metrics["by_money/accuracy"] == "by_money/attacker_usd"
+
+
+def test_an_offline_run_says_what_it_is(tmp_path: Path) -> None:
+    written = track(tmp_path)
+    (run,) = written["run"]
+    assert (run["run_group"], run["job_type"], run["project"]) == ("sweep", "knockoff", "tollgate")
+    assert run["run_id"] == run_id("key", tmp_path / "sweep" / "cell")
+    assert set(run["tags"]) == {"digits", "knockoff", "pow"}
+    assert run["config"]["update"]["attack"]["budget"] == 300
+    final: dict[str, Any] = {}
+    for record in written["summary"]:
+        final |= record["update"]
+    assert final["final/accuracy"] == 0.8
+    assert final["victim_accuracy"] == 0.99
+    assert exit_codes(written) == [0]
+
+
+def test_a_cell_that_raises_is_a_failed_run(tmp_path: Path) -> None:
+    with (
+        pytest.raises(RuntimeError, match="out of luck"),
+        make_tracker(config(tmp_path), "key", tmp_path / "cell"),
+    ):
+        raise RuntimeError("out of luck")
+    assert exit_codes(records(tmp_path)) == [1]
+
+
+def test_a_cell_that_is_terminated_is_a_failed_run(tmp_path: Path) -> None:
+    """SIGTERM, as a cluster sends it."""
+    program = (
+        "import os, signal, sys\nfrom pathlib import Path\nfrom test_tracking import config, make_tracker\n"
+        "folder = Path(sys.argv[1])\nwith make_tracker(config(folder), 'key', folder / 'cell'):\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+    )
+    path = f"{ROOT / 'tests'}{os.pathsep}{ROOT}"
+    process = run_python("-c", program, str(tmp_path), folder=tmp_path, PYTHONPATH=path)
+    assert process.returncode == 128 + signal.SIGTERM, process.stderr
+    assert exit_codes(records(tmp_path)) == [1]
+
+
+def test_handlers_of_others_stay(tmp_path: Path) -> None:
+    received: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: received.append(number))
+    try:
+        with make_tracker(config(tmp_path), "key", tmp_path / "cell"):
+            os.kill(os.getpid(), signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert received == [signal.SIGTERM]
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert exit_codes(records(tmp_path)) == [0]
+
+
+@pytest.mark.parametrize(
+    ("asked", "environment", "mode"),
+    [
+        (None, {}, "offline"),
+        ("online", {}, "offline"),  # and no prompt
+        (None, {"WANDB_API_KEY": "k"}, "online"),
+        ("offline", {"WANDB_API_KEY": "k"}, "offline"),
+        (None, {"WANDB_MODE": "disabled", "WANDB_API_KEY": "k"}, "disabled"),
+        ("offline", {"WANDB_MODE": "disabled"}, "offline"),
+    ],
+)
+def test_modes(
+    asked: str | None, environment: dict[str, str], mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert wandb_mode(asked) == mode
+
+
+def test_a_mode_that_is_none_is_refused() -> None:
+    with pytest.raises(InputError, match=r"logger\.mode=on is not one of online, offline, disabled or null"):
+        wandb_mode("on")
+
+
+def test_ids_are_stable_and_differ_between_cells(tmp_path: Path) -> None:
+    assert run_id("a", tmp_path) == run_id("a", tmp_path)
+    assert len({run_id("a", tmp_path), run_id("b", tmp_path), run_id("a", tmp_path / "x")}) == 3
+    assert run_id("a", tmp_path).isalnum()
+
+
+def test_no_logger_writes_nothing(tmp_path: Path) -> None:
+    with make_tracker(config(tmp_path, name="none"), "key", tmp_path / "cell") as tracker:
+        assert isinstance(tracker, NoTracker)
+        tracker.log(CURVE)
+        tracker.summarize(RESULT)
+    assert list(tmp_path.iterdir()) == []

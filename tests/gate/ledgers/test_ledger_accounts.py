@@ -1,0 +1,169 @@
+"""Ledgers know accounts by their keys, admit them within limits, and sum what they revealed."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
+
+import numpy as np
+import pytest
+
+from gate.ledgers.base import Booked, Ledger, LimitReached, Limits
+from support.ledgers import NOW, OpenNamed, admitted, challenge, refusal, same, why_not
+
+
+def test_an_account_is_found_by_its_key(ledger: Ledger) -> None:
+    ledger.add_account("ann", b"\x00digest of ann's\xff")
+    ledger.add_account("bérénice", b"digest of hers")
+    assert ledger.find_account(b"\x00digest of ann's\xff") == "ann"
+    assert ledger.find_account(b"digest of hers") == "bérénice"
+    assert ledger.find_account(b"digest of nobody's") is None
+
+
+def test_a_taken_name_or_key_is_refused(ledger: Ledger) -> None:
+    ledger.add_account("ann", b"first")
+    with pytest.raises(ValueError, match="account 'ann'"):
+        ledger.add_account("ann", b"second")
+    with pytest.raises(ValueError, match="account 'bob'"):
+        ledger.add_account("bob", b"first")
+    assert ledger.find_account(b"first") == "ann" and ledger.find_account(b"second") is None
+    ledger.add_account("bob", b"second")
+
+
+def test_a_removed_account_leaves_what_it_revealed(ledger: Ledger) -> None:
+    ledger.add_account("ann", b"first")
+    booked = ledger.book("ann", 3, np.array([0.5, 0.25]))
+    assert ledger.remove_account("ann")
+    assert ledger.find_account(b"first") is None
+    assert not ledger.remove_account("ann")
+    assert same(ledger.totals("ann"), booked)
+    ledger.add_account("ann", b"second")
+    assert ledger.find_account(b"second") == "ann"
+    ledger.add_account("bob", b"first")
+
+
+# Admission
+
+
+@pytest.mark.parametrize("limits", [{"pending": 0}, {"requests_a_minute": 0}])
+def test_a_limit_below_one_is_refused(limits: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match=f"{next(iter(limits))} must be at least 1, not 0"):
+        Limits(**{"pending": 1, "requests_a_minute": 1} | limits)
+
+
+def test_requests_are_counted_within_a_window(ledger: Ledger) -> None:
+    two = Limits(pending=1, requests_a_minute=2)
+    admitted(ledger, "ann", NOW, two)
+    admitted(ledger, "ann", NOW + 59.5, two)
+    assert refusal(ledger, "ann", NOW, two) == ("rate", 60)
+    assert refusal(ledger, "ann", NOW + 59.75, two) == ("rate", 0.25)
+    admitted(ledger, "bob", NOW + 59.75, two)
+    admitted(ledger, "ann", NOW + 60, two)
+    admitted(ledger, "ann", NOW + 60, two)
+    assert refusal(ledger, "ann", NOW + 60, two) == ("rate", 60)
+    assert refusal(ledger, "ann", NOW + 119, Limits(1, 1)) == ("rate", 1)
+
+
+def test_pending_challenges_are_limited_until_they_expire(ledger: Ledger) -> None:
+    for number in range(3):
+        ledger.keep(challenge(number), "ann", b"answer", NOW + 10.25 * (3 - number))
+    ledger.keep(challenge(3), "bob", b"answer", NOW + 5)
+    assert refusal(ledger, "ann", NOW, Limits(3, 9)) == ("pending", 10.25)
+    assert refusal(ledger, "ann", NOW, Limits(2, 9)) == ("pending", 20.5)
+    assert refusal(ledger, "ann", NOW, Limits(1, 9)) == ("pending", 30.75)
+    assert refusal(ledger, "ann", NOW + 10, Limits(3, 9)) == ("pending", 0.25)
+    admitted(ledger, "ann", NOW, Limits(4, 9))
+    admitted(ledger, "bob", NOW, Limits(2, 9))
+    admitted(ledger, "ann", NOW + 10.25, Limits(3, 9))
+
+
+def test_expiries_are_exact(ledger: Ledger) -> None:
+    expires = float(np.nextafter(1.76e9 + 0.1, math.inf))
+    just_before = float(np.nextafter(expires, -math.inf))
+    ledger.keep(challenge(0), "ann", b"answer", expires)
+    assert refusal(ledger, "ann", just_before, Limits(1, 9)) == ("pending", expires - just_before)
+    admitted(ledger, "ann", expires, Limits(1, 9))
+    assert ledger.sweep(just_before) == 0
+    assert why_not(ledger, challenge(0), expires) == "unknown"
+    assert ledger.redeem(challenge(0), just_before) == b"answer"
+
+
+def test_redeeming_makes_room(ledger: Ledger) -> None:
+    one = Limits(pending=1, requests_a_minute=9)
+    ledger.keep(challenge(0), "ann", b"answer", NOW + 30)
+    assert refusal(ledger, "ann", NOW, one) == ("pending", 30)
+    ledger.redeem(challenge(0), NOW)
+    admitted(ledger, "ann", NOW, one)
+
+
+def test_refused_requests_are_not_counted(ledger: Ledger) -> None:
+    ledger.keep(challenge(0), "ann", b"answer", NOW + 30)
+    for _ in range(5):
+        assert refusal(ledger, "ann", NOW, Limits(1, 9))[0] == "pending"
+    ledger.redeem(challenge(0), NOW)
+    admitted(ledger, "ann", NOW, Limits(1, 1))
+    for _ in range(5):
+        assert refusal(ledger, "ann", NOW, Limits(1, 1))[0] == "rate"
+    admitted(ledger, "ann", NOW, Limits(1, 2))
+
+
+def test_threads_are_not_admitted_beyond_the_limit(ledger: Ledger, open_named: OpenNamed) -> None:
+    def may_ask(number: int) -> bool:
+        with suppress(LimitReached):
+            admitted((ledger, another)[number % 2], "ann", NOW, Limits(80, 20))
+            return True
+        return False
+
+    with closing(open_named("ledger")) as another, ThreadPoolExecutor(8) as threads:
+        assert sum(threads.map(may_ask, range(80))) == 20
+
+
+# Totals
+
+
+def test_totals_are_the_running_sum(ledger: Ledger) -> None:
+    assert ledger.totals("ann") is None
+    generator = np.random.default_rng(0)
+    running = np.zeros(7)
+    for count in range(1, 40):
+        revealed = generator.standard_normal(7) * 10.0 ** generator.integers(-12, 12, 7)
+        running = running + revealed
+        booked = ledger.book("ann", 3, revealed)
+        assert same(booked, Booked(3 * count, running)) and booked.revealed.dtype == np.float64
+        assert same(ledger.totals("ann"), booked)
+    assert ledger.totals("bob") is None
+    tiny = np.full(7, 5e-324)
+    assert same(ledger.book("bob", 2**40, tiny), Booked(2**40, tiny))
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_what_is_not_finite_is_not_booked(ledger: Ledger, bad: float) -> None:
+    with pytest.raises(ValueError, match="not finite"):
+        ledger.book("ann", 1, np.array([1.0, bad]))
+    assert ledger.totals("ann") is None
+    booked = ledger.book("ann", 1, np.array([1.0, 1e308]))
+    for revealed in ([bad, 1.0], [1.0, 1e308]):
+        with pytest.raises(ValueError, match="not finite"):
+            ledger.book("ann", 1, np.array(revealed))
+    assert same(ledger.totals("ann"), booked)
+
+
+def test_another_shape_is_not_booked(ledger: Ledger) -> None:
+    with pytest.raises(ValueError, match="shape"):
+        ledger.book("ann", 1, np.ones((1, 3)))
+    booked = ledger.book("ann", 1, np.ones(3))
+    for payer, shape in itertools.product(["ann", "bob"], [(2,), (4,), (0,), (), (1, 3)]):
+        with pytest.raises(ValueError, match="shape"):
+            ledger.book(payer, 1, np.ones(shape))
+    assert same(ledger.totals("ann"), booked) and ledger.totals("bob") is None
+
+
+def test_nothing_booked_by_threads_is_lost(ledger: Ledger, open_named: OpenNamed) -> None:
+    def book(number: int) -> None:
+        (ledger, another)[number % 2].book("ann", number, np.array([1.0, number / 8]))
+
+    with closing(open_named("ledger")) as another, ThreadPoolExecutor(8) as threads:
+        list(threads.map(book, range(100)))
+    assert same(ledger.totals("ann"), Booked(4950, np.array([100, 4950 / 8])))

@@ -1,0 +1,75 @@
+"""Ledgers are opened by many at once, as told, or not at all."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from gate.ledgers.redis import RedisLedger
+from gate.ledgers.sqlite import SqliteLedger
+from support.ledgers import OpenNamed, free_port
+
+
+def test_many_open_a_new_ledger_at_once(open_named: OpenNamed) -> None:
+    together = threading.Barrier(8)
+
+    def add(number: int) -> None:
+        together.wait(timeout=60)
+        with closing(open_named("ledger")) as ledger:
+            ledger.add_account(f"account {number}", bytes([number]))
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(add, range(8)))
+    with closing(open_named("ledger")) as ledger:
+        assert all(ledger.find_account(bytes([number])) == f"account {number}" for number in range(8))
+
+
+def test_opening_waits_for_another_that_opens(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as another, ThreadPoolExecutor(1) as threads:
+        another.execute("BEGIN IMMEDIATE")
+        opening = threads.submit(SqliteLedger, path)
+        time.sleep(0.1)
+        assert not opening.done()
+        another.execute("ROLLBACK")
+        opening.result().close()
+
+
+def test_a_server_out_of_reach_is_told_at_once() -> None:
+    with pytest.raises(RedisConnectionError):
+        RedisLedger(f"redis://127.0.0.1:{free_port()}/0")
+
+
+@pytest.mark.parametrize("synchronous", ["full", "normal"])
+def test_commits_reach_the_disk_as_chosen(tmp_path: Path, synchronous: str) -> None:
+    with closing(SqliteLedger(tmp_path / "ledger.db", synchronous)) as ledger:  # type: ignore[arg-type]
+        (level,) = ledger._connection.execute("PRAGMA synchronous").fetchone()
+        assert level == {"full": 2, "normal": 1}[synchronous]
+        assert ledger._connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    with pytest.raises(ValueError, match="one of full, normal, not 'off'"):
+        SqliteLedger(tmp_path / "ledger.db", "off")  # type: ignore[arg-type]
+
+
+def test_a_file_that_is_no_ledger_of_this_version_is_refused(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "newer.db")) as database:
+        database.execute("PRAGMA user_version = 7")
+    with closing(sqlite3.connect(tmp_path / "other.db")) as database:
+        database.execute("CREATE TABLE guests (name TEXT)")
+    (tmp_path / "text.db").write_text("Dear diary, " * 1000)
+    for name, error, said in [
+        ("newer.db", ValueError, r"newer\.db is a ledger of version 7; this program reads 2"),
+        ("other.db", ValueError, r"other\.db is not a ledger"),
+        ("text.db", OSError, r"text\.db cannot be opened as a ledger: file is not a database"),
+        ("no/such.db", OSError, r"such\.db cannot be opened as a ledger: unable to open"),
+    ]:
+        with pytest.raises(error, match=said):
+            SqliteLedger(tmp_path / name)
+    with closing(sqlite3.connect(tmp_path / "other.db")) as database:
+        assert database.execute("PRAGMA journal_mode").fetchone() == ("delete",)

@@ -1,0 +1,292 @@
+"""The page, in a browser: it asks, pays and shows what the Python client gets."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import BrowserContext, ConsoleMessage, Page, Request, expect, sync_playwright
+
+from gate.app import PAGE
+from gate.client import Client, read_image
+from pow.calibration.constant import ConstantCalibration
+from pow.puzzles import Puzzle, PuzzleSettings, Sha256Puzzle
+from pow.puzzles.hashcash import HashcashPuzzle
+from support.gate_server import CLASSES, FREE, IMAGE_SHAPE, LARGEST_BATCH, add_accounts, running, small_app
+
+PATIENCE = 15_000
+"""Milliseconds that anything on the page may take: far more than it does."""
+
+NOT_SECURE = "gate.test"
+"""A name of this machine by which browsers do not take it for one, so that they trust it less."""
+
+PARTS = 4
+COLOUR_SHAPE = (3, 5, 7)
+
+
+@dataclass(frozen=True)
+class RunningGate:
+    """Where a gate is, and the key of an account there."""
+
+    url: str
+    key: str
+
+
+@contextmanager
+def running_gate(folder: Path, hashes: float, **changes: Any) -> Iterator[RunningGate]:
+    price = ConstantCalibration(FREE, each=1.0, request_size=LARGEST_BATCH, reference_rate=hashes)
+    options: dict[str, Any] = {"calibration": price, "puzzle": PuzzleSettings(Sha256Puzzle, PARTS)}
+    key = add_accounts(folder)["alice"]
+    with running(small_app(folder, **options | changes)) as url:
+        yield RunningGate(url, key)
+
+
+@pytest.fixture(scope="module")
+def gate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGate]:
+    with running_gate(tmp_path_factory.mktemp("gate"), hashes=4000) as gate:
+        yield gate
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[BrowserContext]:
+    program = shutil.which("chromium")
+    if program is None:
+        pytest.skip("chromium is not installed")
+    expect.set_options(timeout=PATIENCE)
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path=program,
+            args=["--no-sandbox", "--no-proxy-server", f"--host-resolver-rules=MAP {NOT_SECURE} 127.0.0.1"],
+        )
+        context = chromium.new_context()
+        context.set_default_timeout(PATIENCE)
+        yield context
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser: BrowserContext) -> Iterator[Page]:
+    """A page that must be without errors and speak to its own origin only."""
+    errors: list[str] = []
+    origins: set[str] = set()
+
+    def note(message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning") and not is_refusal(message):
+            errors.append(message.text)
+
+    with browser.new_page() as page:
+        page.on("request", lambda request: origins.add(origin(request.url)))
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", note)
+        yield page
+        assert errors == []
+        assert origins == {origin(page.url)}
+
+
+def is_refusal(message: ConsoleMessage) -> bool:
+    """Whether the browser reports a status from 400 on: that of a challenge is one of them."""
+    path = urlsplit(message.location["url"]).path
+    return message.text.startswith("Failed to load resource") and path.startswith("/v1/")
+
+
+def origin(url: str) -> str:
+    return "{0.scheme}://{0.netloc}".format(urlsplit(url))
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    """Noise in colour, larger than what any model here takes."""
+    pixels = np.random.default_rng(0).integers(0, 256, (37, 23, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "picture.png")
+    return tmp_path / "picture.png"
+
+
+def visit(page: Page, gate: RunningGate) -> None:
+    page.goto(f"{gate.url}/#key={gate.key}")
+    expect(page.locator("#picture")).to_be_enabled()
+
+
+def choose(page: Page, picture: Path) -> None:
+    page.set_input_files("#file", picture)
+    expect(page.get_by_role("img", name=f"Your picture: {picture.name}")).to_be_visible()
+
+
+def ask(page: Page) -> Request:
+    with page.expect_request("**/v1/predict") as request:
+        page.get_by_role("button", name="Ask").click()
+    return request.value
+
+
+def asked_images(request: Request) -> np.ndarray:
+    return np.array(content(request)["images"], dtype=np.float32)
+
+
+def asked_puzzle(request: Request) -> Puzzle:
+    response = request.response()
+    assert response is not None and response.status == 402
+    said = response.json()["puzzle"]
+    return Sha256Puzzle(bytes.fromhex(said["challenge"]), said["difficulty"], said["parts"])
+
+
+def content(request: Request) -> dict[str, Any]:
+    return json.loads(request.post_data or "")
+
+
+def shown_probabilities(page: Page) -> dict[int, str]:
+    expect(page.locator("#answer")).to_be_visible()
+    rows = [re.fullmatch(r"Class (\d+)\s+([\d.]+ %)", row) for row in page.locator("li").all_inner_texts()]
+    return {int(row[1]): row[2] for row in rows if row}
+
+
+def test_the_page_shows_what_the_python_client_gets(gate: RunningGate, page: Page, picture: Path) -> None:
+    visit(page, gate)
+    choose(page, picture)
+    with page.expect_request("**/v1/redeem") as redeemed:
+        request = ask(page)
+    shown = shown_probabilities(page)
+    with Client(gate.url, gate.key) as client:
+        answer = client.request(read_image(picture, IMAGE_SHAPE)).answer[0]
+    by_size = np.argsort(-answer, kind="stable")
+    assert shown == {int(label): f"{100 * float(answer[label]):.2f} %" for label in by_size}
+    assert list(shown) == by_size.tolist()
+    expect(page.locator("#label")).to_have_text(f"Class {by_size[0]}")
+    np.testing.assert_array_equal(asked_images(request), read_image(picture, IMAGE_SHAPE) / np.float32(255))
+    for name, text in {"kind": "sha256", "expected": "4,000", "parts": "4", "reference": "1.0 s"}.items():
+        expect(page.locator(f"#{name}")).to_have_text(text)
+    nonces, puzzle = content(redeemed.value)["nonces"], asked_puzzle(request)
+    assert nonces == [puzzle.search(part, 0, 10**6) for part in range(PARTS)]
+    expect(page.locator("#paid")).to_contain_text(f"Paid with {sum(nonces) + PARTS:,} hashes")
+
+
+def test_a_key_in_the_address_leaves_it(gate: RunningGate, page: Page) -> None:
+    page.goto(f"{gate.url}/#key={gate.key}")
+    expect(page.get_by_label("API key")).to_have_value(gate.key)
+    assert page.url == f"{gate.url}/"
+
+
+def test_a_wrong_key_is_refused_in_words(gate: RunningGate, page: Page, picture: Path) -> None:
+    visit(page, gate)
+    page.get_by_label("API key").fill("tg_wrong")
+    choose(page, picture)
+    ask(page)
+    expect(page.get_by_role("alert").filter(visible=True)).to_have_text("The API key is not known.")
+    expect(page.locator("#answer")).to_be_hidden()
+
+
+def test_what_is_no_picture_is_refused_in_words(gate: RunningGate, page: Page, tmp_path: Path) -> None:
+    (tmp_path / "notes.png").write_text("not a picture")
+    visit(page, gate)
+    page.set_input_files("#file", tmp_path / "notes.png")
+    alert = page.get_by_role("alert").filter(visible=True)
+    expect(alert).to_have_text("notes.png cannot be read as a picture.")
+    page.get_by_label("API key").press("Enter")
+    expect(alert).to_contain_text("There is no picture yet")
+
+
+def test_a_drawing_is_asked_about(gate: RunningGate, page: Page) -> None:
+    visit(page, gate)
+    box = page.locator("#pad").bounding_box()
+    assert box is not None
+    middle = box["x"] + box["width"] / 2
+    page.mouse.move(middle, box["y"] + 5)
+    page.mouse.down()
+    page.mouse.move(middle, box["y"] + box["height"] - 5, steps=3)
+    page.mouse.up()
+    columns = asked_images(ask(page))[0, 0].mean(0)
+    assert columns[3:5].min() > 0.4 and columns[[0, 1, 6, 7]].max() == 0
+    assert len(shown_probabilities(page)) == CLASSES
+
+
+def test_a_cancelled_puzzle_is_gone_on_with(gate: RunningGate, page: Page, picture: Path) -> None:
+    stops_early = "onmessage = () => postMessage({nonces: [], next: 512, tried: 512})"
+    page.route(
+        "**/solver.js", lambda route: route.fulfill(body=stops_early, content_type="text/javascript"), times=1
+    )
+    visit(page, gate)
+    choose(page, picture)
+    ask(page)
+    expect(page.locator("#tried")).to_have_text("512 of some 4,000")
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_role("status")).to_contain_text("Cancelled")
+    with page.expect_request("**/v1/redeem") as redeemed:
+        page.get_by_role("button", name="Go on").click()
+    assert content(redeemed.value)["nonces"][0] >= 512
+    assert len(shown_probabilities(page)) == CLASSES
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("(x >>> 3)", "(x >>> 4)"),
+        ("word < largest[i]", "true"),
+        ("block[9] = nonce", "block[9] = nonce + 1"),
+        ("push(nonce)", f"push(done.nonces.length < {PARTS - 1} ? nonce : nonce - 1)"),
+    ],
+    ids=["SHA-256", "comparison", "block", "last part"],
+)
+def test_a_wrong_solution_is_said_and_not_sent(
+    gate: RunningGate, page: Page, picture: Path, right: str, wrong: str
+) -> None:
+    source = (PAGE / "solver.js").read_text()
+    assert source.count(right) == 1
+    broken = source.replace(right, wrong)
+    page.route("**/solver.js", lambda route: route.fulfill(body=broken, content_type="text/javascript"))
+    sent: list[str] = []
+    page.on("request", lambda request: sent.append(urlsplit(request.url).path))
+    visit(page, gate)
+    choose(page, picture)
+    ask(page)
+    expect(page.get_by_role("alert").filter(visible=True)).to_have_text(
+        "The solver failed: your browser's own SHA-256 does not confirm its solution, so it was not sent."
+    )
+    expect(page.get_by_role("button", name="Go on")).to_be_hidden()
+    assert "/v1/predict" in sent and "/v1/redeem" not in sent
+
+
+def test_a_page_that_is_not_secure_pays_unchecked(gate: RunningGate, page: Page, picture: Path) -> None:
+    visit(page, RunningGate(gate.url.replace("127.0.0.1", NOT_SECURE), gate.key))
+    assert page.evaluate("[isSecureContext, crypto.subtle === undefined]") == [False, True]
+    choose(page, picture)
+    ask(page)
+    assert len(shown_probabilities(page)) == CLASSES
+
+
+def test_a_colour_picture_is_asked_about(page: Page, picture: Path, tmp_path: Path) -> None:
+    def brightest_channel(images: np.ndarray) -> np.ndarray:
+        return np.eye(CLASSES, dtype=np.float32)[images.sum((2, 3)).argmax(1)]
+
+    options = {"predict": brightest_channel, "image_shape": COLOUR_SHAPE, "answers": "hard"}
+    with running_gate(tmp_path, hashes=4000, **options) as gate:
+        visit(page, gate)
+        choose(page, picture)
+        images = asked_images(ask(page))
+        np.testing.assert_array_equal(images, read_image(picture, COLOUR_SHAPE) / np.float32(255))
+        expect(page.locator("#label")).to_have_text(f"Class {images.sum((2, 3)).argmax()}")
+
+
+def test_another_kind_of_puzzle_is_explained(page: Page, tmp_path: Path) -> None:
+    with running_gate(tmp_path, hashes=4000, puzzle=PuzzleSettings(HashcashPuzzle)) as gate:
+        page.goto(f"{gate.url}/#key={gate.key}")
+        alert = page.get_by_role("alert").filter(visible=True)
+        expect(alert).to_contain_text("This gate asks for hashcash puzzles")
+        expect(alert).to_contain_text(f"python -m gate.client {gate.url}")
+        expect(page.get_by_role("button", name="Ask")).to_be_disabled()
+
+
+@pytest.mark.parametrize("path", ["/", "/page/gate.js", "/page/solver.js", "/page/style.css"])
+def test_the_page_allows_its_own_origin_only(gate: RunningGate, path: str) -> None:
+    headers = httpx.get(f"{gate.url}{path}").raise_for_status().headers
+    assert headers["content-security-policy"].startswith("default-src 'self';")
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == "no-referrer"

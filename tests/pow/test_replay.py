@@ -1,0 +1,191 @@
+"""Recorded traces, priced again: the authors' figures, and a plain loop over our own rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pow import replay
+from pow.calibration.constant import ConstantCalibration
+from pow.calibration.expectation import LinearExpectation
+from pow.calibration.linear import LinearCalibration
+from pow.puzzles import PuzzleSettings, Sha256Puzzle
+from pow.requests import Scope, ScopeName
+from pow.traces import read_authors_trace, read_query_trace, split_over_accounts
+from support.commands import ROOT
+
+REFERENCE = ROOT.parent / "shared" / "reference"
+SHA256 = PuzzleSettings(Sha256Puzzle)
+OVERHEADS = {
+    "standard": 1.14,
+    "copycat": 299,
+    "adaptiveknockoff": 289,
+    "data free": 19.1,
+    "entropyrev": 1.15,
+    "worstcase": 2.72,
+    "jacobian": 1.24,
+}
+
+
+def reference(name: str) -> Path:
+    if not REFERENCE.exists():
+        pytest.skip("the paper's figures are not beside the project")
+    return REFERENCE / name
+
+
+def test_the_papers_mnist_figures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "rows.csv"
+    benign = reference("traces/benign_mnist.csv")
+    command = [str(reference("traces/mnist.csv")), "--benign", str(benign), "--out", str(out)]
+    assert replay.main([*command, "--calibration", "paper", "--dataset", "mnist"]) == 0
+    ours, expected = pd.read_csv(out), pd.read_csv(reference("replay_mnist_expected.csv"))
+    assert ours[["dataset", "mode", "row"]].equals(expected[["dataset", "mode", "row"]])
+    for column in ("time", "queries", "privacy", "accuracy", "time_pow"):
+        assert ours[column].to_numpy() == pytest.approx(expected[column].to_numpy(), rel=1e-9)
+    last = ours.groupby("mode").last()["overhead"]
+    assert {mode: float(f"{last[mode]:.3g}") for mode in last.index} == OVERHEADS
+    assert "19.1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("dataset", "overhead"), [("svhn", 1.03), ("cifar10", 1.07)])
+def test_honest_users_of_the_other_data_sets(dataset: str, overhead: float, tmp_path: Path) -> None:
+    """Each row adds its own time and what its deviation from the fitted line costs."""
+    path = reference(f"traces/benign_{dataset}.csv")
+    out = tmp_path / "rows.csv"
+    assert replay.main([str(path), "--dataset", dataset, "--benign", str(path), "--out", str(out)]) == 0
+    trace = pd.read_csv(path)
+    slope, intercept = np.polyfit(trace["queries"], trace["privacy"], 1)
+    total = trace["time"].iloc[-1]
+    for queries, privacy in zip(trace["queries"], trace["privacy"], strict=True):
+        total += max(1.0075 ** abs(privacy - slope * queries - intercept), 0.1)
+    last = pd.read_csv(out).iloc[-1]
+    assert last["time_pow"] == pytest.approx(total, rel=1e-9)
+    assert last["overhead"] == pytest.approx(overhead, abs=0.005)
+
+
+def test_both_spellings_of_the_authors_columns(tmp_path: Path) -> None:
+    rows = [[0.2, "a", 0, 0], [7.0, "a", 16, 250.0], [14.0, "a", 16, 600.0]]
+    for names, file in (
+        (["time (sec)", "mode", "diff queries", "privacy cost"], "published.csv"),
+        (["time", "mode", "diff queries", "privacy"], "other.csv"),
+    ):
+        pd.DataFrame(rows, columns=names).to_csv(tmp_path / file, index=False)
+    first, second = (read_authors_trace(tmp_path / name) for name in ("published.csv", "other.csv"))
+    assert first.equals(second)
+    assert first["queries"].tolist() == [0, 1000, 2000]
+
+
+def test_our_traces_against_a_loop() -> None:
+    random = np.random.default_rng(0)
+    trace = pd.DataFrame({"round": 1, "account": random.integers(0, 2, 150), "cost_pate": random.random(150)})
+    calibration = LinearCalibration(LinearExpectation(0.4, 0.0), slope=0.5, request_size=16)
+    rows = replay.replay_queries(trace, "pate", calibration, SHA256, 0.46, "mine", Scope())
+    work = 0.0
+    for account in (0, 1):
+        costs = trace.loc[trace["account"] == account, "cost_pate"].tolist()
+        for end in [*range(16, len(costs), 16), len(costs)]:
+            work += max(0.001, 0.5 * max(0.0, sum(costs[:end]) - 0.4 * end))
+    last = rows.iloc[-1]
+    assert last["queries"] == 150
+    assert last["time_pow"] == pytest.approx(150 / 64 * 0.46 + work, rel=1e-12)
+    assert last["expected_hashes"] == pytest.approx(work * 2.3e6, rel=1e-12)
+    assert last["privacy"] == pytest.approx(trace["cost_pate"].sum())
+
+
+@pytest.mark.parametrize("name", ["account", "subnet", "global"])
+def test_many_accounts_against_a_loop(name: ScopeName) -> None:
+    random = np.random.default_rng(0)
+    trace = pd.DataFrame({"round": np.repeat([1, 2], 100), "account": 0, "cost_pate": random.random(200)})
+    split = split_over_accounts(trace, 6)
+    assert split.groupby(["round", "account"]).size().tolist() == 2 * [17, 17, 17, 17, 16, 16]
+    calibration = LinearCalibration(LinearExpectation(0.4, 0.0), slope=0.5, request_size=5, sided="two")
+    rows = replay.replay_queries(split, "pate", calibration, SHA256, 0.46, "mine", Scope(name, subnet_size=4))
+    group = {"account": lambda a: a, "subnet": lambda a: a // 4, "global": lambda a: 0}[name]
+    spent: dict[int, list[float]] = {}
+    work = 0.0
+    queries = [(int(r), int(a), float(c)) for r, a, c in split.itertuples(index=False)]
+    for i, (round, account, cost) in enumerate(queries):
+        mine = spent.setdefault(group(account), [])
+        mine.append(cost)
+        held = sum(1 for query in queries[: i + 1] if query[:2] == (round, account))
+        last = i == 199 or queries[i + 1][:2] != (round, account)
+        if held % 5 == 0 or last:
+            work += max(0.001, 0.5 * abs(sum(mine) - 0.4 * len(mine)))
+    assert rows.iloc[-1]["time_pow"] == pytest.approx(200 / 64 * 0.46 + work, rel=1e-9)
+
+
+def test_many_accounts_help_a_attacker_unless_they_pay_together(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    attacker, honest = tmp_path / "trace.parquet", tmp_path / "honest.parquet"
+    pd.DataFrame({"round": 1, "account": 0, "cost_pate": [0.6] * 2000}).to_parquet(attacker)
+    pd.DataFrame({"cost_pate": [0.3] * 2000}).to_parquet(honest)
+
+    def overhead(*arguments: str) -> float:
+        out = tmp_path / "rows.csv"
+        command = [str(attacker), "--calibration", "linear", "--benign", str(honest), "--out", str(out)]
+        assert replay.main([*command, *arguments]) == 0
+        return float(pd.read_csv(out).iloc[-1]["overhead"])
+
+    alone = overhead()
+    assert overhead("--accounts", "10") < 1 + 0.3 * (alone - 1)
+    # Each account's last request is smaller than 64 queries and is charged as one.
+    assert overhead("--accounts", "10", "--scope", "global") >= alone
+    assert overhead("--accounts", "10", "--scope", "subnet", "--subnet-size", "5") < alone
+    assert replay.main([str(attacker), "--accounts", "0", "--benign", str(honest)]) == 1
+    assert "--accounts must be at least 1" in capsys.readouterr().err
+
+
+def test_a_constant_toll_asks_the_same_of_everybody() -> None:
+    calibration = ConstantCalibration(LinearExpectation(1.0, 0.0), each=0.5, strength=2.0)
+    seconds = calibration.seconds(np.array([-1e9, 0.0, 1e9]), np.array([1, 2, 3]))
+    assert seconds.tolist() == [1.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("content", "arguments", "said"),
+    [
+        ("mode,accuracy\na,1\n", [], "has no column time, privacy, queries"),
+        ("time,privacy,queries\n1,x,3\n", [], "privacy is not numeric"),
+        ("time,privacy,queries\n1,,3\n", [], "privacy has an empty cell"),
+        ("time,privacy,queries\n", [], "holds no rows"),
+        ("", [], "not a CSV file"),
+        ("time,privacy,queries\n1,2,3\n", ["--dataset", "digits"], "--benign"),
+        ("time,privacy,queries\n1,2,3\n", ["--strength", "0"], "pow_calibration.strength must be above 0"),
+        ("time,privacy,queries\n1,2,3\n", ["pow_calibration.bass=2"], "bass"),
+        ("time,privacy,queries\n1,2,3\n", ["--surcharge", "2"], "--surcharge needs alarms"),
+        ("time,privacy,queries\n1,2,3\n", ["--surcharge", "0.5"], "--surcharge must be at least 1"),
+    ],
+)
+def test_what_cannot_be_priced_is_said(
+    content: str, arguments: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "trace.csv"
+    path.write_text(content)
+    assert replay.main([str(path), *arguments]) == 1
+    assert said in capsys.readouterr().err
+
+
+def test_an_alarm_raises_the_toll_of_its_account_from_then_on(tmp_path: Path) -> None:
+    """Under a constant toll: five requests of two accounts, of which one has an alarm in its second."""
+    path, out = tmp_path / "trace.parquet", tmp_path / "rows.csv"
+    account = np.repeat([0, 1], [30, 20])
+    alarm = (account == 0) & (np.arange(50) >= 19)
+    columns = {"round": 1, "account": account, "cost_pate": 0.5, "alarm": alarm}
+    pd.DataFrame(columns).to_parquet(path)
+    constant = ["--calibration", "constant", "pow_calibration.each=2", "pow_calibration.request_size=10"]
+    assert replay.main([str(path), *constant, "--surcharge", "3", "--out", str(out)]) == 0
+    rows = pd.read_csv(out)
+    work = (rows["time_pow"] - rows["time"]).diff().fillna(rows["time_pow"] - rows["time"])
+    assert work.tolist() == pytest.approx([2, 6, 6, 2, 2])
+    assert replay.main([str(path), "--surcharge", "3", "--accounts", "2"]) == 1
+
+
+def test_a_measure_that_the_trace_lacks_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "trace.parquet"
+    pd.DataFrame({"round": [1], "account": [0], "cost_gap": [0.5]}).to_parquet(path)
+    with pytest.raises(ValueError, match="no measure 'pate'; it has gap"):
+        read_query_trace(path, "pate")

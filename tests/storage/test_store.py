@@ -1,0 +1,147 @@
+"""The store: one making, whole entries only, resumable work, and locks that outlive their owners."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from storage.lock import HeartbeatLock
+from storage.store import Store, identity_key
+
+IDENTITY = {"dataset": "digits", "seed": 0}
+
+
+def write_five(directory: Path) -> None:
+    (directory / "weights.bin").write_bytes(b"12345")
+
+
+def test_an_entry_is_made_once(tmp_path: Path) -> None:
+    calls = []
+
+    def make(directory: Path) -> None:
+        calls.append(directory)
+        write_five(directory)
+
+    first = Store(tmp_path).get("victims", IDENTITY, make)
+    second = Store(tmp_path).get("victims", dict(reversed(IDENTITY.items())), make)
+    assert len(calls) == 1
+    assert (first.made, second.made) == (True, False)
+    assert first.path == second.path
+    assert (second.path / "weights.bin").read_bytes() == b"12345"
+    assert not list(tmp_path.rglob("*.lock")) and not list(tmp_path.rglob("*.work"))
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate", "remove", "marker", "no marker"])
+def test_a_damaged_entry_is_said_and_made_again(
+    tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Store(tmp_path)
+    entry = store.get("victims", IDENTITY, write_five)
+    file, marker = entry.path / "weights.bin", entry.path / "DONE"
+    match damage:
+        case "flip":
+            file.write_bytes(b"12344")
+        case "truncate":
+            file.write_bytes(b"123")
+        case "remove":
+            file.unlink()
+        case "marker":
+            marker.write_text("{")
+        case "no marker":
+            marker.unlink()
+    with caplog.at_level(logging.WARNING):
+        again = store.get("victims", IDENTITY, write_five)
+    assert again.made
+    assert "damaged" in caplog.text and again.key in caplog.text
+    assert file.read_bytes() == b"12345"
+
+
+def test_a_failed_make_leaves_no_entry(tmp_path: Path) -> None:
+    def fail(directory: Path) -> None:
+        (directory / "half").write_text("x")
+        raise RuntimeError("no luck")
+
+    store = Store(tmp_path)
+    with pytest.raises(RuntimeError, match="no luck"):
+        store.get("victims", IDENTITY, fail)
+    entry = store.get("victims", IDENTITY, write_five)
+    assert entry.made
+    assert not (entry.path / "half").exists()
+
+
+def test_resumable_work_is_handed_on(tmp_path: Path) -> None:
+    def fail(directory: Path) -> None:
+        (directory / "half").write_text("x")
+        raise RuntimeError("killed")
+
+    def go_on(directory: Path) -> None:
+        assert (directory / "half").read_text() == "x"
+        write_five(directory)
+
+    store = Store(tmp_path)
+    with pytest.raises(RuntimeError):
+        store.get("extractions", IDENTITY, fail, resumable=True)
+    assert store.get("extractions", IDENTITY, go_on, resumable=True).made
+
+
+@given(
+    st.dictionaries(st.text(max_size=5), st.integers() | st.floats(allow_nan=False) | st.text(max_size=5)),
+    st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=5)),
+)
+def test_keys_differ_where_identities_do(a: dict[str, object], b: dict[str, object]) -> None:
+    assert (identity_key(a) == identity_key(b)) == (a == b)
+    assert identity_key(dict(reversed(a.items()))) == identity_key(a)
+
+
+def _make_slowly(root: Path) -> None:
+    def make(directory: Path) -> None:
+        time.sleep(0.3)
+        with (root / "made").open("a") as file:
+            file.write("x")
+        write_five(directory)
+
+    Store(root).get("victims", IDENTITY, make)
+
+
+def test_many_processes_make_one_entry(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    processes = [context.Process(target=_make_slowly, args=(tmp_path,)) for _ in range(8)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(30)
+    assert [process.exitcode for process in processes] == [0] * 8
+    assert (tmp_path / "made").read_text() == "x"
+
+
+def _hold(path: Path, ready: Path) -> None:
+    with HeartbeatLock(path, heartbeat=0.1):
+        ready.touch()
+        time.sleep(60)
+
+
+def test_a_killed_owner_is_replaced_and_a_living_one_is_not(tmp_path: Path) -> None:
+    path, ready = tmp_path / "a.lock", tmp_path / "ready"
+    owner = multiprocessing.get_context("fork").Process(target=_hold, args=(path, ready))
+    owner.start()
+    while not ready.exists():
+        time.sleep(0.01)
+    waiter = HeartbeatLock(path, heartbeat=0.1, stale_after=1.0, poll=0.05)
+    time.sleep(1.5)
+    assert not waiter._is_stale(), "the owner's heartbeat keeps the lock alive"
+    assert owner.pid is not None
+    os.kill(owner.pid, signal.SIGKILL)
+    owner.join()
+    started = time.monotonic()
+    with waiter:
+        assert time.monotonic() - started < 10
+        assert path.exists()
+    assert not path.exists()

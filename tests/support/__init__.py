@@ -1,0 +1,1 @@
+"""What tests share: small victims, gates, ledgers, sweeps and programs."""

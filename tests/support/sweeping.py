@@ -1,0 +1,79 @@
+"""Small sweeps on digits for the tests of the launchers."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from support.commands import ROOT, Program, forked
+
+SMALL = (
+    "logger=none",
+    "trainer=cpu",
+    "victim.recipe.epochs=8",
+    "substitute.recipe.epochs=10",
+    "privacy.measures.pate.teachers=10",
+    "privacy.measures.pate.recipe.epochs=10",
+    "attack.budget=300",
+    "dataset.transfer.steps=2",
+)
+COUNTED = (
+    *("round", "queries", "accuracy", "fidelity", "cost_pate", "cost_pknn", "cost_entropy", "cost_gap"),
+    *("query_seconds", "pow_seconds", "total_seconds", "overhead", "expected_hashes", "difficulty_bits"),
+)
+GATED = "attack.rule._target_=" + ",".join(
+    f"support.gated_attacks.{name}" for name in ("Raising", "Cancelled", "Requeued", "Late", "Plain")
+)
+
+
+def command(base: Path, *overrides: str) -> list[str]:
+    """A grid whose cells are `base/sweep/cell<number>`, with the store in `base/store`."""
+    paths = [f"paths.store={base}/store", f"paths.output={base}/outputs", f"hydra.sweep.dir={base}/sweep"]
+    return [
+        sys.executable,
+        "run.py",
+        "-m",
+        *SMALL,
+        *paths,
+        "hydra.sweep.subdir=cell${hydra.job.num}",
+        *overrides,
+    ]
+
+
+def environment(base: Path, more: dict[str, str]) -> dict[str, str]:
+    """Of a head: it finds the gated attacks and their gates."""
+    gates = base / "gates"
+    gates.mkdir(parents=True, exist_ok=True)
+    ours = {"PYTHONPATH": str(ROOT / "tests"), "TOLLGATE_TEST_GATES": str(gates), "OMP_NUM_THREADS": "1"}
+    return os.environ | ours | more
+
+
+def started(arguments: Sequence[str], environment: dict[str, str]) -> Program:
+    """A head that goes on beside the test."""
+    return Program(arguments[1:], ROOT, environment)
+
+
+def run(arguments: Sequence[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """A head from its start to its end."""
+    return forked(arguments[1:], ROOT, environment)
+
+
+def curve(cell: Path) -> pd.DataFrame:
+    """The counted figures of a finished cell."""
+    return pd.read_csv(cell / "curve.csv")[list(COUNTED)]
+
+
+def asked(cell: Path) -> int:
+    """Queries that the victim was asked in this folder's runs, by the log."""
+    return sum(int(n) for n in re.findall(r"(\d+) queries asked of the victim", (cell / "log").read_text()))
+
+
+def entries(base: Path, kind: str) -> int:
+    """Finished artefacts of a kind in the store."""
+    return len(list((base / "store" / kind).glob("*/DONE")))

@@ -1,0 +1,73 @@
+"""A finished curve for trackers, and what an offline run of Weights & Biases has written."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+CURVE = pd.DataFrame(
+    {
+        "round": [1, 2, 3],
+        "queries": [100, 200, 300],
+        "accuracy": [0.5, 0.7, 0.8],
+        "fidelity": [0.4, 0.6, 0.9],
+        "cost_pate": [30.0, 60.0, 95.0],
+        "total_seconds": [1.0, 3.0, 7.0],
+        "attacker_usd": [1e-6, 2e-6, 5e-6],
+        "overhead": [1.0, 1.5, 2.5],
+    }
+)
+
+
+RESULT = {
+    "final": CURVE.iloc[-1].to_dict(),
+    "victim_accuracy": 0.99,
+    "defense": "pow",
+    "strength": 2.0,
+    "keys": {"cell": "abc"},
+}
+
+
+@pytest.fixture(autouse=True)
+def no_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """A user without a key, whose environment is as it was afterwards."""
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
+    before = dict(os.environ)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    yield
+    for name in set(os.environ) - set(before):
+        del os.environ[name]
+
+
+def config(tmp_path: Path, **logger: Any) -> dict[str, Any]:
+    settings = {"name": "wandb", "project": "tollgate", "entity": None, "mode": None} | logger
+    return {
+        "logger": settings | {"directory": str(tmp_path / "outputs")},
+        "attack": {"name": "knockoff", "budget": 300},
+        "dataset": {"name": "digits"},
+        "defense": {"pow": {"cost": "pate"}},
+    }
+
+
+def records(tmp_path: Path) -> dict[str, list[Any]]:
+    """The records of the one offline run below `tmp_path`, by type."""
+    (path,) = (tmp_path / "outputs" / "wandb").glob("offline-run-*/run-*.wandb")
+    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(path)]
+    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    found: dict[str, list[Any]] = {}
+    for record in map(json.loads, lines):
+        found.setdefault(record["type"], []).append(record.get(record["type"]))
+    return found
+
+
+def exit_codes(written: dict[str, list[Any]]) -> list[int]:
+    return [(record or {}).get("exit_code", 0) for record in written["exit"]]

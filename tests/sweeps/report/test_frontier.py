@@ -1,0 +1,123 @@
+"""Defenses compared: what each costs an honest user, and what the attacker still gets."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from matplotlib.figure import Figure
+
+from support.reports import write_cell
+from sweeps import report
+from sweeps.report.frontier_plot import CAPTION, plot_frontier
+from sweeps.report.setups import frontier
+from sweeps.report.tables import readable
+
+KEPT: dict[str, Any] = {
+    "accuracy": 0.98,
+    "l1": 0.0,
+    "calibration_error": 0.01,
+    "false_alarms": None,
+    "refused": 0.0,
+}
+NO_TOLL: dict[str, Any] = {"calibration": None, "strength": None, "honest_overhead": 1.0, "overhead": 1.0}
+
+
+def write(folder: Path, defense: str, seed: int, accuracy: float, more: dict[str, Any], **loss: Any) -> None:
+    path = folder / f"{len(list(folder.iterdir()))}"
+    write_cell(path, "knockoff", seed, [0.5, accuracy], defense=defense, honest=KEPT | loss, **more)
+
+
+@pytest.fixture
+def compared(tmp_path: Path) -> Path:
+    folder = tmp_path / "sweep"
+    folder.mkdir()
+    write(folder, "none", 0, 0.95, NO_TOLL)
+    for strength, overhead in ((4.0, 1.4), (1.0, 1.1)):
+        write(folder, "pow", 0, 0.95, {"strength": strength, "honest_overhead": overhead})
+    for seed, accuracy in enumerate((0.88, 0.92)):
+        write(folder, "rounding", seed, accuracy, NO_TOLL, l1=0.2)
+    write(folder, "mad", 0, 0.92, NO_TOLL, l1=1.0)
+    write(folder, "prada", 0, 0.7, NO_TOLL, false_alarms=0.5, refused=0.25)
+    write(folder, "mad+pow", 0, 0.6, {"honest_overhead": 1.1}, l1=1.0)
+    return folder
+
+
+def test_losses_of_each_defense(compared: Path) -> None:
+    rows = frontier(report.load([compared])).set_index("defense")
+    assert rows["answers_lost"].to_dict() == pytest.approx(
+        {"none": 0, "pow x4": 0, "pow": 0, "rounding": 0.1, "mad": 0.5, "prada": 0.25, "mad+pow": 0.5}
+    )
+    assert rows.loc["pow x4", "time_lost"] == pytest.approx(0.4)
+    assert rows.loc["rounding", "accuracy"] == pytest.approx(0.9)
+    assert rows.loc["rounding", "time_lost"] == 0
+
+
+def test_the_table_says_who_raised_the_alarm_and_when(tmp_path: Path) -> None:
+    """At the mean of those who did; who is not watched raised none and was not spared one either."""
+    for seed, queries in enumerate((150, 50, None)):
+        write(tmp_path, "prada", seed, 0.7, NO_TOLL, false_alarms=0.5, refused=0.25)
+        path = tmp_path / str(seed) / "result.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"queries_until_alarm": queries}))
+    write(tmp_path, "mad", 0, 0.92, NO_TOLL, l1=1.0)
+    table = report.table(report.load([tmp_path]))
+    rows = table.set_index("defense")
+    assert rows.loc["prada", "alarm"] == pytest.approx(2 / 3)
+    assert rows.loc["prada", "queries_until_alarm"] == 100
+    assert rows.loc["mad", ["alarm", "queries_until_alarm"]].isna().all()
+    text = readable(table, report.load([tmp_path]).names).set_index("defense")
+    assert text["refused %"]["prada"] == "25.0" and text["false alarms %"]["prada"] == "50.0"
+    assert text["honest's ECE %"]["prada"] == "1.00"
+    assert text["alarms %"].str[:2].to_dict() == {"prada": "67", "mad": ""}
+
+
+def test_who_is_undominated(compared: Path) -> None:
+    """`mad` leaves the attacker more than `rounding`, at more; proof of work takes time and no accuracy."""
+    rows = frontier(report.load([compared])).set_index("defense")
+    assert set(rows.index[rows["is_undominated"]]) == {"none", "rounding", "prada", "mad+pow"}
+    figures = rows[["accuracy", "answers_lost", "time_lost"]].to_numpy().tolist()
+    for own, is_undominated in zip(figures, rows["is_undominated"], strict=True):
+        beaten = [
+            other != own and all(theirs <= mine for theirs, mine in zip(other, own, strict=True))
+            for other in figures
+        ]
+        assert is_undominated != any(beaten)
+
+
+def test_a_sweep_of_proof_of_work_alone_has_none(tmp_path: Path) -> None:
+    write(tmp_path, "none", 0, 0.9, NO_TOLL)
+    write(tmp_path, "pow", 0, 0.9, {})
+    assert frontier(report.load([tmp_path])).empty
+    report.write_report(report.load([tmp_path]), tmp_path / "out")
+    assert not list((tmp_path / "out").glob("frontier*"))
+
+
+def test_the_plot_says_what_its_axes_are(compared: Path) -> None:
+    sweep = report.load([compared])
+    report.write_report(sweep, compared / "out")
+    assert (compared / "out" / "frontier_digits.png").read_bytes().startswith(b"\x89PNG")
+    figure = Figure()
+    beside = plot_frontier(figure, frontier(sweep))
+    answers, time = figure.axes
+    assert (answers.get_xlabel(), time.get_xlabel()) == (
+        "honest user's answers lost (%)",
+        "honest user's extra time (%)",
+    )
+    pow_ = next(line for line in time.lines if line.get_xdata() == pytest.approx([10, 40], abs=1e-9))
+    assert pow_.get_ydata() == pytest.approx([95, 95])
+    assert [text.get_text() for text in time.texts] == ["attacker's time ×2"] * 2
+    names = [text.get_text() for text in answers.texts]
+    assert names == ["none\npow", "rounding", "mad", "prada", "mad+pow"]
+    title, caption, _ = beside
+    assert title.get_text().startswith("digits:") and caption.get_text() == CAPTION
+
+
+def test_an_attack_that_met_one_defense_only_has_its_panels(compared: Path) -> None:
+    write_cell(compared / "other", "entropy", 0, [0.4], defense="top_k", honest=KEPT | {"l1": 0.3}, **NO_TOLL)
+    figure = Figure()
+    plot_frontier(figure, frontier(report.load([compared])))
+    assert len(figure.axes) == 4
+    (point,) = (line for line in figure.axes[2].lines if line.get_ydata() == pytest.approx([40]))
+    assert point.get_xdata() == pytest.approx([15])

@@ -1,0 +1,135 @@
+"""The command that reports a sweep: files, tables, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from support.reports import write_cell
+from sweeps import report
+from sweeps.report import write
+from sweeps.report.tables import latex, markdown
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
+    monkeypatch.setattr("sys.argv", ["report", *arguments])
+    write.main()
+
+
+def parsed(text: str) -> list[dict[str, str]]:
+    """Rows of a table in Markdown."""
+    head, _, *rows = (re.split(r" \| ", line.strip("| \n") + " ") for line in text.splitlines())
+    return [dict(zip((name.strip() for name in head), row, strict=True)) for row in rows]
+
+
+def test_markdown_states_each_interval(sweep: Path) -> None:
+    loaded = report.load([sweep])
+    standard, knockoff = parsed(markdown(report.table(loaded), loaded.names))
+    assert standard["accuracy %"] == "93.00 ± 9"
+    assert standard["seeds"] == "3"
+    assert standard["training, s"] == "2 ± 2.5"
+    assert standard["PATE"] == "60", "costs that seeds agree in have no interval"
+    assert knockoff["accuracy %"] == "60.00"
+    assert "knows" not in standard, "a column without a value is left out"
+
+
+def test_a_attacker_who_knows_and_one_who_gives_up_are_marked(tmp_path: Path) -> None:
+    write_cell(tmp_path / "0", "worstcase", 0, [0.5], knows=["cost"])
+    write_cell(tmp_path / "1", "knockoff", 0, [0.4], gave_up=True)
+    write_cell(tmp_path / "2", "knockoff", 1, [0.4, 0.6])
+    loaded = report.load([tmp_path])
+    worstcase, knockoff = parsed(markdown(report.table(loaded), loaded.names))
+    assert (worstcase["knows"], worstcase["gave up"]) == ("cost", "")
+    assert (knockoff["knows"], knockoff["gave up"]) == ("", "1 of 2")
+    assert knockoff["queries"] == "150 ± 635", "t(0.975, 1) = 12.706 times 50"
+
+
+def test_a_cost_that_was_not_measured_is_left_out(tmp_path: Path) -> None:
+    write_cell(tmp_path / "0", "dfme", 0, [0.5], without=["cost_pate"])
+    write_cell(tmp_path / "1", "standard", 0, [0.5])
+    loaded = report.load([tmp_path])
+    dfme, standard = parsed(markdown(report.table(loaded), loaded.names))
+    assert (dfme["PATE"], standard["PATE"]) == ("", "30")
+
+
+def test_latex_is_escaped_and_ruled(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        write_cell(tmp_path / str(seed), "jacobian_tr", seed, [0.5 + seed / 10], give_up_usd=0.01)
+    loaded = report.load([tmp_path])
+    text = latex(report.table(loaded), loaded.names)
+    body = text[text.index(r"\begin") :]
+    assert r"jacobian\_tr, up to \$0.01" in body
+    assert r"55.00 $\pm$ 64" in body, "t(0.975, 1) = 12.706 times 5"
+    assert r"accuracy \%" in body
+    assert all(body.count(rule) == 1 for rule in (r"\toprule", r"\midrule", r"\bottomrule"))
+    assert re.search(r"(?<!\\)[%_#]", body) is None
+    rows = [line for line in body.splitlines() if line.endswith(r"\\")]
+    assert len({row.count("&") for row in rows}) == 1
+
+
+def test_the_command(
+    sweep: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = sweep / "report"
+    run(monkeypatch, str(sweep), "--out", str(out))
+    assert capsys.readouterr().out == f"{(out / 'table.md').read_text()}\n{out / 'report.html'}\n"
+    assert len(pd.read_csv(out / "table.csv")) == 2
+    assert (out / "accuracy_digits.png").read_bytes().startswith(b"\x89PNG")
+    assert r"\toprule" in (out / "table.tex").read_text()
+    assert (out / "report.html").read_text().startswith("<!DOCTYPE html>")
+    assert not list(out.glob(".*")), "no temporary file is left"
+
+
+def test_the_command_along_the_curve(
+    sweep: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(monkeypatch, str(sweep), "--at", "100", "200")
+    assert [row["queries"] for row in parsed((sweep / "table.md").read_text())] == ["100", "200"] * 2
+
+
+def test_strengths_have_a_plot(tmp_path: Path) -> None:
+    for number, strength in enumerate((0.5, 1.0)):
+        write_cell(tmp_path / str(number), "standard", 0, [0.5], strength=strength)
+    report.write_report(report.load([tmp_path]), tmp_path / "out")
+    assert {path.name for path in (tmp_path / "out").glob("*.png")} == {
+        "accuracy_digits.png",
+        "strength_digits.png",
+    }
+
+
+def test_an_empty_folder_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        run(monkeypatch, str(tmp_path))
+    assert "no finished cell" in capsys.readouterr().err
+
+
+def test_cells_that_nothing_tells_apart_are_refused(
+    sweep: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_cell(sweep / "4_standard", "standard", 1, [0.5, 0.99], key="another")
+    with pytest.raises(SystemExit):
+        run(monkeypatch, str(sweep))
+    assert "seed 1, and no option in their config.yaml tells them apart" in capsys.readouterr().err
+    assert not list(sweep.glob("table.*"))
+
+
+def test_cells_of_early_versions_are_read(tmp_path: Path) -> None:
+    """Without honest users, bills, hardware and the like."""
+    write_cell(
+        tmp_path / "0", "standard", 0, [0.5], without=["honest_overhead", "honest_usd", "attacker_usd"]
+    )
+    result = json.loads((tmp_path / "0" / "result.json").read_text())
+    early = {
+        name: result[name] for name in ("dataset", "attack", "defense", "seed", "victim_accuracy", "keys")
+    }
+    (tmp_path / "0" / "result.json").write_text(json.dumps(early))
+    loaded = report.load([tmp_path])
+    report.write_report(loaded, tmp_path)
+    (row,) = parsed((tmp_path / "table.md").read_text())
+    assert row["overhead"] == "2"

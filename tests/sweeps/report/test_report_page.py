@@ -1,0 +1,239 @@
+"""The report's page in a browser: what it shows, and that it needs nothing from elsewhere."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from support.reports import write_cell
+from sweeps import report
+from sweeps.report.page import POINTS_OF_A_LINE, page, thinned
+from sweeps.report.setups import lines
+
+FREE: dict[str, Any] = {"defense": "none", "calibration": None, "strength": None, "honest_overhead": 1.0}
+STRONG: dict[str, Any] = {"strength": 4.0, "honest_overhead": 1.4}
+KEPT = {"accuracy": 0.98, "l1": 0.0, "calibration_error": 0.0, "false_alarms": None, "refused": 0.0}
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report of two data sets, three defenses, and attackers of every kind."""
+    folder = tmp_path_factory.mktemp("sweep")
+    number = iter(range(100))
+
+    def cell(attack: str, seed: int, accuracies: list[float], overhead: float, **more: Any) -> None:
+        write_cell(folder / str(next(number)), attack, seed, accuracies, overhead=overhead, **more)
+
+    for seed in (0, 1):
+        cell("standard", seed, [0.5, 0.9 + seed / 50], 1.1)
+        cell("standard", seed, [0.5, 0.9], 1.4, **STRONG)
+        cell("standard", seed, [0.5, 0.9], 1.0, **FREE, without=["attacker_usd"])
+        cell("knockoff", seed, [0.5, 0.8 + seed / 50], 33.0)
+        cell("knockoff", seed, [0.5], 66.0, **STRONG, gave_up=True)
+        cell("jacobian", seed, [0.5, 0.7], 0.55)
+        cell("worstcase", seed, [0.5, 0.7], 5.5, knows=["cost"])
+    cell("dfme", 0, [0.5, 0.6], 1.0, **FREE, without=["cost_pate", "attacker_usd", "honest_usd"])
+    odd = "</script><script>alert(1)</script>"
+    cell("<b>odd</b>", 0, [0.5, 0.6], 1.0, dataset=odd, honest=KEPT)
+    changed = FREE | {"defense": "<i>rounding</i>", "honest": KEPT | {"l1": 0.5}}
+    cell("<b>odd</b>", 0, [0.5, 0.55], 1.0, dataset=odd, **changed)
+    report.write_report(report.load([folder]), folder / "out")
+    return folder / "out" / "report.html"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    program = shutil.which("chromium")
+    if program is None:
+        pytest.skip("chromium is not installed")
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+@contextmanager
+def opened(browser: Browser, written: Path, scheme: Any, width: int) -> Iterator[Page]:
+    """The page opened from the disk; it must be without errors and ask nobody for anything."""
+    context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 900}, offline=True)
+    problems: list[str] = []
+    with context.new_page() as page:
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("console", lambda message: problems.append(message.text))
+        page.on("dialog", lambda dialog: problems.append(dialog.message))
+        page.on("request", lambda asked: problems.append(asked.url))
+        page.goto(written.as_uri())
+        yield page
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, "nothing sticks out"
+        assert problems == [written.as_uri()]
+    context.close()
+
+
+@pytest.fixture(scope="module")
+def shown(browser: Browser, written: Path) -> Iterator[Page]:
+    """One page for all tests here, as it takes seconds to open: each leaves it as it was."""
+    with opened(browser, written, "light", 1280) as page:
+        yield page
+
+
+def test_on_a_telephone_in_the_dark(browser: Browser, written: Path) -> None:
+    with opened(browser, written, "dark", 400) as page:
+        assert field(page, "knockoff", "pow") == "81.0 % ×33, honest ×1.1"
+        background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert sum(int(part) for part in re.findall(r"\d+", background)) < 150
+        text = page.locator("#curves .xtick text").first.evaluate("(text) => getComputedStyle(text).fill")
+        assert sum(int(part) for part in re.findall(r"\d+", text)) > 500, "light on dark"
+
+
+def field(page: Page, attack: str, defense: str) -> str:
+    """The text of a field of the matrix."""
+    headings = page.locator("#matrix thead th").all_inner_texts()
+    row = page.locator("#matrix tbody tr", has=page.locator("th", has_text=attack))
+    return row.locator("th, td").nth(headings.index(defense)).inner_text().replace("\n", " ")
+
+
+def lines_of(page: Page, chart: str) -> int:
+    return int(page.evaluate(f"document.getElementById('{chart}').data.filter((t) => t.text).length"))
+
+
+def test_the_matrix(shown: Page) -> None:
+    assert shown.locator("#matrix thead th").all_inner_texts() == ["", "none", "pow", "pow x4"]
+    assert field(shown, "knockoff", "pow") == "81.0 % ×33, honest ×1.1"
+    assert field(shown, "knockoff", "pow x4") == "50.0 %gave up ×66, honest ×1.4"
+    assert field(shown, "standard", "none") == "90.0 % no work asked"
+    assert field(shown, "jacobian", "none") == "–", "no such cell"
+    assert field(shown, "honest user", "pow").startswith("×1.1 ")
+    first = shown.locator("#matrix tbody th").all_inner_texts()
+    assert [name.split("\n")[0] for name in first] == [
+        *("honest user", "knockoff", "worstcase", "standard", "jacobian", "dfme"),
+    ], "the honest user, then the costliest attacker first"
+    assert "knows the cost" in first[2]
+
+
+def test_colours_say_who_pays_more(shown: Page) -> None:
+    def color(attack: str) -> list[float]:
+        cell = (
+            shown.locator("#matrix tbody tr", has=shown.locator("th", has_text=attack)).locator("td").nth(1)
+        )
+        text: str = cell.evaluate("(cell) => getComputedStyle(cell).backgroundColor")
+        return [
+            float(part)
+            for part in text[text.index("(") + 1 : -1].replace("srgb", "").replace(",", " ").split()
+        ]
+
+    assert color("knockoff")[2] > color("knockoff")[0], "blue: thirty times an honest user's"
+    assert color("jacobian")[0] > color("jacobian")[2], "orange: half of it"
+
+
+def test_what_stops_whom_in_words(shown: Page) -> None:
+    words = shown.locator("#verdict").text_content() or ""
+    pow_, strong = words.split("pow x4")
+    assert "holds back (the attacker pays at least 10 times what an honest user pays): knockoff" in pow_
+    assert "slows (2 to 10 times): worstcase" in pow_
+    assert "does not stop (less than twice as much): standard; jacobian" in pow_
+    assert "stops (the attacker gives up): knockoff" in strong
+
+
+def test_a_field_tells_all_its_figures(shown: Page) -> None:
+    row = shown.locator("#matrix tbody tr", has=shown.locator("th", has_text="knockoff"))
+    row.locator("td").nth(1).focus()
+    tip = shown.locator("#tip")
+    expect(tip).to_be_visible()
+    text = tip.inner_text()
+    assert "knockoff under pow" in text
+    assert "81.0 % ± 12.7 %" in text, "t(0.975, 1) = 12.706 times the standard error 1 %"
+    assert "×30" in text, "33 over 1.1"
+
+
+def test_money_in_the_place_of_time(shown: Page) -> None:
+    shown.select_option("#basis", "money")
+    assert field(shown, "jacobian", "pow") == "70.0 % $0.001, honest $1.0e-4"
+    shown.select_option("#basis", "time")
+
+
+def test_filters_and_axes(shown: Page) -> None:
+    assert lines_of(shown, "curves") == 8
+    shown.get_by_label("knockoff").uncheck(force=True)
+    assert lines_of(shown, "curves") == 6
+    assert "knockoff" not in shown.locator("#table").inner_text()
+    shown.get_by_label("pow", exact=True).uncheck(force=True)
+    assert lines_of(shown, "curves") == 3
+    shown.select_option("#axis", "cost_pate")
+    assert lines_of(shown, "curves") == 2
+    assert "PATE cost" in shown.locator("#curves-note").inner_text()
+    assert "dfme" in shown.locator("#curves-note").inner_text()
+    for axis in shown.locator("#axis option").evaluate_all("(all) => all.map((option) => option.value)"):
+        shown.select_option("#axis", axis)
+        shown.locator("#log").set_checked(axis != "queries")
+        kind = "log" if axis != "queries" else "linear"
+        assert shown.evaluate("document.getElementById('curves')._fullLayout.xaxis.type") == kind
+    shown.get_by_label("knockoff").check(force=True)
+    shown.get_by_label("pow", exact=True).check(force=True)
+
+
+def test_overhead_against_strength(shown: Page) -> None:
+    traces = shown.evaluate("document.getElementById('strengths').data.map((t) => [t.x, t.y, !!t.text])")
+    assert [[1, 4], [33, 66], True] in traces
+    assert [[1, 4], [1.1, 1.4], False] in traces, "the honest user"
+
+
+def test_defenses_compared(shown: Page) -> None:
+    """Where a defense changes answers: against the answers and against the time that honest users lose."""
+    assert shown.locator("#compared").is_hidden(), "proof of work alone"
+    shown.locator("#choose-dataset .chip", has_text="alert").click()
+    expect(shown.locator("#compared")).to_be_visible()
+    point = "[t.xaxis, t.x[0], t.y[0], t.marker.line.width[0]]"
+    drawn = shown.evaluate(f"document.getElementById('frontier').data.map((t) => {point})")
+    assert sorted(drawn) == [
+        *(["x", 0, 0.6, 2], ["x", 0.25, 0.55, 2]),
+        *(["x2", 0, 0.55, 2], ["x2", 0.1, 0.6, 2]),
+    ]
+    assert set(shown.locator("#frontier .annotation").all_text_contents()) == {"<i>rounding</i>", "pow"}
+    shown.get_by_label("pow", exact=True).uncheck(force=True)
+    assert lines_of(shown, "frontier") == 2
+    shown.get_by_label("pow", exact=True).check(force=True)
+    shown.locator("#choose-dataset .chip", has_text="digits").click()
+
+
+def test_the_table_sorts(shown: Page) -> None:
+    heading = shown.locator("#table th", has_text="accuracy").first
+    heading.get_by_role("button").click()
+    expect(shown.locator("#table th[aria-sort=descending]")).to_have_count(1)
+    column = shown.locator("#table tbody tr td:nth-child(5)")
+    values = [float(text.split()[0]) for text in column.all_inner_texts()]
+    assert values == sorted(values, reverse=True)
+    shown.locator("#table th[aria-sort=descending]").get_by_role("button").click()
+    values = [float(text.split()[0]) for text in column.all_inner_texts()]
+    assert values == sorted(values)
+
+
+def test_names_are_no_markup(shown: Page) -> None:
+    """A data set's name that would be a script, and an attack's that would be bold."""
+    shown.locator("#choose-dataset .chip", has_text="alert").click()
+    assert "<b>odd</b>" in shown.locator("#matrix").inner_text()
+    assert shown.locator("#strength").is_hidden()
+    shown.locator("#choose-dataset .chip", has_text="digits").click()
+
+
+def test_long_curves_are_thinned(tmp_path: Path) -> None:
+    for rounds in (1, 59, 60, 61, 500):
+        write_cell(tmp_path / str(rounds), f"of {rounds}", 0, [0.5] * rounds)
+    rows = thinned(lines(report.load([tmp_path])))
+    for attack, line in rows.groupby("attack"):
+        rounds = int(str(attack).split()[1])
+        assert len(line) == min(rounds, POINTS_OF_A_LINE)
+        assert (line["round"].iloc[0], line["round"].iloc[-1]) == (1, rounds)
+
+
+def test_the_page_has_no_address_to_load_from(sweep: Path) -> None:
+    text = page(report.load([sweep]))
+    head = text[: text.index("<script>")]
+    assert "default-src 'none'" in head
+    assert "src=" not in head and "href=" not in head and "url(" not in head

@@ -1,0 +1,83 @@
+"""The saved workspace: what it shows, and that it is saved with a key only."""
+
+from __future__ import annotations
+
+import builtins
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiment.tracking import AXES
+from support.commands import ROOT, run_python
+from support.wandb_stub import KEY, wandb_stub
+from sweeps.report import workspace
+
+COMMAND = ("-m", "sweeps.report.workspace", "--project", "grids")
+
+
+def environment(tmp_path: Path, **more: str) -> dict[str, str]:
+    """A user with a home of its own, and so without a key."""
+    return {"HOME": str(tmp_path), "WANDB_API_KEY": "", "PYTHONPATH": str(ROOT)} | more
+
+
+def panels(view: Mapping[str, Any]) -> list[dict[str, Any]]:
+    sections = view["section"]["panelBankConfig"]["sections"]
+    return [panel for section in sections for panel in section["panels"]]
+
+
+def test_without_a_key_the_specification_is_printed(tmp_path: Path) -> None:
+    process = run_python(*COMMAND, folder=tmp_path, **environment(tmp_path))
+    assert process.returncode == 0, process.stderr
+    assert "nothing was saved" in process.stderr
+    view = json.loads(process.stdout)
+    assert (view["project"], view["displayName"]) == ("grids", workspace.NAME)
+    lines = [panel["config"] for panel in panels(view["spec"]) if "Line Plot" in panel["viewType"]]
+    assert [(line["xAxis"], line["metrics"]) for line in lines] == [
+        (f"by_{axis}/{column}", [f"by_{axis}/accuracy"]) for axis, column in AXES.items()
+    ], "on the axes that runs log"
+    scatter = next(panel["config"] for panel in panels(view["spec"]) if panel["viewType"] == "Scatter Plot")
+    assert (scatter["xAxis"], scatter["yAxis"]) == ("summary:final/overhead", "summary:final/accuracy")
+    assert panels(view["spec"])[-1]["viewType"] == "Run Comparer"
+    (runs,) = view["spec"]["section"]["runSets"]
+    assert runs["grouping"] == [{"section": "config", "name": "attack.value.name"}]
+
+
+def test_with_a_key_it_is_saved(tmp_path: Path) -> None:
+    with wandb_stub() as stub:
+        variables = environment(tmp_path, WANDB_API_KEY=KEY, WANDB_BASE_URL=stub.url)
+        process = run_python(*COMMAND, folder=tmp_path, **variables)
+    assert process.returncode == 0, process.stderr
+    (saved,) = stub.views
+    assert (saved["entityName"], saved["projectName"], saved["type"]) == ("me", "grids", "project-view")
+    assert len(panels(json.loads(saved["spec"]))) == 7
+    assert process.stdout.startswith(f"{stub.url}/me/grids?nw=")
+
+
+def test_a_server_that_refuses_is_named(tmp_path: Path) -> None:
+    with wandb_stub() as stub:
+        stub.errors = True
+        variables = environment(tmp_path, WANDB_API_KEY=KEY, WANDB_BASE_URL=stub.url)
+        process = run_python(*COMMAND, "--entity", "us", folder=tmp_path, **variables)
+    assert process.returncode == 1
+    assert process.stderr.splitlines()[-1].startswith("error: the workspace was not saved: ")
+
+
+def test_the_package_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real = builtins.__import__
+
+    def without(name: str, *arguments: Any, **named: Any) -> Any:
+        if name.startswith("wandb_workspaces"):
+            raise ImportError(name)
+        return real(name, *arguments, **named)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    monkeypatch.setattr(sys, "argv", ["wandb_workspace"])
+    with pytest.raises(SystemExit):
+        workspace.main()
+    assert "pip install 'tollgate[workspace]'" in capsys.readouterr().err
