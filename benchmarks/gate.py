@@ -49,8 +49,6 @@ from pow.puzzles import PuzzleSettings, Sha256Puzzle
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))  # the gate of the tests is measured
 
-from test_gate_killed import kill_again_and_again
-
 from support.gate_server import (
     FREE,
     IMAGE_SHAPE,
@@ -66,6 +64,7 @@ from support.gate_server import (
     small_service,
     wait_for,
 )
+from support.killed_gates import kill_again_and_again
 
 IMAGES = random_images(1)
 SERVICE: dict[str, Any] = {

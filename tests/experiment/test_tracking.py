@@ -70,7 +70,8 @@ def test_a_cell_that_raises_is_a_failed_run(tmp_path: Path) -> None:
 def test_a_cell_that_is_terminated_is_a_failed_run(tmp_path: Path) -> None:
     """SIGTERM, as a cluster sends it."""
     program = (
-        "import os, signal, sys\nfrom pathlib import Path\nfrom test_tracking import config, make_tracker\n"
+        "import os, signal, sys\nfrom pathlib import Path\nfrom support.tracked import config\n"
+        "from experiment.tracking import make_tracker\n"
         "folder = Path(sys.argv[1])\nwith make_tracker(config(folder), 'key', folder / 'cell'):\n"
         "    os.kill(os.getpid(), signal.SIGTERM)\n"
     )
