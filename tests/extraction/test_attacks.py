@@ -218,7 +218,8 @@ def test_the_bandit_against_a_loop() -> None:
         nonlocal total
         asked = sum(taken)
         rewards = []
-        for row in answers.double().tolist():
+        rows = [[p / sum(row) for p in row] for row in answers.double().tolist()]  # floats sum to nearly one
+        for row in rows:
             top = sorted(row, reverse=True)
             others = [m / asked if asked else 0.0 for m in mean]
             diversity = sum(max(0.0, p - m) for p, m in zip(row, others, strict=True))
@@ -226,7 +227,7 @@ def test_the_bandit_against_a_loop() -> None:
         for action in actions:
             taken[action] += 1
         total += sum(rewards)
-        for row in answers.double().tolist():
+        for row in rows:
             for k in range(10):
                 mean[k] += row[k]
         exps = [math.exp(h) for h in preference]
