@@ -111,61 +111,64 @@ def row(
     return name, seconds_a_call(fast, options.device) / len(ours) * 1e6, loop * 1e6, difference
 
 
+Contender = tuple[str, Callable[[], Tensor], Callable[[int], object]]
+"""A measure's name, all queries by our code, and one of them by the loop."""
+
+
 def measure(options: argparse.Namespace) -> list[tuple[str, float, float, float]]:
     """A row for each measure."""
     random = np.random.default_rng(0)
     votes = ensemble_votes(options.queries, random)
     train, labels = answers(options.train, random)
     query, _ = answers(options.queries, random)
-    probs = np.exp(query.astype(np.float64))
-    on_device = {
-        name: torch.from_numpy(values).to(options.device)
-        for name, values in {
-            "votes": votes,
-            "train": train,
-            "labels": labels,
-            "query": query,
-            "probs": probs,
-        }.items()
-    }
     rows = range(min(options.loop, options.queries))
+    contenders = [
+        votes_epsilon(votes, options.device),
+        *neighbour_costs(train, labels, query, options.device),
+        *uncertainties(np.exp(query.astype(np.float64)), options.device),
+    ]
+    return [row(*contender, options, rows) for contender in contenders]
+
+
+def votes_epsilon(votes: np.ndarray, device: str) -> Contender:
+    """PATE."""
+    ours = torch.from_numpy(votes).to(device)
+    return (
+        "epsilon of a histogram (PATE)",
+        lambda: gnmax.query_epsilon(ours, SIGMA, DELTA),
+        lambda i: loop_epsilon(votes[i], SIGMA),
+    )
+
+
+def neighbour_costs(
+    train: np.ndarray, labels: np.ndarray, query: np.ndarray, device: str
+) -> tuple[Contender, Contender]:
+    """The neighbours' votes of pkNN, and these with their epsilon."""
+    ours, known, asked = (torch.from_numpy(values).to(device) for values in (train, labels, query))
 
     def neighbours() -> Tensor:
-        return pknn.neighbour_votes(
-            on_device["train"], on_device["labels"], on_device["query"], NEIGHBOURS, CLASSES
-        )
+        return pknn.neighbour_votes(ours, known, asked, NEIGHBOURS, CLASSES)
 
-    return [
-        row(
-            "epsilon of a histogram (PATE)",
-            lambda: gnmax.query_epsilon(on_device["votes"], SIGMA, DELTA),
-            lambda i: loop_epsilon(votes[i], SIGMA),
-            options,
-            rows,
-        ),
-        row(
-            f"votes of {NEIGHBOURS} of {options.train:,} neighbours",
-            neighbours,
-            lambda i: loop_neighbours(train, labels, query[i]),
-            options,
-            rows,
-        ),
-        row(
+    def looped(i: int) -> np.ndarray:
+        return loop_neighbours(train, labels, query[i])
+
+    return (
+        (f"votes of {NEIGHBOURS} of {len(train):,} neighbours", neighbours, looped),
+        (
             "pkNN: neighbours and epsilon",
             lambda: gnmax.query_epsilon(neighbours(), PKNN_SIGMA, DELTA),
-            lambda i: loop_epsilon(loop_neighbours(train, labels, query[i]), PKNN_SIGMA),
-            options,
-            rows,
+            lambda i: loop_epsilon(looped(i), PKNN_SIGMA),
         ),
-        row(
-            "entropy",
-            lambda: uncertainty.entropy(on_device["probs"]),
-            lambda i: loop_entropy(probs[i]),
-            options,
-            rows,
-        ),
-        row("gap", lambda: uncertainty.gap(on_device["probs"]), lambda i: loop_gap(probs[i]), options, rows),
-    ]
+    )
+
+
+def uncertainties(probs: np.ndarray, device: str) -> tuple[Contender, Contender]:
+    """Entropy and gap."""
+    ours = torch.from_numpy(probs).to(device)
+    return (
+        ("entropy", lambda: uncertainty.entropy(ours), lambda i: loop_entropy(probs[i])),
+        ("gap", lambda: uncertainty.gap(ours), lambda i: loop_gap(probs[i])),
+    )
 
 
 def main() -> None:
