@@ -6,8 +6,8 @@ afterwards and loses the same without any defense. Time is not here but in the c
 
 from __future__ import annotations
 
-import json
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,16 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-from experiment.artifacts.stages import HONEST_IMAGES, ServedVictim, Stages, honest_sample
+from experiment.artifacts.base import Artifact, read_result
+from experiment.artifacts.defending import bind_perturbations
+from experiment.artifacts.honest_users import HONEST_IMAGES, honest_sample
+from experiment.artifacts.victim import ServedVictim
+from experiment.components import Cell
+from experiment.keys import Config
 from experiment.pricing.bills import Surcharge
 from storage.files import write_json
+from storage.store import Entry
 from training.batches import to_float
-from training.fit import predict_logits
 from training.seeds import generator
 from victims.answers import perturbed
 from victims.defenses.base import Perturb, Watching
@@ -34,20 +39,31 @@ WATCHED_USERS = 200
 CALIBRATION_BINS = 15
 
 
-def utility_loss(stages: Stages, victim: ServedVictim) -> dict[str, Any]:
-    """The losses under the cell's defenses, from the store or measured: see `answer_losses`, `watch_losses`.
+@dataclass(frozen=True, eq=False)
+class UtilityLoss(Artifact[dict[str, Any]]):
+    """The losses under the cell's defenses: see `answer_losses` and `watch_losses`.
 
     `false_alarms` is None where no defense watches, and `false_alarms_after` is empty.
     """
-    cell = stages.cell
 
-    def make(directory: Path) -> None:
-        seed, test = cell.config["seed"], cell.data.test
+    victim: ServedVictim
+
+    kind = "utility_loss"
+
+    @property
+    def identity(self) -> Config:
+        """See Artifact."""
+        return self.cell.identity.utility_loss(min(self.cell.settings.budget, HONEST_IMAGES))
+
+    def make(self, directory: Path) -> None:
+        """Have honest users ask, and compare what they get with what the network says."""
+        cell, seed, test = self.cell, self.cell.config["seed"], self.cell.data.test
         sample = honest_sample(test, generator(seed, "honest"))
         images = to_float(test.images[sample].to(cell.hardware.device))
         log.info("measuring what honest users lose by the defenses on %d test images", len(images))
-        own = predict_logits(victim.network, images, cell.hardware).log_softmax(1).exp()
-        answers = defended(stages.perturbations(victim), images, own, cell.hardware.batch_size)
+        own = self.victim.log_probabilities(images).exp()
+        perturbations = bind_perturbations(cell, self.victim)
+        answers = defended(perturbations, images, own, cell.hardware.batch_size)
         losses: dict[str, Any] = {**answer_losses(own, answers, test.labels[sample])}
         losses |= {"false_alarms": None, "false_alarms_after": [], "refused": 0.0}
         if cell.stack.watching is not None:
@@ -55,18 +71,17 @@ def utility_loss(stages: Stages, victim: ServedVictim) -> dict[str, Any]:
             losses |= watch_losses(cell.stack.watching, images, answers, cell.settings.budget, random)
         write_json(directory / "result.json", losses)
 
-    identity = cell.identity.utility_loss(min(cell.settings.budget, HONEST_IMAGES))
-    path = stages.store.get("utility_loss", identity, make).path
-    losses: dict[str, Any] = json.loads((path / "result.json").read_text())
-    return losses
+    def load(self, entry: Entry) -> dict[str, Any]:
+        """The figures by their names."""
+        return read_result(entry)
 
 
-def honest_surcharge(stages: Stages, victim: ServedVictim) -> Surcharge | None:
+def honest_surcharge(cell: Cell, victim: ServedVictim) -> Surcharge | None:
     """What false alarms raise an honest user's toll by; None where no alarm does."""
-    factor = stages.cell.stack.surcharge
+    factor = cell.stack.surcharge
     if factor == 1:
         return None
-    after = utility_loss(stages, victim)["false_alarms_after"]
+    after = UtilityLoss(cell, victim).get()["false_alarms_after"]
     return Surcharge(factor, np.array(after, dtype=np.int64), WATCHED_USERS)
 
 
