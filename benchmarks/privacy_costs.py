@@ -24,6 +24,12 @@ from privacy import gnmax, pknn, uncertainty
 CLASSES, NEIGHBOURS, TEACHERS = 10, 300, 250
 SIGMA, PKNN_SIGMA, DELTA = 10.0, 28.0, 1e-5
 
+Fast = Callable[[], Tensor]
+"""A measure of all queries."""
+
+Slow = Callable[[int], object]
+"""The loop's value for one query."""
+
 
 def loop_epsilon(votes: np.ndarray, sigma: float) -> float:
     """Propositions 7, 8, 10 and Theorem 6, order by order."""
@@ -60,10 +66,12 @@ def loop_neighbours(train: np.ndarray, labels: np.ndarray, query: np.ndarray) ->
 
 
 def loop_entropy(probs: np.ndarray) -> float:
+    """Normalised entropy of one answer."""
     return -sum(p * math.log(p) for p in probs if p > 0) / math.log(len(probs))
 
 
 def loop_gap(probs: np.ndarray) -> float:
+    """Gap score of one answer: 1 - (first - second) / (first + second)."""
     second, first = np.sort(probs)[-2:]
     return float(1 - (first - second) / (first + second))
 
@@ -96,11 +104,7 @@ def seconds_a_call(call: Callable[[], object], device: str, repeats: int = 3) ->
 
 
 def row(
-    name: str,
-    fast: Callable[[], Tensor],
-    slow: Callable[[int], object],
-    options: argparse.Namespace,
-    rows: Sequence[int],
+    name: str, fast: Fast, slow: Slow, device: str, rows: Sequence[int]
 ) -> tuple[str, float, float, float]:
     """A measure's microseconds a query, the loop's, and the largest difference between their results."""
     ours = fast().cpu().numpy()
@@ -108,64 +112,64 @@ def row(
     theirs = [slow(i) for i in rows]
     loop = (time.perf_counter() - started) / len(rows)
     difference = float(np.abs(ours[list(rows)] - np.array(theirs)).max())
-    return name, seconds_a_call(fast, options.device) / len(ours) * 1e6, loop * 1e6, difference
+    return name, seconds_a_call(fast, device) / len(ours) * 1e6, loop * 1e6, difference
+
+
+class Queries:
+    """What the measures look at, as arrays for the loops and as tensors on a device."""
+
+    def __init__(self, count: int, train: int, device: str) -> None:
+        random = np.random.default_rng(0)
+        votes = ensemble_votes(count, random)
+        images, labels = answers(train, random)
+        query, _ = answers(count, random)
+        probs = np.exp(query.astype(np.float64))
+        self.arrays = {"votes": votes, "train": images, "labels": labels, "query": query, "probs": probs}
+        self.tensors = {name: torch.from_numpy(it).to(device) for name, it in self.arrays.items()}
+
+    def neighbours(self) -> Tensor:
+        """Votes `[n, classes]` of the nearest training points of all queries."""
+        on = self.tensors
+        return pknn.neighbour_votes(on["train"], on["labels"], on["query"], NEIGHBOURS, CLASSES)
+
+    def loop_neighbours(self, i: int) -> np.ndarray:
+        """The same of query number `i`."""
+        return loop_neighbours(self.arrays["train"], self.arrays["labels"], self.arrays["query"][i])
+
+
+def comparisons(queries: Queries) -> list[tuple[str, Fast, Slow]]:
+    """Each measure by its name, for all queries, and for one query as a loop."""
+    arrays, on = queries.arrays, queries.tensors
+    return [
+        (
+            "epsilon of a histogram (PATE)",
+            lambda: gnmax.query_epsilon(on["votes"], SIGMA, DELTA),
+            lambda i: loop_epsilon(arrays["votes"][i], SIGMA),
+        ),
+        (
+            f"votes of {NEIGHBOURS} of {len(arrays['train']):,} neighbours",
+            queries.neighbours,
+            queries.loop_neighbours,
+        ),
+        (
+            "pkNN: neighbours and epsilon",
+            lambda: gnmax.query_epsilon(queries.neighbours(), PKNN_SIGMA, DELTA),
+            lambda i: loop_epsilon(queries.loop_neighbours(i), PKNN_SIGMA),
+        ),
+        (
+            "entropy",
+            lambda: uncertainty.entropy(on["probs"]),
+            lambda i: loop_entropy(arrays["probs"][i]),
+        ),
+        ("gap", lambda: uncertainty.gap(on["probs"]), lambda i: loop_gap(arrays["probs"][i])),
+    ]
 
 
 def measure(options: argparse.Namespace) -> list[tuple[str, float, float, float]]:
     """A row for each measure."""
-    random = np.random.default_rng(0)
-    votes = ensemble_votes(options.queries, random)
-    train, labels = answers(options.train, random)
-    query, _ = answers(options.queries, random)
-    probs = np.exp(query.astype(np.float64))
-    on_device = {
-        name: torch.from_numpy(values).to(options.device)
-        for name, values in {
-            "votes": votes,
-            "train": train,
-            "labels": labels,
-            "query": query,
-            "probs": probs,
-        }.items()
-    }
+    queries = Queries(options.queries, options.train, options.device)
     rows = range(min(options.loop, options.queries))
-
-    def neighbours() -> Tensor:
-        return pknn.neighbour_votes(
-            on_device["train"], on_device["labels"], on_device["query"], NEIGHBOURS, CLASSES
-        )
-
-    return [
-        row(
-            "epsilon of a histogram (PATE)",
-            lambda: gnmax.query_epsilon(on_device["votes"], SIGMA, DELTA),
-            lambda i: loop_epsilon(votes[i], SIGMA),
-            options,
-            rows,
-        ),
-        row(
-            f"votes of {NEIGHBOURS} of {options.train:,} neighbours",
-            neighbours,
-            lambda i: loop_neighbours(train, labels, query[i]),
-            options,
-            rows,
-        ),
-        row(
-            "pkNN: neighbours and epsilon",
-            lambda: gnmax.query_epsilon(neighbours(), PKNN_SIGMA, DELTA),
-            lambda i: loop_epsilon(loop_neighbours(train, labels, query[i]), PKNN_SIGMA),
-            options,
-            rows,
-        ),
-        row(
-            "entropy",
-            lambda: uncertainty.entropy(on_device["probs"]),
-            lambda i: loop_entropy(probs[i]),
-            options,
-            rows,
-        ),
-        row("gap", lambda: uncertainty.gap(on_device["probs"]), lambda i: loop_gap(probs[i]), options, rows),
-    ]
+    return [row(*comparison, options.device, rows) for comparison in comparisons(queries)]
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ import pandas as pd
 from experiment.artifacts.extraction import Progress
 from experiment.artifacts.honest_users import HonestCosts
 from experiment.artifacts.metering import VictimMeter
-from experiment.artifacts.utility_loss import honest_surcharge
+from experiment.artifacts.utility_loss import UtilityLoss
 from experiment.components import Cell
 from experiment.defense_stack import Toll
 from experiment.pricing.bills import Billing, honest_work, until_given_up
@@ -70,7 +70,7 @@ def _billing(toll: Toll, defense: ProofOfWork, honest: HonestCosts, accounting: 
         lambda rows: accounting.cumulative(rows, toll.cost),
         cell.settings.budget,
         cell.config["seed"],
-        honest_surcharge(cell, honest.meter.victim),
+        UtilityLoss(cell, honest.meter.victim).surcharge(),
     )
     surcharge = cell.stack.surcharge
     return Billing(defense, toll.pricing.attacker, toll.pricing.honest, work, surcharge=surcharge)

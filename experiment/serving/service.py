@@ -21,7 +21,7 @@ def served_toll(cell: Cell) -> Toll:
         name = stack_name(cell.config["defense"])
         raise InputError(f"defense={name} asks for no work, so there is nothing to serve; choose defense=pow")
     if cell.stack.watching is not None:
-        raise InputError("serve.py watches no accounts; leave out of defense what has an at_alarm")
+        raise InputError("the gate watches no accounts; leave out of defense what has an at_alarm")
     return cell.toll
 
 
