@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.sources import ROOT, circle, files_of, import_graph, imported_names, modules_of, rooms
+from support.sources import ROOT, circle, files_of, import_graph, imported_names, modules_of, rooms
 
 VICTIMS_PUBLIC = ("victims.types", "victims.datasets", "victims.architectures")
 """What of the victim's side an attacker may know: how to ask, images, and kinds of networks."""
@@ -137,8 +137,10 @@ def test_tests_import_no_test_module() -> None:
 
 def test_import_of_a_test_module_is_seen(tmp_path: Path) -> None:
     path = tmp_path / "helper.py"
-    path.write_text("from tests.pow.test_pow import helper\nfrom tests.support.sources import parsed\n")
-    assert from_tests([path]) == [f"{path}: tests.pow.test_pow.helper"]
+    path.write_text(
+        "from test_pow import helper\nfrom pow.test_bills import bill\nfrom support.sources import parsed\n"
+    )
+    assert from_tests([path]) == [f"{path}: pow.test_bills.bill", f"{path}: test_pow.helper"]
 
 
 def from_tests(paths: list[Path]) -> list[str]:
@@ -147,5 +149,5 @@ def from_tests(paths: list[Path]) -> list[str]:
         f"{path}: {name}"
         for path in paths
         for name in sorted(imported_names(path))
-        if name.startswith("tests.") and any(part.startswith("test_") for part in name.split(".")[:-1])
+        if any(part.startswith("test_") for part in name.split(".")[:-1])
     ]

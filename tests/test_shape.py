@@ -9,7 +9,7 @@ from statistics import median
 
 import pytest
 
-from tests.support.sources import ROOT, files_of, functions, length, parsed, rooms, undocumented
+from support.sources import ROOT, files_of, functions, length, parsed, rooms, undocumented
 
 OURS = rooms()
 
