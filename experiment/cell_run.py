@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from experiment.artifacts.extraction import FinishedExtraction, Progress, StoredExtraction
+from experiment.artifacts.extraction import Extracted, FinishedExtraction, StoredExtraction
 from experiment.artifacts.metering import VictimMeter
 from experiment.artifacts.transferability import transferability
 from experiment.artifacts.utility_loss import UtilityLoss
@@ -41,8 +41,8 @@ class CellRun:
             extraction = StoredExtraction(self.cell, victim, meter, self._on_round).get()
         self._finish(victim, extraction, started)
 
-    def _on_round(self, progress: Progress) -> None:
-        curve = self.pricing.curve(progress)
+    def _on_round(self, extracted: Extracted) -> None:
+        curve = self.pricing.curve(extracted)
         last = curve.iloc[-1]
         self.spent(int(last.queries))
         log.info(

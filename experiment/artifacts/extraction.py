@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
-class Progress:
+class Extracted:
     """What an extraction has given so far: a row a round, and the trace with a row a query."""
 
     rounds: list[RoundResult]
@@ -37,7 +37,7 @@ class Progress:
 
 
 @dataclass(frozen=True, eq=False)
-class FinishedExtraction(Progress):
+class FinishedExtraction(Extracted):
     """What a finished extraction has left, with the trace's file and the key in the store."""
 
     trace_path: Path
@@ -53,7 +53,7 @@ class StoredExtraction(Artifact[FinishedExtraction]):
 
     victim: ServedVictim
     meter: VictimMeter
-    on_round: Callable[[Progress], None]
+    on_round: Callable[[Extracted], None]
 
     kind = "extractions"
     resumable = True
@@ -71,7 +71,7 @@ class StoredExtraction(Artifact[FinishedExtraction]):
         extraction = self._begin(checkpoint)
         if extraction.rounds:
             log.info("resuming after round %d (%d queries)", len(extraction.rounds), extraction.queries)
-            self.on_round(Progress(extraction.rounds, journal.trace()))
+            self.on_round(Extracted(extraction.rounds, journal.trace()))
         substitute = self._run(extraction, journal)
         torch.save(substitute.state_dict(), directory / "substitute.pt")
         trace = journal.trace()
@@ -110,7 +110,7 @@ class StoredExtraction(Artifact[FinishedExtraction]):
 
         def after_round(result: RoundResult) -> None:
             self.meter.keep_votes()
-            self.on_round(Progress(extraction.rounds, journal.trace()))
+            self.on_round(Extracted(extraction.rounds, journal.trace()))
 
         try:
             meter, changes = self.meter.meter(), bind_perturbations(cell, victim)

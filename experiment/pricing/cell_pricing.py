@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from experiment.artifacts.extraction import Progress
+from experiment.artifacts.extraction import Extracted
 from experiment.artifacts.honest_users import HonestCosts
 from experiment.artifacts.metering import VictimMeter
 from experiment.artifacts.utility_loss import UtilityLoss
@@ -28,11 +28,11 @@ class CellPricing:
     calibrated: Calibrated | None = None
     billing: Billing | None = None
 
-    def curve(self, progress: Progress) -> pd.DataFrame:
+    def curve(self, extracted: Extracted) -> pd.DataFrame:
         """What each round has cost so far (see build_curve)."""
         return build_curve(
-            progress.rounds,
-            self.shared_out(progress.trace),
+            extracted.rounds,
+            self.shared_out(extracted.trace),
             list(self.cell.measures),
             self.accounting,
             self.cell.config["dataset"]["request_seconds"],
