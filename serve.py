@@ -15,7 +15,9 @@ CONFIG = Path(__file__).resolve().parent / "conf"
 @hydra.main(config_path=str(CONFIG), config_name="serve", version_base="1.3")
 def run(config: DictConfig) -> None:
     """Serve the composed cell's victim."""
-    from experiment.serving import serve  # here, so that --help and --cfg answer without importing torch
+    from experiment.serving.running import (
+        serve,  # here, so that --help and --cfg answer without importing torch
+    )
 
     serve(config)
 

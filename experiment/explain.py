@@ -30,7 +30,7 @@ def queries_of_each_kind(cell: Cell, network: nn.Module) -> dict[str, Tensor]:
     """
     import torch
 
-    from experiment.components import load_pool
+    from experiment.images import load_pool
     from extraction.attacks.jacobian import label_gradient
     from training.batches import to_float
     from training.fit import predict_logits
@@ -73,17 +73,16 @@ def price(queries: Mapping[str, Tensor], meter: Meter, network: nn.Module, cell:
 
 def explain(config: DictConfig, output: Path) -> pd.DataFrame:
     """Train or load the victim of the config's cell, price every kind of query, write table and pictures."""
-    from experiment.artifacts.stages import Stages
-    from experiment.components import compose_cell
+    from experiment.artifacts.metering import VictimMeter
+    from experiment.artifacts.victim import TrainedVictim
+    from experiment.compose import compose_cell
     from experiment.cost_pictures import plot_costs
     from storage.files import write_atomically
-    from storage.store import Store
 
     cell = compose_cell(config, progress=False)
-    stages = Stages(cell, Store(Path(cell.config["paths"]["store"])))
-    victim = stages.victim()
+    victim = TrainedVictim(cell).get()
     queries = queries_of_each_kind(cell, victim.network)
-    costs = price(queries, stages.meter(victim), victim.network, cell)
+    costs = price(queries, VictimMeter(cell, victim).meter(), victim.network, cell)
     write_atomically(output / "costs.csv", lambda path: costs.to_csv(path, index=False))
     for measure in cell.measures:
         path = output / f"explain_{measure}.png"

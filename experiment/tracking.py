@@ -15,6 +15,8 @@ from typing import Any, Protocol
 
 import pandas as pd
 
+from storage.errors import InputError
+
 log = logging.getLogger(__name__)
 
 AXES = {
@@ -157,8 +159,6 @@ def wandb_mode(asked: str | None) -> Any:
     """The mode that is asked for by `logger.mode`, else by WANDB_MODE; online only where there is a key."""
     mode = asked or os.environ.get("WANDB_MODE") or "online"
     if mode not in MODES:
-        from experiment.components import InputError  # here, since it brings torch
-
         raise InputError(f"logger.mode={mode} is not one of {', '.join(MODES)} or null")
     return "offline" if mode == "online" and not has_wandb_key() else mode
 

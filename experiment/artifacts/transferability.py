@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from experiment.artifacts.stages import FinishedExtraction, ServedVictim, Stages
+from experiment.artifacts.base import Artifact, read_result
+from experiment.artifacts.extraction import FinishedExtraction
+from experiment.artifacts.victim import ServedVictim
 from experiment.components import Cell
+from experiment.keys import Config
 from extraction.transferability import mean_divergence, pgd, share_misled
 from storage.files import write_json
+from storage.store import Entry
 from training.fit import predict_logits
 from training.seeds import generator
 from victims.architectures.build import build_network
@@ -20,8 +24,61 @@ from victims.architectures.build import build_network
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, eq=False)
+class Transferability(Artifact[dict[str, float | None]]):
+    """`kl` and `transfer` of an extraction's last substitute (see `transferability`)."""
+
+    victim: ServedVictim
+    extraction: FinishedExtraction
+
+    kind = "transferability"
+
+    @property
+    def identity(self) -> Config:
+        """See Artifact."""
+        return self.cell.identity.transferability
+
+    def make(self, directory: Path) -> None:
+        """Compare the answers of victim and substitute, and attack the victim by the substitute."""
+        cell, victim = self.cell, self.victim.network
+        log.info("measuring what the stolen model is worth: divergence and transfer of adversarial images")
+        substitute = _substitute(cell, self.extraction.trace_path.with_name("substitute.pt"))
+        images = cell.data.test.images
+        logits = [predict_logits(network, images, cell.hardware) for network in (victim, substitute)]
+        shared = _transferred(cell, substitute, victim)
+        write_json(directory / "result.json", {"kl": mean_divergence(*logits), "transfer": shared})
+
+    def load(self, entry: Entry) -> dict[str, float | None]:
+        """The figures by their names."""
+        return read_result(entry)
+
+
+@dataclass(frozen=True, eq=False)
+class WhiteBox(Artifact[dict[str, float | None]]):
+    """`transfer_white_box` of a victim (see `transferability`)."""
+
+    victim: ServedVictim
+
+    kind = "white_box"
+
+    @property
+    def identity(self) -> Config:
+        """See Artifact."""
+        return self.cell.identity.white_box
+
+    def make(self, directory: Path) -> None:
+        """Attack the victim by its own network."""
+        log.info("attacking the victim itself, to compare with")
+        shared = _transferred(self.cell, self.victim.network, self.victim.network)
+        write_json(directory / "result.json", {"transfer_white_box": shared})
+
+    def load(self, entry: Entry) -> dict[str, float | None]:
+        """The figure by its name."""
+        return read_result(entry)
+
+
 def transferability(
-    stages: Stages, victim: ServedVictim, extraction: FinishedExtraction
+    cell: Cell, victim: ServedVictim, extraction: FinishedExtraction
 ) -> dict[str, float | None]:
     """`kl`, `transfer` and `transfer_white_box` of an extraction's last substitute, measured once.
 
@@ -29,32 +86,8 @@ def transferability(
     victim gets right that it gets wrong once PGD on the substitute has changed them; transfer_white_box: the
     same with PGD on the victim itself. Shares are None where the victim gets no image right.
     """
-    cell = stages.cell
-
-    def make(directory: Path) -> None:
-        log.info("measuring what the stolen model is worth: divergence and transfer of adversarial images")
-        substitute = _substitute(cell, extraction.trace_path.with_name("substitute.pt"))
-        logits = [
-            predict_logits(network, cell.data.test.images, cell.hardware)
-            for network in (victim.network, substitute)
-        ]
-        shared = _transferred(cell, substitute, victim.network)
-        write_json(directory / "result.json", {"kl": mean_divergence(*logits), "transfer": shared})
-
-    def make_white_box(directory: Path) -> None:
-        log.info("attacking the victim itself, to compare with")
-        shared = _transferred(cell, victim.network, victim.network)
-        write_json(directory / "result.json", {"transfer_white_box": shared})
-
-    identity, store = cell.identity, stages.store
-    entries = (
-        store.get("transferability", identity.transferability, make),
-        store.get("white_box", identity.white_box, make_white_box),
-    )
-    found: dict[str, float | None] = {}
-    for entry in entries:
-        found |= json.loads((entry.path / "result.json").read_text())
-    return found
+    by_substitute = Transferability(cell, victim, extraction).get()
+    return by_substitute | WhiteBox(cell, victim).get()
 
 
 def _substitute(cell: Cell, path: Path) -> nn.Module:

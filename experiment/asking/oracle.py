@@ -6,16 +6,44 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from experiment.asking.remote import RemoteVictim
+from experiment.asking.journal import Journal, JournaledOracle
+from experiment.asking.remote import RemoteVictim, WrongServer
 from experiment.components import Cell
-from gate.client import Client, Willing
+from gate.client import Client, Refused, Willing
 from victims.defenses.base import Perturb
 from victims.meter import Meter
-from victims.oracle import VictimOracle
+from victims.oracle import BudgetedOracle, VictimOracle
 from victims.types import Oracle
 
+UNUSABLE = (WrongServer, Refused)
+"""Errors of an oracle that cannot be asked as the config says."""
 
-def victim_oracle(cell: Cell, network: nn.Module, meter: Meter, perturbations: Sequence[Perturb]) -> Oracle:
+
+def budgeted_oracle(
+    cell: Cell,
+    network: nn.Module,
+    meter: Meter,
+    perturbations: Sequence[Perturb],
+    journal: Journal,
+    next_round: int,
+) -> Oracle:
+    """The victim, watched where a defense watches, within the budget, with every answer on record.
+
+    Args:
+        cell: Says how the victim is asked, what watches it, and the budget.
+        network: The victim's own network.
+        meter: Records what each query reveals.
+        perturbations: What changes the network's answers, in order.
+        journal: The answers on record, which are not asked again.
+        next_round: The round that the extraction goes on with; what was asked before is spent.
+    """
+    oracle = _victim_oracle(cell, network, meter, perturbations)
+    watch = cell.stack.watching.watch() if cell.stack.watching else None
+    journaled = JournaledOracle(oracle, meter, journal, cell.hardware.device, watch, next_round)
+    return BudgetedOracle(journaled, cell.settings.budget, spent=journal.queries_before(next_round))
+
+
+def _victim_oracle(cell: Cell, network: nn.Module, meter: Meter, perturbations: Sequence[Perturb]) -> Oracle:
     """The victim `network` behind what changes its answers, metered, as `oracle` says."""
     remote, settings = cell.remote, cell.settings
     if remote is None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiment.artifacts.stages import ServedVictim, Stages, clean_rows
+from experiment.artifacts.honest_users import HonestCosts
 from experiment.defense_stack import Toll
 from experiment.pricing.curve import TraceAccounting
 from pow.calibration import Calibration, LinearExpectation
@@ -33,18 +33,16 @@ class Calibrated:
         return found
 
 
-def calibrate(
-    toll: Toll, stages: Stages, victim: ServedVictim, accounting: TraceAccounting, seed: int
-) -> Calibrated:
+def calibrate(toll: Toll, honest: HonestCosts, accounting: TraceAccounting, seed: int) -> Calibrated:
     """The toll's calibration: to the published expectation, to the one measured here, or to honest users.
 
     The one measured here is that of a user who asks about the honest users' clean images in their order.
     """
     if toll.pricing.users is not None:
-        return _fitted(toll, stages.honest(victim), accounting, seed)
+        return _fitted(toll, honest.get(), accounting, seed)
     expected = toll.expected
     if expected is None:
-        trace = clean_rows(stages.honest(victim))
+        trace = honest.clean()
         cost = accounting.cumulative(trace, toll.cost)
         expected = LinearExpectation.fit(np.arange(1, len(trace) + 1), cost)
     log.info(

@@ -9,8 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from experiment.components import CellData, CellImages, InputError, compose_resolved
+from experiment.compose import compose_resolved
+from experiment.images import CellData, CellImages
 from experiment.keys import Config, DataPrints, Identity
+from storage.errors import InputError
 from storage.store import Store, identity_key
 from sweeps.grid.compose import GridComposer
 from sweeps.grid.units import Plan, PlannedCell, Unit, finished_key, unit_of

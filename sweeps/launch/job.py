@@ -13,11 +13,10 @@ from typing import Any
 from omegaconf import OmegaConf
 from submitit.core.utils import DelayedSubmission, UncompletedJobError
 
-from experiment.artifacts.stages import Stages
+from experiment.artifacts.prepare import prepare
 from experiment.cell import run_cell
-from experiment.components import compose_cell
+from experiment.compose import compose_cell
 from storage.files import write_atomically
-from storage.store import Store
 from sweeps.grid.units import finished_key
 from sweeps.launch.folder import FAILURE, SweepFolder, write_failure
 
@@ -78,13 +77,8 @@ def _prepare(unit: dict[str, Any], folder: SweepFolder, logging_config: Any) -> 
     _log_to(folder.log_path(unit["id"]), logging_config)
     started = time.perf_counter()
     try:
-        cell = compose_cell(OmegaConf.create(unit["cells"][0]["config"]), progress=sys.stderr.isatty())
-        stages = Stages(cell, Store(Path(cell.config["paths"]["store"])))
-        victim = stages.victim()
-        stages.meter(victim)
-        stages.perturbations(victim)
-        if cell.toll is not None:
-            stages.honest(victim)
+        config = OmegaConf.create(unit["cells"][0]["config"])
+        prepare(compose_cell(config, progress=sys.stderr.isatty()))
     except Exception as error:
         log.exception("the preparation failed")
         write_failure(folder.failure_path(unit["id"]), error)

@@ -12,7 +12,7 @@ from typing import Any
 import submitit
 from submitit.core.job_environment import JobEnvironment
 
-from experiment.components import InputError
+from storage.errors import InputError
 from sweeps.grid.units import Stage
 from sweeps.launch.folder import Job, SweepFolder
 from sweeps.launch.job import JobRun

@@ -11,7 +11,7 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from experiment.components import InputError
+from storage.errors import InputError
 from storage.files import check_writable
 from storage.store import identity_key
 from sweeps.grid.compose import GridComposer

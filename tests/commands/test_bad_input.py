@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
-from experiment.components import InputError, compose_cell
+from experiment.compose import compose_cell
+from storage.errors import InputError
 from support.commands import ROOT
 
 CONF = ROOT / "conf"

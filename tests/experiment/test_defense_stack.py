@@ -11,8 +11,9 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from experiment import naming
-from experiment.components import InputError, compose_cell
+from experiment.compose import compose_cell
 from experiment.keys import Config, DataPrints, Identity, asking_accounts
+from storage.errors import InputError
 from storage.store import identity_key
 from support.commands import ROOT, run_program
 from sweeps.grid.compose import GridComposer, hydra_loader, master_config

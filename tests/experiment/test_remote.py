@@ -13,12 +13,12 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from experiment.cell import run_cell
-from experiment.components import InputError
-from experiment.serving import make_app
+from experiment.serving.app import make_app
 from gate import protocol
 from gate.api_keys import new_account
 from gate.client import Client
 from gate.ledgers.open import open_ledger
+from storage.errors import InputError
 from support.commands import ROOT
 from support.gates import Served, served
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
-from experiment.components import InputError
-from experiment.serving import serve
+from experiment.serving.running import serve
+from storage.errors import InputError
 from support.commands import ROOT
 from support.ledgers import free_port
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from experiment.components import InputError
 from experiment.tracking import NoTracker, make_tracker, run_id, wandb_mode
+from storage.errors import InputError
 from support.commands import ROOT, run_python
 from support.tracked import CURVE, RESULT, config, exit_codes, records
 

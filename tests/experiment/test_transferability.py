@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from experiment.cell import run_cell
-from experiment.components import InputError, compose_cell
+from experiment.compose import compose_cell
 from extraction.transferability import TransferSettings, mean_divergence, pgd, share_misled
+from storage.errors import InputError
 from storage.files import file_hash
 from support.defended import CPU, images, small_net
 from support.defended_cells import composed

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from experiment.artifacts.utility_loss import WATCHED_USERS, answer_losses, defended, watch_losses
+from experiment.artifacts.losses import WATCHED_USERS, answer_losses, defended, watch_losses
 from experiment.cell import run_cell
 from support.defended import answers
 from support.defended_cells import composed

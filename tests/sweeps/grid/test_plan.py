@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from experiment.components import InputError
+from storage.errors import InputError
 from storage.files import write_json
 from storage.store import Store
 from support.commands import ROOT, run_program

@@ -1,0 +1,70 @@
+"""The trained victim of a cell."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from experiment.artifacts.base import Artifact, read_result
+from experiment.keys import Config
+from storage.files import write_json
+from storage.store import Entry
+from training.fit import accuracy, predict_logits
+from training.recipe import Hardware
+from victims.victim import build_victim, make_victim
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class ServedVictim:
+    """A victim that can be asked: its network, its accuracy on the test images, its key in the store."""
+
+    network: nn.Module
+    hardware: Hardware
+    accuracy: float
+    key: str
+
+    def log_probabilities(self, images: Tensor) -> Tensor:
+        """What the network itself says of images `[n, c, h, w]`: float32 `[n, classes]`."""
+        return predict_logits(self.network, images, self.hardware).log_softmax(1)
+
+    def labels(self, images: Tensor) -> Tensor:
+        """The classes that the network sees in images `[n, c, h, w]`: int64 `[n]`."""
+        return predict_logits(self.network, images, self.hardware).argmax(1)
+
+
+class TrainedVictim(Artifact[ServedVictim]):
+    """The victim, trained or loaded from `victim.checkpoint`."""
+
+    kind = "victims"
+
+    @property
+    def identity(self) -> Config:
+        """See Artifact."""
+        return self.cell.identity.victim
+
+    def make(self, directory: Path) -> None:
+        """Train the network, measure its accuracy, and keep both."""
+        started = time.perf_counter()
+        data, hardware = self.cell.data, self.cell.hardware
+        log.info("training the victim on %d images", len(data.train))
+        network = make_victim(self.cell.victim, data.train, hardware)
+        right = accuracy(predict_logits(network, data.test.images, hardware), data.test.labels)
+        log.info("victim: accuracy %.2f %% on %d test images", 100 * right, len(data.test))
+        torch.save(network.state_dict(), directory / "weights.pt")
+        seconds = time.perf_counter() - started
+        write_json(directory / "result.json", {"accuracy": right, "seconds": seconds})
+
+    def load(self, entry: Entry) -> ServedVictim:
+        """The network in evaluation mode, on the cell's device."""
+        hardware = self.cell.hardware
+        network = build_victim(self.cell.victim, self.cell.data.train)
+        network.load_state_dict(torch.load(entry.path / "weights.pt", weights_only=True))
+        network = hardware.place(network).eval()
+        return ServedVictim(network, hardware, read_result(entry)["accuracy"], entry.key)

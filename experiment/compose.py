@@ -1,0 +1,105 @@
+"""From a composed config to the parts of a cell; all that can be wrong with the input is found here."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from experiment.asking.settings import remote_of
+from experiment.components import Cell
+from experiment.defense_stack import make_stack
+from experiment.images import CellData, load_cell_data
+from experiment.keys import Config, Identity, asking_accounts
+from extraction.settings import ExtractionSettings, SubstituteSettings
+from extraction.transferability import TransferSettings
+from privacy.accountant import Accounting
+from storage.errors import InputError
+from storage.options import instantiate
+from victims.architectures.build import build_network
+from victims.victim import VictimSettings
+
+
+def compose_cell(config: DictConfig, progress: bool) -> Cell:
+    """Instantiate and check a cell's parts; raises InputError, one clear sentence, before any training."""
+    plain: Config = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
+    return compose_resolved(plain, progress)
+
+
+def compose_resolved(plain: Config, progress: bool, data: CellData | None = None) -> Cell:
+    """The same for a resolved config; `data` are the cell's images where they are at hand already."""
+    try:
+        return _compose(plain, progress, data)
+    except (ValueError, OSError) as error:
+        raise InputError(str(error)) from error
+
+
+def _compose(plain: Config, progress: bool, images: CellData | None) -> Cell:
+    accounting = _accounting(plain)
+    rule = instantiate(plain["attack"]["rule"], "attack.rule")
+    stack = make_stack(plain, accounting)
+    settings = _extraction_settings(plain)
+    give_up = plain["attack"]["give_up_usd"]
+    if give_up is not None and not give_up > 0:
+        raise ValueError(f"attack.give_up_usd must be above 0, or null, not {give_up!r}")
+    images = images or load_cell_data(plain)
+    cell = Cell(
+        config=plain,
+        hardware=replace(instantiate(plain["trainer"], "trainer"), progress=progress),
+        data=images.data,
+        pool=images.pool,
+        other_pool=images.other_pool,
+        identity=Identity(plain, images.prints),
+        victim=VictimSettings(**instantiate(plain["victim"], "victim")),
+        measures=instantiate(plain["privacy"]["measures"], "privacy.measures"),
+        attack=rule,
+        settings=settings,
+        substitute=SubstituteSettings(**instantiate(plain["substitute"], "substitute")),
+        stack=stack,
+        remote=remote_of(plain),
+        accounting=accounting,
+        transfer=TransferSettings(**plain["dataset"]["transfer"]),
+    )
+    _check(cell)
+    return cell
+
+
+def _check(cell: Cell) -> None:
+    classes = cell.data.train.num_classes
+    cell.settings.check_against(cell.attack, cell.attack.supply(cell.pool, cell.other_pool), classes)
+    if cell.attack.needs_cost and not cell.knows_cost:
+        raise ValueError("attack.knows must name cost for this attack, which asks by the defender's own cost")
+    if cell.settings.recover == "bayes" and not cell.knows_defense:
+        raise ValueError(
+            "attack.recover=bayes is for an attacker who knows the defense: attack.knows=[defense]"
+        )
+    if cell.toll is not None and cell.toll.cost not in cell.measures:
+        valid = ", ".join(cell.measures)
+        raise ValueError(
+            f"defense.pow.cost must be one of {valid} (privacy.measures), not {cell.toll.cost!r}"
+        )
+    checkpoint = cell.victim.checkpoint
+    if checkpoint is not None and not Path(checkpoint).is_file():
+        raise FileNotFoundError(f"victim.checkpoint={checkpoint}: there is no such file")
+    build_network(cell.victim.architecture, cell.data.train.image_shape, classes)
+    build_network(cell.substitute.architecture, cell.pool.image_shape, classes)
+
+
+def _extraction_settings(plain: Config) -> ExtractionSettings:
+    """The settings that an extraction runs with."""
+    keys = ("budget", "round_size", "accounts", "answers", "top_k", "warm_start", "recover", "repeats")
+    settings = ExtractionSettings(**{key: plain["attack"][key] for key in keys}, seed=plain["seed"])
+    return replace(settings, accounts=asking_accounts(plain))
+
+
+def _accounting(plain: Config) -> dict[str, Accounting]:
+    """How the costs of each measure with Gaussian noise add up."""
+    privacy = plain["privacy"]
+    return {
+        name: Accounting(
+            node["sigma"], node["delta"], privacy["accounting"], privacy["bound"], privacy["conversion"]
+        )
+        for name, node in privacy["measures"].items()
+        if "sigma" in node
+    }

@@ -1,0 +1,118 @@
+"""What a cell leaves: its files, and the figures of its result."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from experiment.artifacts.extraction import FinishedExtraction
+from experiment.artifacts.victim import ServedVictim
+from experiment.keys import Config
+from experiment.naming import stack_name
+from experiment.pricing.cell_pricing import CellPricing
+from experiment.tracking import Tracker
+from storage.files import link_or_copy, write_atomically, write_json
+from storage.provenance import git_commit, package_versions
+
+
+class CellFiles:
+    """The files of a cell in its folder, and the same figures for its tracker."""
+
+    def __init__(self, folder: Path, tracker: Tracker) -> None:
+        self.folder = folder
+        self.tracker = tracker
+
+    def publish_curve(self, curve: pd.DataFrame) -> None:
+        """Write the curve so far to `curve.csv`, and track its new rows."""
+        write_atomically(self.folder / "curve.csv", lambda path: curve.to_csv(path, index=False))
+        self.tracker.log(curve)
+
+    def keep_trace(self, extraction: FinishedExtraction, pricing: CellPricing) -> None:
+        """Leave `trace.parquet` with the accounts that asked: the store's own file where it has them."""
+        path = self.folder / "trace.parquet"
+        if pricing.cell.accounts_after == 1:
+            link_or_copy(extraction.trace_path, path)
+        else:
+            trace = pricing.shared_out(extraction.trace)
+            write_atomically(path, lambda temporary: trace.to_parquet(temporary))
+
+    def publish_result(self, result: dict[str, Any]) -> None:
+        """Write the result to `result.json`, which ends the cell, and track it."""
+        write_json(self.folder / "result.json", result)
+        self.tracker.summarize(result)
+
+
+def cell_result(
+    pricing: CellPricing,
+    curve: pd.DataFrame,
+    victim: ServedVictim,
+    extraction: FinishedExtraction,
+    started: float,
+) -> dict[str, Any]:
+    """The figures of a finished cell, but for what is measured on its models afterwards.
+
+    Args:
+        pricing: The pricing of the cell.
+        curve: The part of the curve that the attacker pays for.
+        victim: The victim.
+        extraction: The whole extraction.
+        started: When the cell began, in seconds since 1970.
+    """
+    cell, final = pricing.cell, curve.iloc[-1].to_dict()
+    return {
+        **_setup(pricing),
+        "final": final,
+        "victim_accuracy": victim.accuracy,
+        **(pricing.calibrated.figures() if pricing.calibrated else {"expected_cost": None}),
+        "keys": {"cell": cell.identity.cell_key, "victim": victim.key, "extraction": extraction.key},
+        "started": started,
+        "seconds": time.time() - started,
+        "versions": package_versions(),
+        "git_commit": git_commit(),
+        "queries_until_alarm": _queries_until_alarm(extraction.trace[: int(final["queries"])]),
+    }
+
+
+def _setup(pricing: CellPricing) -> dict[str, Any]:
+    """What distinguishes a cell from others."""
+    config = pricing.cell.config
+    return {
+        "dataset": config["dataset"]["name"],
+        "attack": config["attack"]["name"],
+        "defense": stack_name(config["defense"]),
+        "accounts": config["attack"]["accounts"],
+        "give_up_usd": config["attack"]["give_up_usd"],
+        **_toll_setup(pricing),
+        "knows": config["attack"]["knows"],
+        "seed": config["seed"],
+    }
+
+
+def _toll_setup(pricing: CellPricing) -> dict[str, Any]:
+    """What distinguishes the toll of a cell from those of others; all None without a toll."""
+    config, toll = pricing.cell.config, pricing.cell.toll
+    if toll is None:
+        return dict.fromkeys(("calibration", "strength", "puzzle", "hardware", "scope"))
+    return {
+        "calibration": _calibration_name(config),
+        "strength": config["pow_calibration"]["strength"],
+        "puzzle": toll.pricing.puzzle.name,
+        "hardware": toll.pricing.attacker.name,
+        "scope": pricing.billing.toll.scope.name if pricing.billing else None,
+    }
+
+
+def _queries_until_alarm(trace: pd.DataFrame) -> int | None:
+    """How many queries were asked until the first alarm, with the one that raised it; None without any."""
+    if "alarm" not in trace or not trace["alarm"].any():
+        return None
+    return int(trace["alarm"].to_numpy().argmax()) + 1
+
+
+def _calibration_name(config: Config) -> str:
+    """The name of the calibration's file, and of its option."""
+    module: str = config["pow_calibration"]["_target_"]
+    return module.split(".")[-2]

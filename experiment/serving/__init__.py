@@ -1,0 +1,1 @@
+"""A cell's victim behind the gate, as the command `serve` runs it."""

@@ -1,0 +1,57 @@
+"""What the gate promises its clients, and what it charges them."""
+
+from __future__ import annotations
+
+from experiment.artifacts.honest_users import HonestCosts
+from experiment.artifacts.metering import VictimMeter
+from experiment.artifacts.victim import ServedVictim
+from experiment.components import Cell
+from experiment.defense_stack import Toll
+from experiment.naming import stack_name
+from experiment.pricing.calibrating import calibrate
+from experiment.pricing.curve import TraceAccounting
+from gate.gate import Service
+from gate.ledgers.base import Limits
+from storage.errors import InputError
+
+
+def served_toll(cell: Cell) -> Toll:
+    """The toll that the gate charges; raises InputError for defenses that it cannot serve."""
+    if cell.toll is None:
+        name = stack_name(cell.config["defense"])
+        raise InputError(f"defense={name} asks for no work, so there is nothing to serve; choose defense=pow")
+    if cell.stack.watching is not None:
+        raise InputError("the gate watches no accounts; leave out of defense what has an at_alarm")
+    return cell.toll
+
+
+def make_service(cell: Cell, victim: ServedVictim) -> Service:
+    """The service of the cell's `server` options, with the toll calibrated to the victim.
+
+    Raises InputError naming the option for what cannot be served.
+    """
+    toll, server = served_toll(cell), cell.config["server"]
+    honest = HonestCosts(cell, VictimMeter(cell, victim))
+    calibrated = calibrate(toll, honest, TraceAccounting(cell.accounting), cell.config["seed"])
+    scope = cell.config["defense"]["pow"]["scope"]
+    if scope == "subnet":
+        raise InputError("defense.pow.scope=subnet has no meaning over HTTP; choose account or global")
+    try:
+        return Service(
+            image_shape=cell.data.train.image_shape,
+            classes=cell.data.train.num_classes,
+            calibration=calibrated.calibration,
+            puzzle=toll.pricing.puzzle,
+            answers=server["answers"],
+            top_k=server["top_k"],
+            limits=Limits(server["pending"], server["requests_a_minute"]),
+            lifetime=server["lifetime"],
+            patience=server["patience"],
+            payer=str if scope == "account" else _everyone,
+        )
+    except ValueError as error:
+        raise InputError(f"server.{error}") from error
+
+
+def _everyone(account: str) -> str:
+    return "everyone"
