@@ -1,7 +1,7 @@
 """Private kNN (Zhu et al. 2020) as the proof-of-work paper uses it: the nearest training points vote.
 
-Nearest are those with the smallest Euclidean distance between the victim's log-softmax outputs. Each votes with
-its true label.
+Nearest are those with the smallest Euclidean distance between the victim's log-softmax outputs. Each votes
+with its true label.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ def _probabilities(probs: Array) -> Tensor:
 
 
 def entropy(probs: Array) -> Tensor:
-    """Return entropy over log(classes), float64 `[n]` in [0, 1], for probabilities `[n, classes]`."""
+    """Return entropy over log(classes), float64 `[n]` in [0, 1], for `[n, classes]`; 0 log 0 is 0."""
     values = _probabilities(probs)
     return torch.special.entr(values).sum(1).div(math.log(values.shape[1])).clamp(0, 1)
 
