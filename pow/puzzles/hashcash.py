@@ -26,7 +26,7 @@ GRACE = timedelta(days=2)
 """Largest difference between two clocks."""
 
 DIGEST_BITS = 160
-LONGEST = 1024
+LONGEST = 1024  # characters of a stamp
 ALPHABET = re.compile(r"[a-zA-Z0-9+/=]+")
 CLAIM = re.compile(r"0|[1-9][0-9]{0,2}")
 DATE = re.compile(r"[0-9]{6}|[0-9]{10}|[0-9]{12}")
