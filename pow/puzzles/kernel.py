@@ -2,7 +2,7 @@
 
 A try hashes a part's 32-byte seed and an 8-byte nonce. These 40 bytes and the padding fill one block of
 sixteen 32-bit words. Each lane tries one nonce, in int32, whose additions wrap as the standard's do. Lanes
-differ only in the nonce's lower word, so the rounds before it are computed once per batch, with plain numbers.
+differ only in the nonce's lower word, so the rounds before it are computed once per batch, in plain numbers.
 """
 
 from __future__ import annotations
@@ -195,7 +195,7 @@ class BatchSearch:
         return None
 
     def _candidates(self, prefix: list[int], first: int) -> list[int]:
-        """Return in order the batch's lanes whose digest has a small first word; `first` is its first nonce."""
+        """Return in order the lanes, of the batch from nonce `first` on, whose digest may be small enough."""
         high, low = _signed(first >> 32), _signed(first)
         hits = self.step(
             self._words([*prefix, high]),
