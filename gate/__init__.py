@@ -1,1 +1,1 @@
-"""The service that asks for work before it answers: its ledgers, its client and its page."""
+"""The service that asks for work before it answers, with its ledgers, its client and its page."""

@@ -1,4 +1,4 @@
-"""Each request is counted and leaves a line in the log, without what it holds."""
+"""The access log counts each request and writes one line for it, without the request's content."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from gate.metrics import Metrics
 log = logging.getLogger("tollgate.gate")
 
 
-class Observed:
-    """ASGI middleware around the whole application."""
+class AccessLog:
+    """ASGI middleware, around the whole application, that counts and logs each request."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self.app, self.metrics = app, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on; when its answer has begun, count and log it."""
+        """Pass the request on, and count and log it when its response starts."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         started = time.perf_counter()
 
-        async def observed(message: Message) -> None:
+        async def noted(message: Message) -> None:
             if message["type"] == "http.response.start":
                 self._note(scope, message["status"], time.perf_counter() - started)
             await send(message)
 
-        await self.app(scope, receive, observed)
+        await self.app(scope, receive, noted)
 
     def _note(self, scope: Scope, status: int, seconds: float) -> None:
         endpoint, state = getattr(scope.get("route"), "path", "none"), scope.get("state", {})
@@ -45,19 +45,19 @@ class Observed:
 
 
 class JsonLines(logging.Formatter):
-    """Log records as a JSON object a line."""
+    """Formats each log record as one line of JSON."""
 
     FIELDS = ("endpoint", "status", "account", "reason", "seconds")
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line."""
-        said: dict[str, Any] = {
+        """Return the record's line."""
+        line: dict[str, Any] = {
             "time": round(record.created, 3),
             "level": record.levelname.lower(),
             "message": record.getMessage(),
         }
         fields = {name: getattr(record, name, None) for name in self.FIELDS}
-        said |= {name: value for name, value in fields.items() if value is not None}
+        line |= {name: value for name, value in fields.items() if value is not None}
         if record.exc_info:
-            said["error"] = self.formatException(record.exc_info)
-        return json.dumps(said)
+            line["error"] = self.formatException(record.exc_info)
+        return json.dumps(line)

@@ -1,4 +1,4 @@
-"""API keys: shown once, kept as digests."""
+"""API keys are shown once and kept as digests."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ ACCOUNT_NAME = re.compile(r"[A-Za-z0-9_.@-]{1,64}")
 
 
 def key_digest(key: str) -> bytes:
-    """What is stored of a key. A key has 256 random bits, so that a plain hash cannot be searched."""
+    """Return the digest that is stored of a key, whose 256 random bits cannot be found by trying."""
     return hashlib.sha256(b"tollgate api key:" + key.encode()).digest()
 
 
 def new_account(ledger: Ledger, account: str) -> str:
-    """Add an account and return its key. Raises ValueError for a bad name or one that is taken."""
+    """Add an account and return its key; raise ValueError for a name that is not valid or is taken."""
     if not ACCOUNT_NAME.fullmatch(account):
         raise ValueError(f"an account's name is 1 to 64 letters, digits or _ . @ -, not {account!r}")
     key = PREFIX + secrets.token_urlsafe(32)

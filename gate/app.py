@@ -1,8 +1,8 @@
-"""A model behind the gate, over HTTP: an application for any function from images to probabilities.
+"""The HTTP application puts a model, any function from images to probabilities, behind the gate.
 
     app = create_app(predict, meter, service, ledger, keyring)
 
-`POST /v1/predict` with images gives 402 and a challenge; `POST /v1/redeem` with its solution the answer.
+`POST /v1/predict` with images gives 402 and a challenge, `POST /v1/redeem` with its solution the answer.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from gate import openapi
-from gate.access_log import Observed
+from gate.access_log import AccessLog
 from gate.api_keys import key_digest
 from gate.batching import Batcher, Full
 from gate.challenges import TOKEN_LIMIT, Keyring
@@ -41,7 +41,7 @@ from pow.puzzles.base import MOST_PARTS, NONCES
 log = logging.getLogger("tollgate.gate")
 
 Predict = Callable[[np.ndarray], np.ndarray]
-"""Images float32 in [0, 1] `[n, c, h, w]` to probabilities `[n, classes]`."""
+"""Takes images in [0, 1], float32 `[n, c, h, w]`, and returns probabilities `[n, classes]`."""
 
 Endpoint = Callable[..., Awaitable[Response]]
 
@@ -56,15 +56,17 @@ PAGE_HEADERS = {
 }
 PROBLEM_JSON = "application/problem+json"
 BODY_SECONDS = 15.0
-"""How long a client may take to send a body."""
+"""Seconds that a client may take to send a body."""
 
 SWEEP_SECONDS = 30.0
+"""Seconds between two sweeps of the ledger."""
+
 BATCHES_WAITING = 16
-"""Largest batches that may wait for the model; further requests are refused."""
+"""Number of largest batches that may wait for the model; further requests are refused."""
 
 
 class Solution(BaseModel):
-    """What is redeemed: a challenge, and a nonce for each part of its puzzle."""
+    """The body of a redemption: a challenge's token, and a nonce for each part of its puzzle."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
@@ -73,26 +75,34 @@ class Solution(BaseModel):
 
 
 REDEEM_LIMIT = 2 * TOKEN_LIMIT + MOST_PARTS * (len(str(NONCES)) + 4)
-"""Bytes of a body with a solution at most."""
+"""Most bytes of a body with a solution."""
 
 
 def create_app(
     predict: Predict, meter: GateMeter, service: Service, ledger: Ledger, keyring: Keyring
 ) -> FastAPI:
-    """The application. It closes the ledger when it shuts down."""
+    """Make the application, which closes the ledger when it shuts down.
+
+    Args:
+        predict: The model.
+        meter: Measures what its answers reveal.
+        service: What is served, and for what work.
+        ledger: Accounts, totals and answers.
+        keyring: Signs challenges.
+    """
     gate = Gate(service, meter, ledger, keyring)
     return _Application(predict, gate).app
 
 
 class _Application:
-    """The routes, over one gate."""
+    """Serves one gate over HTTP."""
 
     def __init__(self, predict: Predict, gate: Gate) -> None:
         self.predict, self.gate, self.metrics = predict, gate, Metrics()
         service = gate.service
         self.batcher = Batcher(self._evaluate, service.largest_batch, BATCHES_WAITING * service.largest_batch)
         self.body_limit = body_limit(service.image_shape, service.largest_batch)
-        self.app = _Documented(
+        self.app = _DocumentedApp(
             title="Tollgate",
             description="A model whose answers are paid for with work.",
             version="1",
@@ -117,7 +127,7 @@ class _Application:
         app.mount("/page", _PageFiles(directory=PAGE), name="page")
         app.add_exception_handler(Problem, self._refuse)
         app.add_exception_handler(HTTPException, self._refuse_route)
-        app.add_middleware(Observed, metrics=self.metrics)
+        app.add_middleware(AccessLog, metrics=self.metrics)
 
     @asynccontextmanager
     async def _lifespan(self, app: FastAPI) -> AsyncIterator[None]:
@@ -130,7 +140,7 @@ class _Application:
             await run_in_threadpool(self.gate.ledger.close)
 
     async def _sweep(self) -> None:
-        """Forget expired challenges now and then; whatever is wrong with the ledger, try again."""
+        """Sweep the ledger from time to time; after an error, log it and go on."""
         while True:
             try:
                 await run_in_threadpool(self.gate.ledger.sweep, self.gate.clock())
@@ -141,10 +151,10 @@ class _Application:
     # The endpoints
 
     async def ask(self, request: Request) -> Response:
-        """Price a query and keep its answer."""
+        """Answer POST /v1/predict: price a query, keep its answer and issue a challenge."""
         account = await self._account(request)
         body = await _read_body(request, self.body_limit)
-        id = await run_in_threadpool(self.gate.admit, account)  # a request counts even if its body is no good
+        id = await run_in_threadpool(self.gate.admit, account)  # before decoding: bad bodies count
         try:
             asked = await self._challenge(account, id, body, request.headers.get("content-type", ""))
         except BaseException:
@@ -153,7 +163,7 @@ class _Application:
         return JSONResponse(_challenge_content(asked), 402, media_type=PROBLEM_JSON)
 
     async def redeem(self, request: Request) -> Response:
-        """Give the answer for a solution."""
+        """Answer POST /v1/redeem: give the answer for a solution."""
         account = await self._account(request)
         body = await _read_body(request, REDEEM_LIMIT)
         try:
@@ -166,7 +176,7 @@ class _Application:
         return Response(answer, media_type="application/json")
 
     async def model(self) -> Response:
-        """What is served."""
+        """Answer GET /v1/model: say what is served."""
         service = self.gate.service
         return JSONResponse(
             {
@@ -180,7 +190,7 @@ class _Application:
         )
 
     async def healthz(self) -> Response:
-        """Whether the ledger answers."""
+        """Answer GET /healthz: say whether the ledger answers."""
         try:
             await run_in_threadpool(self.gate.ledger.find_account, b"nobody")
         except Exception as error:
@@ -189,17 +199,17 @@ class _Application:
         return JSONResponse({"status": "ok"})
 
     async def exposition(self) -> Response:
-        """Counts for Prometheus."""
+        """Answer GET /metrics: give the counts for Prometheus."""
         return Response(self.metrics.exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     async def page(self) -> Response:
-        """A page for people."""
+        """Answer GET /: give the page for people."""
         return FileResponse(PAGE / "index.html", headers=PAGE_HEADERS)
 
     # What they share
 
     async def _challenge(self, account: str, id: bytes, body: bytes, kind: str) -> Asked:
-        """The challenge for a body's images, which the model has answered."""
+        """Have the model answer a body's images, and return the challenge for the answers."""
         service = self.gate.service
         images = await run_in_threadpool(decode, body, kind, service.image_shape, service.largest_batch)
         started = time.perf_counter()
@@ -213,10 +223,11 @@ class _Application:
         return asked
 
     def _redeemed(self, account: str, solution: Solution) -> bytes:
+        """Check a solution and return the answer that it releases."""
         return self.gate.release(self.gate.check(account, solution.challenge, solution.nonces))
 
     def _evaluate(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Probabilities, and what they reveal."""
+        """Return probabilities float32 `[n, classes]`, and what they reveal, float64 `[n, d]`."""
         probabilities = np.asarray(self.predict(images), dtype=np.float32)
         expected = (len(images), self.gate.service.classes)
         if probabilities.shape != expected:
@@ -226,6 +237,7 @@ class _Application:
         return probabilities, self.gate.meter.reveal(images, probabilities)
 
     async def _account(self, request: Request) -> str:
+        """Return the account whose API key the request bears."""
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not key:
             raise Problem("no_key", "an API key is needed: Authorization: Bearer KEY")
@@ -241,6 +253,7 @@ class _Application:
         self.metrics.work.inc(asked.seconds)
 
     async def _refuse(self, request: Request, problem: Exception) -> Response:
+        """Turn a Problem into its response, and count it."""
         assert isinstance(problem, Problem)
         self.metrics.refusals.labels(problem.reason).inc()
         request.state.reason = problem.reason
@@ -250,10 +263,11 @@ class _Application:
         if problem.status == 401:
             headers["WWW-Authenticate"] = "Bearer"
         if problem.reason in ("slow_body", "too_large"):
-            headers["Connection"] = "close"  # the rest is not waited for
+            headers["Connection"] = "close"  # nobody waits for the rest of the body
         return JSONResponse(problem.content(), problem.status, headers, PROBLEM_JSON)
 
     async def _refuse_route(self, request: Request, error: Exception) -> Response:
+        """Refuse an unknown path or method in the same format."""
         assert isinstance(error, HTTPException)
         reason = "method_not_allowed" if error.status_code == 405 else "not_found"
         response = await self._refuse(request, Problem(reason, f"{request.method} {request.url.path}"))
@@ -262,7 +276,7 @@ class _Application:
 
 
 def _guarded(endpoint: Endpoint) -> Endpoint:
-    """The endpoint, with what goes wrong in it logged and refused; raised on, it would cut the connection."""
+    """Make an endpoint log an exception and refuse the request; raised on, it would cut the connection."""
 
     @wraps(endpoint)
     async def guarded(*arguments: Any, **named: Any) -> Response:
@@ -277,8 +291,8 @@ def _guarded(endpoint: Endpoint) -> Endpoint:
     return guarded
 
 
-class _Documented(FastAPI):
-    """An application whose document says how API keys are sent."""
+class _DocumentedApp(FastAPI):
+    """An application whose OpenAPI document says how to send an API key."""
 
     def openapi(self) -> dict[str, Any]:
         document = super().openapi()
@@ -287,7 +301,7 @@ class _Documented(FastAPI):
 
 
 class _PageFiles(StaticFiles):
-    """What the page loads."""
+    """The page's scripts and styles, with its headers."""
 
     def file_response(self, *args: Any, **kwargs: Any) -> Response:
         response = super().file_response(*args, **kwargs)
@@ -296,10 +310,10 @@ class _PageFiles(StaticFiles):
 
 
 async def _read_body(request: Request, limit: int) -> bytes:
-    """The body; raises Problem when it is larger or slower than allowed.
+    """Read a body; raise Problem if it has more bytes than `limit` or takes longer than BODY_SECONDS.
 
-    What is too large is read to its end and dropped, for as long as a body may take: a client that is still
-    sending would not see the refusal otherwise.
+    A body that is too large is read to its end and dropped, because a client that is still sending would not
+    see the refusal.
     """
     parts: list[bytes] = []
     size = 0
@@ -322,7 +336,7 @@ async def _read_body(request: Request, limit: int) -> bytes:
 
 
 def _challenge_content(asked: Asked) -> dict[str, Any]:
-    """What a client is told to solve."""
+    """Return the body that tells a client what to solve."""
     challenge, puzzle = asked.signed.challenge, asked.signed.puzzle
     return {
         "type": "urn:tollgate:work_required",

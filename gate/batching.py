@@ -1,4 +1,4 @@
-"""One forward pass for all requests that wait: what arrives while a batch is computed goes together next."""
+"""Batching gathers the images that arrive while one batch is computed into the next batch."""
 
 from __future__ import annotations
 
@@ -10,31 +10,38 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 Evaluate = Callable[[np.ndarray], tuple[np.ndarray, ...]]
-"""Images `[n, c, h, w]` to arrays with a row an image."""
+"""Takes images `[n, c, h, w]` and returns arrays with one row per image."""
+
+
+_Waiting = tuple[np.ndarray, asyncio.Future[tuple[np.ndarray, ...]]]
+"""Images that wait, and the future that gets their arrays."""
 
 
 class Full(Exception):
-    """More images are waiting than may wait."""
+    """As many images wait as may wait."""
 
 
 class Batcher:
-    """Gathers concurrent calls into batches of about `largest` images; `waiting` images may wait at most.
+    """Gathers concurrent calls into batches and computes one batch at a time, in a thread of its own.
 
-    Batches are computed in one thread of its own, so a model sees one call at a time.
+    Args:
+        evaluate: Computes a batch.
+        largest: Images in a batch; only a single call may bring more.
+        waiting: Images that may wait; a call that would exceed it is refused, unless nothing waits.
     """
 
     def __init__(self, evaluate: Evaluate, largest: int, waiting: int) -> None:
         self.evaluate, self.largest, self.limit = evaluate, largest, waiting
-        self._queue: list[tuple[np.ndarray, asyncio.Future[tuple[np.ndarray, ...]]]] = []
+        self._queue: list[_Waiting] = []
         self._arrived = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
         self._task: asyncio.Task[None] | None = None
 
     async def __call__(self, images: np.ndarray) -> tuple[np.ndarray, ...]:
-        """The arrays for these images; raises Full, or what `evaluate` raised."""
+        """Return the arrays for these images `[n, c, h, w]`; raise Full, or what `evaluate` raises."""
         if self._task is None:
             self._task = asyncio.create_task(self._work())
-        if self._queue and len(images) + sum(len(waiting) for waiting, _ in self._queue) > self.limit:
+        if self._queue and len(images) + sum(len(queued) for queued, _ in self._queue) > self.limit:
             raise Full
         future: asyncio.Future[tuple[np.ndarray, ...]] = asyncio.get_running_loop().create_future()
         self._queue.append((images, future))
@@ -42,7 +49,7 @@ class Batcher:
         return await future
 
     async def close(self) -> None:
-        """Finish what is being computed, and stop."""
+        """Wait for the batch that is being computed, and stop."""
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -62,8 +69,8 @@ class Batcher:
                     if not future.done():
                         future.set_exception(error)
 
-    def _take(self) -> list[tuple[np.ndarray, asyncio.Future[tuple[np.ndarray, ...]]]]:
-        """What waits, until a batch is full; one request at least."""
+    def _take(self) -> list[_Waiting]:
+        """Take calls from the queue until a batch is full, but at least one."""
         count, images = 0, 0
         while count < len(self._queue) and (
             count == 0 or images + len(self._queue[count][0]) <= self.largest
@@ -76,10 +83,8 @@ class Batcher:
         return batch
 
     @staticmethod
-    def _hand_out(
-        batch: list[tuple[np.ndarray, asyncio.Future[tuple[np.ndarray, ...]]]], arrays: tuple[np.ndarray, ...]
-    ) -> None:
-        """Each request its own rows; one that was cancelled meanwhile gets none."""
+    def _hand_out(batch: list[_Waiting], arrays: tuple[np.ndarray, ...]) -> None:
+        """Give each call its own rows, unless it was cancelled meanwhile."""
         first = 0
         for images, future in batch:
             rows = slice(first, first + len(images))

@@ -1,4 +1,7 @@
-"""Challenges that a gate signs and need not remember: what must be solved, by whom, for what, until when."""
+"""Challenges say what must be solved, by whom, for which query and until when.
+
+A gate signs them, so it need not store them.
+"""
 
 from __future__ import annotations
 
@@ -17,16 +20,27 @@ from pow.puzzles import KINDS, Puzzle
 
 SECRET_BYTES = 32
 TOKEN_LIMIT = 4096
-"""Characters of a token at most; ours have some 400."""
+"""Most characters of a token; ours have some 400."""
 
 
 class InvalidChallenge(Exception):
-    """A token is not one that this gate signed."""
+    """This gate did not sign the token."""
 
 
 @dataclass(frozen=True)
 class Challenge:
-    """What a token says. `query` is the digest of what was asked, `expires` in seconds since 1970."""
+    """The content of a token.
+
+    Args:
+        id: Id in the ledger, hexadecimal.
+        account: Account that asked.
+        query: Digest of the images that were asked about.
+        kind: Kind of puzzle.
+        difficulty: Expected hashes.
+        parts: Sub-puzzles.
+        expires: Seconds since 1970.
+        options: The kind's own options.
+    """
 
     id: str
     account: str
@@ -38,7 +52,7 @@ class Challenge:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def puzzle(self, tag: bytes) -> Puzzle:
-        """The puzzle to solve: bound by the signature's tag to all that the challenge says."""
+        """Make the puzzle to solve. The signature's tag binds it to the whole content of the challenge."""
         return KINDS[self.kind](tag, self.difficulty, self.parts, **self.options)
 
 
@@ -52,37 +66,41 @@ class Signed:
 
     @property
     def puzzle(self) -> Puzzle:
-        """What must be solved."""
+        """The puzzle to solve."""
         return self.challenge.puzzle(self.tag)
 
 
 class Keyring:
-    """Secrets by their ids; the first signs, and what any of them signed is still accepted."""
+    """Signs challenges with the first of its secrets, and accepts what any of them signed.
+
+    Args:
+        keys: Secrets of at least 32 bytes each, else ValueError.
+    """
 
     def __init__(self, keys: Sequence[bytes]) -> None:
         if not keys or any(len(key) < SECRET_BYTES for key in keys):
             raise ValueError(f"a keyring needs one secret or more, of at least {SECRET_BYTES} bytes each")
         self._keys = {_key_id(key): key for key in keys}
-        self._signs = _key_id(keys[0])
+        self._signing_id = _key_id(keys[0])
 
     def sign(self, challenge: Challenge) -> Signed:
-        """The challenge with the token that stands for it on the wire."""
-        said = json.dumps(vars(challenge), sort_keys=True, separators=(",", ":")).encode()
-        text = f"{self._signs}.{base64.urlsafe_b64encode(said).decode()}"
-        tag = _tag(self._keys[self._signs], text)
+        """Sign a challenge and make the token that a client gets."""
+        content = json.dumps(vars(challenge), sort_keys=True, separators=(",", ":")).encode()
+        text = f"{self._signing_id}.{base64.urlsafe_b64encode(content).decode()}"
+        tag = _tag(self._keys[self._signing_id], text)
         return Signed(challenge, f"{text}.{tag.hex()}", tag)
 
     def open(self, token: str) -> Signed:
-        """The challenge that a token stands for; raises InvalidChallenge unless this gate signed it."""
+        """Return the challenge in a token; raise InvalidChallenge unless this gate signed it."""
         text, _, claimed = token[:TOKEN_LIMIT].rpartition(".")
-        key_id, _, said = text.partition(".")
+        key_id, _, content = text.partition(".")
         key = self._keys.get(key_id)
         if key is None or not token.isascii():
             raise InvalidChallenge
         tag = _tag(key, text)
         if not hmac.compare_digest(tag.hex(), claimed):
             raise InvalidChallenge
-        return Signed(Challenge(**json.loads(base64.urlsafe_b64decode(said))), token, tag)
+        return Signed(Challenge(**json.loads(base64.urlsafe_b64decode(content))), token, tag)
 
 
 def _key_id(key: bytes) -> str:
@@ -90,16 +108,19 @@ def _key_id(key: bytes) -> str:
 
 
 def _tag(key: bytes, text: str) -> bytes:
-    """The signature of a token's text: no other spelling of the same content has it."""
+    """Sign a token's text itself, so that no other spelling of the same content is accepted."""
     return hmac.digest(key, b"tollgate challenge 1:" + text.encode(), "sha256")
 
 
 def load_keyring(path: Path) -> Keyring:
-    """The secrets in a file, a line each in hexadecimal, the signing one first; made where there is none."""
+    """Read a file with one secret per line, hexadecimal, the signing one first; make it if there is none.
+
+    Raises ValueError if it holds anything else.
+    """
     if not path.exists():
         new = _written_beside(path, [])
         with contextlib.suppress(FileExistsError):
-            path.hardlink_to(new)  # of servers that start at once, one's keys are everybody's
+            path.hardlink_to(new)  # servers that start at once all use the keys of the first
         new.unlink()
     try:
         return Keyring([bytes.fromhex(line) for line in path.read_text().split()])
@@ -110,13 +131,13 @@ def load_keyring(path: Path) -> Keyring:
 
 
 def rotate_keys(path: Path, keep: int = 1) -> None:
-    """Put a new signing key first, and keep so many old ones, whose challenges stay valid."""
+    """Put a new signing key first and keep `keep` old keys, whose challenges stay valid."""
     old = path.read_text().split() if path.exists() else []
     _written_beside(path, old[:keep]).replace(path)
 
 
 def _written_beside(path: Path, old: Sequence[str]) -> Path:
-    """A new file in the same folder, for its owner only, with a new key before the old ones."""
+    """Write a new file in the same folder, for its owner only: a new key, then the old ones."""
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     new.touch(mode=0o600)

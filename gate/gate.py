@@ -1,4 +1,4 @@
-"""The gate itself, without HTTP: a query is answered, booked, and its answer kept until work is shown."""
+"""The gate, without HTTP, books what a query's answer reveals and keeps the answer until work is shown."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 
@@ -18,17 +18,29 @@ from gate.payloads import as_json, query_digest
 from gate.problems import Problem
 from pow.calibration import Calibration
 from pow.puzzles import PuzzleSettings, verify
+from storage.options import check_choice
 
 AnswerKind = Literal["soft", "topk", "hard"]
 
 
 @dataclass(frozen=True)
 class Service:
-    """What is served, and for what work.
+    """What a gate serves, and the work that it asks for.
 
-    `payer` says whose costs add up, by default each account's own. A challenge lives for `lifetime` seconds
-    and `patience` times as long as its puzzle takes the reference client. Raises ValueError naming the option
-    for values that make no sense.
+    Args:
+        image_shape: Shape of an image, `[c, h, w]`.
+        classes: Number of classes.
+        calibration: Turns a payer's totals into seconds of work.
+        puzzle: Puzzles to ask for.
+        answers: "soft" gives all probabilities, "topk" the largest, "hard" the likeliest label.
+        top_k: Probabilities that "topk" gives; the others are 0.
+        limits: Limits of each account.
+        lifetime: Seconds for which every challenge is valid.
+        patience: A challenge is valid for this many times the reference client's solving time in addition.
+        payer: Maps an account to the group whose costs add up; default the account itself.
+
+    Raises:
+        ValueError: A value is not valid; the message names the option.
     """
 
     image_shape: tuple[int, int, int]
@@ -43,9 +55,7 @@ class Service:
     payer: Callable[[str], str] = str
 
     def __post_init__(self) -> None:
-        if self.answers not in get_args(AnswerKind):
-            valid = ", ".join(get_args(AnswerKind))
-            raise ValueError(f"answers must be one of {valid}, not {self.answers!r}")
+        check_choice("answers", self.answers, AnswerKind)
         if not 1 <= self.top_k <= self.classes:
             raise ValueError(f"top_k must be between 1 and the {self.classes} classes, not {self.top_k}")
         for name in ("lifetime", "patience"):
@@ -54,11 +64,11 @@ class Service:
 
     @property
     def largest_batch(self) -> int:
-        """Images that a request may hold: those that are charged together."""
+        """Most images in a request; they are charged together."""
         return self.calibration.request_size
 
     def answer(self, probabilities: np.ndarray) -> np.ndarray:
-        """What a client gets of the model's probabilities `[n, classes]`."""
+        """Return what a client gets of probabilities `[n, classes]`: probabilities, or labels `[n]`."""
         if self.answers == "hard":
             return probabilities.argmax(1)
         if self.answers == "soft":
@@ -71,14 +81,22 @@ class Service:
 
 @dataclass(frozen=True)
 class Asked:
-    """A challenge for a query, and the seconds that it takes the reference client."""
+    """A signed challenge for a query, and the seconds that it takes the reference client."""
 
     signed: Signed
     seconds: float
 
 
 class Gate:
-    """Asks for work before answers are given. The ledger and the keys may be those of several gates."""
+    """Asks for work before it gives an answer.
+
+    Args:
+        service: What is served, and for what work.
+        meter: Measures what answers reveal.
+        ledger: Accounts, totals and answers; several gates may share it.
+        keyring: Signs challenges; several gates may share its keys.
+        clock: Gives the time in seconds since 1970.
+    """
 
     def __init__(
         self,
@@ -88,19 +106,14 @@ class Gate:
         keyring: Keyring,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.service, self.meter, self.ledger, self.keyring, self.clock = (
-            service,
-            meter,
-            ledger,
-            keyring,
-            clock,
-        )
+        self.service, self.meter = service, meter
+        self.ledger, self.keyring, self.clock = ledger, keyring, clock
 
     def admit(self, account: str) -> bytes:
-        """Count a request, and hold the place of its challenge, whose id is returned.
+        """Count a request, hold a place for its challenge, and return the challenge's id.
 
-        Raises Problem when the account has too many, or too many challenges open. A place that neither `ask`
-        takes nor `give_up` gives up, since the process was killed, is held as long as a challenge lives.
+        `ask` fills the place and `give_up` frees it. If the process is killed before, the place expires after
+        the service's `lifetime`. Raises Problem if the account has reached one of its limits.
         """
         service, limits, now, id = self.service, self.service.limits, self.clock(), secrets.token_bytes(16)
         try:
@@ -114,40 +127,62 @@ class Gate:
         return id
 
     def give_up(self, id: bytes) -> None:
-        """Say that no challenge of this id will come of a request that was admitted."""
+        """Free the place of an admitted request that gets no challenge."""
         self.ledger.give_up(id)
 
     def ask(
         self, account: str, id: bytes, images: np.ndarray, probabilities: np.ndarray, revealed: np.ndarray
     ) -> Asked:
-        """Book what the answers reveal, keep them, and give the challenge of this id, which releases them.
+        """Book what the answers reveal, keep them, and issue the challenge that releases them.
 
-        The booking comes first: asking for a price and walking away is not free.
+        The booking comes first, so that asking for a price and leaving is not free.
+
+        Args:
+            account: Account that asks.
+            id: Id that `admit` returned.
+            images: Images in [0, 1], float32 `[n, c, h, w]`.
+            probabilities: The model's answers, float32 `[n, classes]`.
+            revealed: What the meter makes of them, float64 `[n, d]`.
         """
-        service = self.service
-        booked = self.ledger.book(service.payer(account), len(images), revealed.sum(0))
+        seconds = self._book(account, len(images), revealed)
+        challenge = self._challenge(account, id, query_digest(images), seconds)
+        answer = as_json(self.service.answer(probabilities)) | {"query": challenge.query}
+        self.ledger.keep(id, account, json.dumps(answer).encode(), challenge.expires)
+        return Asked(self.keyring.sign(challenge), seconds)
+
+    def _book(self, account: str, queries: int, revealed: np.ndarray) -> float:
+        """Add queries to the payer's totals and return the seconds of work for them."""
+        booked = self.ledger.book(self.service.payer(account), queries, revealed.sum(0))
         cost = self.meter.cost(booked.revealed)
-        calibration = service.calibration
-        seconds = calibration.seconds(np.array([cost]), np.array([booked.queries]))
-        difficulty = float(calibration.expected_hashes(seconds)[0])
-        lifetime = service.lifetime + service.patience * float(seconds[0])
+        seconds = self.service.calibration.seconds(np.array([cost]), np.array([booked.queries]))
+        return float(seconds[0])
+
+    def _challenge(self, account: str, id: bytes, query: str, seconds: float) -> Challenge:
+        service = self.service
+        difficulty = float(service.calibration.expected_hashes(np.array([seconds]))[0])
         puzzle = service.puzzle.puzzle(b"any", difficulty)
-        challenge = Challenge(
+        return Challenge(
             id=id.hex(),
             account=account,
-            query=query_digest(images),
+            query=query,
             kind=puzzle.kind,
             difficulty=puzzle.difficulty,
             parts=puzzle.parts,
-            expires=self.clock() + lifetime,
+            expires=self.clock() + service.lifetime + service.patience * seconds,
             options=dict(service.puzzle.options),
         )
-        answer = as_json(service.answer(probabilities)) | {"query": challenge.query}
-        self.ledger.keep(id, account, json.dumps(answer).encode(), challenge.expires)
-        return Asked(self.keyring.sign(challenge), float(seconds[0]))
 
     def check(self, account: str, token: str, nonces: Any) -> Challenge:
-        """The challenge that this account solved; raises Problem. Touches no ledger."""
+        """Return the challenge that this account solved, without a look at the ledger.
+
+        Args:
+            account: Account that redeems it.
+            token: Token that was issued.
+            nonces: Claimed solution; see `pow.puzzles.verify`.
+
+        Raises:
+            Problem: The challenge is forged, expired or another account's, or the nonces do not solve it.
+        """
         try:
             signed = self.keyring.open(token)
         except InvalidChallenge:
@@ -162,7 +197,7 @@ class Gate:
         return challenge
 
     def release(self, challenge: Challenge) -> bytes:
-        """The answer, as JSON, of a challenge that was checked; once. Raises Problem."""
+        """Return the answer, as JSON, of a checked challenge, once; raise Problem afterwards."""
         try:
             return self.ledger.redeem(bytes.fromhex(challenge.id), self.clock())
         except NotRedeemable as error:

@@ -1,4 +1,4 @@
-"""What the answers of a served model reveal, as a gate books it to accounts."""
+"""A meter measures what the answers of a served model reveal; the gate adds that up per payer."""
 
 from __future__ import annotations
 
@@ -10,25 +10,30 @@ import numpy as np
 
 
 class GateMeter(Protocol):
-    """Prices queries by something that adds up over them."""
+    """Measures queries by values that add up, and turns the sums into a privacy cost."""
 
     def reveal(self, images: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-        """What adds up, float64 `[n, d]`, for images `[n, c, h, w]` and probabilities `[n, classes]`."""
+        """Return what adds up, float64 `[n, d]`.
+
+        Args:
+            images: Images in [0, 1], float32 `[n, c, h, w]`.
+            probabilities: The model's answers, float32 `[n, classes]`.
+        """
         ...
 
     def cost(self, revealed: np.ndarray) -> float:
-        """The cost of a sum `[d]` of it, in the unit of the calibration's expectation."""
+        """Return the privacy cost of a sum `[d]` of it, in the unit of the calibration's expectation."""
         ...
 
 
 @dataclass(frozen=True)
 class SummedMeter:
-    """Costs that add up themselves: `price(images, probabilities)` is each query's, `[n]`."""
+    """Measures queries by a cost that adds up itself: `price(images, probabilities)`, `[n]`."""
 
     price: Callable[[np.ndarray, np.ndarray], np.ndarray]
 
     def reveal(self, images: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-        """See GateMeter; d is 1."""
+        """See GateMeter. There is one value per query."""
         return np.asarray(self.price(images, probabilities), dtype=np.float64).reshape(-1, 1)
 
     def cost(self, revealed: np.ndarray) -> float:

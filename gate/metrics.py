@@ -1,4 +1,4 @@
-"""What the gate counts, for Prometheus."""
+"""Metrics are what the gate counts and times for Prometheus."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.multiprocess import MultiProcessCollector
 
 MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
-"""With several workers, the folder in which they add up their counts (an environment variable)."""
+"""Environment variable with the folder in which several workers add up their counts."""
 
 
 class Metrics:
-    """Counters of one gate in a registry of its own."""
+    """Counters of one gate, in a registry of its own."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -37,5 +37,5 @@ class Metrics:
             MultiProcessCollector(self.registry)
 
     def exposition(self) -> bytes:
-        """All counts in Prometheus' text format."""
+        """Return all counts in Prometheus' text format."""
         return generate_latest(self.registry)

@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of each endpoint."""
+"""The OpenAPI document describes each endpoint with the arguments that this module gives to its route."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PROBLEM: dict[str, Any] = {
 
 
 def predict(service: Service) -> dict[str, Any]:
-    """Images in, a challenge out."""
+    """Describe POST /v1/predict: images in, a challenge out."""
     shape = ", ".join(map(str, service.image_shape))
     pixels: dict[str, Any] = {"type": "number", "minimum": 0, "maximum": 1}
     for side in reversed(service.image_shape):
@@ -42,7 +42,7 @@ def predict(service: Service) -> dict[str, Any]:
     return _endpoint(
         "Ask about images",
         f"At most {service.largest_batch} images [n, {shape}], float32 in [0, 1] or, as npy, uint8 too. The "
-        "answer is kept, and released for the solution of the puzzle.",
+        "gate keeps the answer and gives it for the solution of the puzzle.",
         {JSON: {"schema": body}, NPY: {"schema": npy}},
         {402: ("Work is required", PROBLEM_JSON, _challenge())},
         ("malformed", "slow_body", "too_large", "unknown_format", "invalid_images"),
@@ -51,7 +51,7 @@ def predict(service: Service) -> dict[str, Any]:
 
 
 def redeem(service: Service) -> dict[str, Any]:
-    """A solution in, the answer out."""
+    """Describe POST /v1/redeem: a solution in, the answer out."""
     nonces = {
         "type": "array",
         "maxItems": MOST_PARTS,
@@ -65,7 +65,7 @@ def redeem(service: Service) -> dict[str, Any]:
     }
     return _endpoint(
         "Redeem a solution",
-        "The answer, once, for a nonce for each part of the challenge's puzzle.",
+        "Gives the answer, once, for one nonce per part of the challenge's puzzle.",
         {JSON: {"schema": body}},
         {200: ("The answer", JSON, _answer(service))},
         ("malformed", "slow_body", "too_large", "invalid_solution", "wrong_solution", "forged_challenge"),
@@ -74,9 +74,9 @@ def redeem(service: Service) -> dict[str, Any]:
 
 
 def model() -> dict[str, Any]:
-    """What is served."""
+    """Describe GET /v1/model: what is served."""
     whole = {"type": "integer", "minimum": 1}
-    said = {
+    fields = {
         "image_shape": {"type": "array", "minItems": 3, "maxItems": 3, "items": whole},
         "classes": whole,
         "answers": {"enum": list(get_args(AnswerKind))},
@@ -84,18 +84,18 @@ def model() -> dict[str, Any]:
         "puzzle": {"enum": sorted(KINDS)},
         "parts": whole,
     }
-    schema = {"type": "object", "required": sorted(said), "properties": said}
+    schema = {"type": "object", "required": sorted(fields), "properties": fields}
     return _endpoint("What is served", "", None, {200: ("The model", JSON, schema)}, public=True)
 
 
 def healthz() -> dict[str, Any]:
-    """Whether it serves."""
-    said = {"type": "object", "required": ["status"], "properties": {"status": {"const": "ok"}}}
-    return _endpoint("Whether it serves", "", None, {200: ("It does", JSON, said)}, ("busy",), public=True)
+    """Describe GET /healthz: whether the gate serves."""
+    body = {"type": "object", "required": ["status"], "properties": {"status": {"const": "ok"}}}
+    return _endpoint("Whether it serves", "", None, {200: ("It does", JSON, body)}, ("busy",), public=True)
 
 
 def metrics() -> dict[str, Any]:
-    """Counts."""
+    """Describe GET /metrics: counts for Prometheus."""
     text = {"type": "string"}
     return _endpoint("Counts for Prometheus", "", None, {200: ("Counts", "text/plain", text)}, public=True)
 
@@ -108,19 +108,22 @@ def _endpoint(
     *reasons: tuple[str, ...],
     public: bool = False,
 ) -> dict[str, Any]:
-    """Arguments of FastAPI's route: its documents, all written here."""
+    """Return the arguments of FastAPI's route that document it.
+
+    Args:
+        summary: A few words.
+        description: Sentences, or "".
+        body: Schema of the request's body by media type; None for an endpoint without one.
+        answers: For each status a description, a media type and a schema.
+        *reasons: Reasons of refusals, in groups.
+        public: Whether it needs no API key.
+    """
     refusals = [reason for group in reasons for reason in group] + ["failure"]
     refusals += [] if public else ["no_key", "unknown_key"]
     responses: dict[int | str, Any] = {
         status: {"description": text, "content": {kind: {"schema": schema}}}
         for status, (text, kind, schema) in answers.items()
     }
-    for status in sorted({STATUS[reason] for reason in refusals}):
-        named = ", ".join(reason for reason in refusals if STATUS[reason] == status)
-        responses[status] = {
-            "description": f"Refused: {named}",
-            "content": {PROBLEM_JSON: {"schema": PROBLEM}},
-        }
     extra: dict[str, Any] = {} if public else {"security": SECURITY}
     if body:
         extra["requestBody"] = {"required": True, "content": body}
@@ -128,13 +131,26 @@ def _endpoint(
         "summary": summary,
         "description": description,
         "status_code": min(answers),
-        "response_class": Response,  # of no media type: those above are all
-        "responses": responses,
+        "response_class": Response,  # it has no media type, so FastAPI adds none to those in `responses`
+        "responses": responses | _refusal_responses(refusals),
         "openapi_extra": extra,
     }
 
 
+def _refusal_responses(reasons: list[str]) -> dict[int | str, Any]:
+    """Describe the refusals for these reasons, one response per status."""
+    responses: dict[int | str, Any] = {}
+    for status in sorted({STATUS[reason] for reason in reasons}):
+        named = ", ".join(reason for reason in reasons if STATUS[reason] == status)
+        responses[status] = {
+            "description": f"Refused: {named}",
+            "content": {PROBLEM_JSON: {"schema": PROBLEM}},
+        }
+    return responses
+
+
 def _challenge() -> dict[str, Any]:
+    """Return the schema of the answer to a query: a problem with a puzzle to solve."""
     text, number, whole = {"type": "string"}, {"type": "number"}, {"type": "integer"}
     puzzle = {
         "kind": {"enum": sorted(KINDS)},
@@ -145,18 +161,19 @@ def _challenge() -> dict[str, Any]:
         "expected_hashes": number,
         "largest": text,
     }
-    said = {
+    fields = {
         "challenge": text,
         "query": text,
         "expires": number,
         "seconds": number,
         "puzzle": {"type": "object", "required": sorted(puzzle), "properties": puzzle},
     }
-    properties = PROBLEM["properties"] | said
+    properties = PROBLEM["properties"] | fields
     return {"type": "object", "required": sorted(properties), "properties": properties}
 
 
 def _answer(service: Service) -> dict[str, Any]:
+    """Return the schema of the answer to a solution."""
     label = {"type": "integer", "minimum": 0, "maximum": service.classes - 1}
     row = {
         "type": "array",

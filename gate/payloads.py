@@ -1,4 +1,4 @@
-"""Images from a request's body, and nothing but images: npy without pickles, or JSON."""
+"""Payloads are the bodies of requests and answers: images as npy (without pickles) or JSON."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NPY = "application/x-npy"
 JSON = "application/json"
 FORMATS = (NPY, JSON)
 JSON_DIGITS = 24
-"""Bytes that a pixel takes in JSON at most."""
+"""Most bytes of a pixel in JSON."""
 
 Pixel = Annotated[float, Field(ge=0, le=1)]
 Line = Annotated[list[Pixel], FailFast()]
@@ -25,7 +25,7 @@ Image = Annotated[list[Plane], FailFast()]
 
 
 class Query(BaseModel):
-    """Images in JSON: numbers only, read without anything that is larger than the text."""
+    """A query in JSON. Reading it allocates nothing that is larger than the text."""
 
     model_config = ConfigDict(strict=True)
 
@@ -33,14 +33,24 @@ class Query(BaseModel):
 
 
 def body_limit(image_shape: tuple[int, ...], batch: int) -> int:
-    """Bytes that a body with so many images needs at most."""
+    """Return the most bytes that a body with `batch` images needs."""
     return JSON_DIGITS * int(np.prod(image_shape)) * batch + 4096
 
 
 def decode(body: bytes, content_type: str, image_shape: tuple[int, ...], largest_batch: int) -> np.ndarray:
-    """Images float32 in [0, 1] `[n, *image_shape]`, n from 1 to `largest_batch`.
+    """Read the images in a request's body, without allocating much more than the body has.
 
-    Raises Problem for anything else, before it allocates more than the body has.
+    Args:
+        body: npy (float32 in [0, 1] or uint8) or JSON.
+        content_type: The request's media type.
+        image_shape: Shape that the images must have, `[c, h, w]`.
+        largest_batch: Most images in a request.
+
+    Returns:
+        Images in [0, 1], float32 `[n, c, h, w]`.
+
+    Raises:
+        Problem: The body is anything else.
     """
     match content_type.partition(";")[0].strip().lower():
         case "application/x-npy" | "application/octet-stream":
@@ -53,14 +63,14 @@ def decode(body: bytes, content_type: str, image_shape: tuple[int, ...], largest
 
 
 def encode(images: np.ndarray) -> bytes:
-    """Images as npy."""
+    """Write images as npy."""
     file = io.BytesIO()
     np.save(file, np.ascontiguousarray(images), allow_pickle=False)
     return file.getvalue()
 
 
 def query_digest(images: np.ndarray) -> str:
-    """Hash of images float32, hexadecimal: what a challenge is bound to."""
+    """Hash float32 images to the hexadecimal digest that a challenge is bound to."""
     digest = hashlib.sha256(str(images.shape).encode())
     digest.update(np.ascontiguousarray(images).data)
     return digest.hexdigest()
@@ -76,7 +86,7 @@ def _from_npy(body: bytes) -> np.ndarray:
 
 
 def _viewed(body: bytes) -> np.ndarray:
-    """The array in an npy file, without a copy; np.load is not used, as it knows pickles."""
+    """Return the array in an npy file without a copy. np.load is not used, since it reads pickles."""
     file = io.BytesIO(body)
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
@@ -118,6 +128,6 @@ def _checked(images: np.ndarray, image_shape: tuple[int, ...], largest_batch: in
 
 
 def as_json(values: np.ndarray) -> dict[str, Any]:
-    """An answer for the wire: `probabilities` `[n, classes]`, or `labels` `[n]`."""
+    """Convert an answer for JSON: probabilities `[n, classes]`, or labels `[n]`, under their name."""
     name = "labels" if values.ndim == 1 else "probabilities"
     return {name: values.tolist()}

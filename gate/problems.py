@@ -1,4 +1,4 @@
-"""Refusals: what is wrong, in a word for programs and a sentence for people (RFC 9457)."""
+"""Problems are refusals, with a word for programs and a sentence for people (RFC 9457)."""
 
 from __future__ import annotations
 
@@ -27,11 +27,17 @@ STATUS = {
     "failure": 500,
     "busy": 503,
 }
-"""HTTP status of each reason."""
+"""The HTTP status of each reason."""
 
 
 class Problem(Exception):
-    """A request is refused."""
+    """A request is refused.
+
+    Args:
+        reason: A key of STATUS.
+        detail: A sentence for people.
+        retry_after: Seconds after which a new try makes sense, if any.
+    """
 
     def __init__(self, reason: str, detail: str, retry_after: float | None = None) -> None:
         super().__init__(reason, detail)
@@ -43,7 +49,7 @@ class Problem(Exception):
         return STATUS[self.reason]
 
     def content(self) -> dict[str, Any]:
-        """The body of the response, application/problem+json."""
+        """Return the body of the response, application/problem+json."""
         return {
             "type": f"urn:tollgate:{self.reason}",
             "title": self.reason.replace("_", " "),
@@ -54,6 +60,6 @@ class Problem(Exception):
 
 
 def first_fault(error: ValidationError) -> tuple[str, str]:
-    """Where in a body the first fault is, such as `nonces.3`, and what is wrong, but not what it holds."""
+    """Return where in a body the first fault is, such as `nonces.3`, and what is wrong; never the content."""
     fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
     return ".".join(map(str, fault["loc"])), fault["msg"]

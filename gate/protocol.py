@@ -1,7 +1,8 @@
-"""What a client and a gate say to each other, without the means: the same for every kind of client.
+"""The protocol between client and gate, without input and output, so that every kind of client can use it.
 
-An exchange is a generator that yields what it needs next (an exchange over HTTP, a solution, some seconds
-of waiting), is sent the outcome, and returns its result.
+An exchange is a generator. It yields the step that it needs next: an HTTP request, the solution of a puzzle,
+or some seconds of waiting. The client carries out the step and sends the outcome back. In the end the
+exchange returns its result.
 """
 
 from __future__ import annotations
@@ -19,13 +20,15 @@ from gate.payloads import JSON, NPY, encode
 from pow.puzzles import KINDS, Puzzle, PuzzleSettings, Solution
 
 RETRIED = {429, 503}
+"""HTTP statuses after which a request is sent again."""
+
 FIRST_WAIT = 0.5
 LONGEST_WAIT = 60.0
-"""Seconds before the first new try at a gate that does not answer, doubled for each, and the most."""
+"""Seconds until a request is sent again: the first wait, which doubles each time, and the longest."""
 
 
 class Refused(Exception):
-    """The gate refused a request; `reason` is its word for it, `status` that of HTTP."""
+    """The gate refused a request, with its word for the reason, a sentence and an HTTP status."""
 
     def __init__(self, reason: str, detail: str, status: int) -> None:
         super().__init__(f"{reason.replace('_', ' ')}: {detail}")
@@ -38,7 +41,7 @@ class TooExpensive(Exception):
 
 @dataclass(frozen=True)
 class Model:
-    """What a gate serves."""
+    """What a gate serves: images `[c, h, w]`, classes, the kind of answers, and most images in a request."""
 
     image_shape: tuple[int, int, int]
     classes: int
@@ -48,9 +51,14 @@ class Model:
 
 @dataclass(frozen=True, eq=False)
 class Receipt:
-    """An answer and its price: probabilities float32 `[n, classes]` or labels int64 `[n]`, hashes, seconds.
+    """An answer and the price that was paid for it.
 
-    `asked_seconds` is what the work was meant to take the gate's reference client.
+    Args:
+        answer: Probabilities float32 `[n, classes]`, or labels int64 `[n]`.
+        expected_hashes: Mean hashes of the puzzle.
+        tried_hashes: Hashes that this client computed.
+        solve_seconds: Seconds that it took this client.
+        asked_seconds: Seconds that the work takes the gate's reference client.
     """
 
     answer: np.ndarray
@@ -62,9 +70,13 @@ class Receipt:
 
 @dataclass(frozen=True)
 class Willing:
-    """How far a client goes: hashes for a request, seconds of solving, how often it tries again.
+    """The work that a client accepts, and how it solves puzzles.
 
-    `workers` processes solve; None: what is fastest (see `pow.puzzles.solve`).
+    Args:
+        max_hashes: Most expected hashes of a request.
+        solve_seconds: Most seconds of solving a puzzle; None is no limit.
+        retries: How often a request is sent again if the gate is busy or does not answer.
+        workers: Processes that solve; None is the fastest way (see `pow.puzzles.solve`).
     """
 
     max_hashes: float = 2.0**40
@@ -75,7 +87,7 @@ class Willing:
 
 @dataclass(frozen=True)
 class Call:
-    """An exchange over HTTP; sent back is the response, or None where there was none."""
+    """Step: send an HTTP request; `kind` is its media type. The outcome is the response, or None."""
 
     method: str
     path: str
@@ -85,84 +97,93 @@ class Call:
 
 @dataclass(frozen=True)
 class Solve:
-    """A puzzle, and the seconds that it takes the reference client; sent back is its Solution."""
+    """Step: solve a puzzle, which takes the reference client so many seconds. The outcome is a Solution."""
 
     puzzle: Puzzle
     seconds: float
 
 
 Step = Call | Solve | float
-"""What an exchange needs next: an exchange over HTTP, a solution, or so many seconds of waiting."""
+"""What an exchange needs next; a number is a step too: wait so many seconds."""
 
 Exchange = Generator[Step, Any, Any]
+"""Yields steps, is sent their outcomes, and returns its result."""
 
 
-def _call(call: Call, retries: int) -> Generator[Step, Any, httpx.Response]:
-    """The response, after as many tries as it takes; raises Refused."""
+def _send(call: Call, retries: int) -> Generator[Step, Any, httpx.Response]:
+    """Send a request until the gate accepts it; raise Refused when it refuses or the retries are used up."""
     for tries_left in range(retries, -1, -1):
         response: httpx.Response | None = yield call
         if response is None:
             wait = FIRST_WAIT * 2.0 ** (retries - tries_left)
-            problem = Refused("unreachable", "the gate does not answer", 0)
+            refusal = Refused("unreachable", "the gate does not answer", 0)
         elif response.status_code in (200, 402):
             return response
         else:
-            problem = _problem(response)
+            refusal = _refusal(response)
             if response.status_code not in RETRIED:
-                raise problem
+                raise refusal
             wait = float(response.headers.get("retry-after", 1))
         if tries_left:
             yield min(wait, LONGEST_WAIT)
-    raise problem
+    raise refusal
 
 
-def _problem(response: httpx.Response) -> Refused:
+def _refusal(response: httpx.Response) -> Refused:
+    """Read a refusal from a response, which may come from something else than a gate."""
     try:
-        said = response.json()
-        return Refused(said["reason"], said["detail"], response.status_code)
+        problem = response.json()
+        return Refused(problem["reason"], problem["detail"], response.status_code)
     except (ValueError, KeyError, TypeError):
         return Refused("no_gate", f"status {response.status_code}, and no problem+json", response.status_code)
 
 
 def describe(willing: Willing) -> Exchange:
-    """What is served: a Model."""
-    said = (yield from _call(Call("GET", "/v1/model"), willing.retries)).json()
-    return Model(tuple(said["image_shape"]), said["classes"], said["answers"], said["largest_batch"])
+    """Ask what is served; the result is a Model."""
+    model = (yield from _send(Call("GET", "/v1/model"), willing.retries)).json()
+    return Model(tuple(model["image_shape"]), model["classes"], model["answers"], model["largest_batch"])
 
 
 def request(images: np.ndarray, willing: Willing) -> Exchange:
-    """One request, paid for: a Receipt."""
-    response = yield from _call(Call("POST", "/v1/predict", encode(images), NPY), willing.retries)
-    said = response.json()
-    puzzle = _puzzle(said["puzzle"])
+    """Ask about images, solve the puzzle and redeem it; the result is a Receipt.
+
+    Args:
+        images: Images of one request, float32 in [0, 1] or uint8, `[n, c, h, w]`.
+        willing: The work that the client accepts.
+
+    Raises:
+        Refused: The gate refuses, or does not answer.
+        TooExpensive: The puzzle takes more hashes than `willing.max_hashes`.
+    """
+    asked = (yield from _send(Call("POST", "/v1/predict", encode(images), NPY), willing.retries)).json()
+    puzzle = _puzzle(asked["puzzle"])
     if puzzle.expected_hashes > willing.max_hashes:
         raise TooExpensive(
             f"the gate asks for {puzzle.expected_hashes:.3g} hashes, at most {willing.max_hashes:.3g}"
         )
     started = time.perf_counter()
-    solution: Solution = yield Solve(puzzle, said["seconds"])
+    solution: Solution = yield Solve(puzzle, asked["seconds"])
     seconds = time.perf_counter() - started
-    body = json.dumps({"challenge": said["challenge"], "nonces": list(solution.nonces)}).encode()
-    answer = (yield from _call(Call("POST", "/v1/redeem", body), willing.retries)).json()
-    return Receipt(
-        _values(answer), puzzle.expected_hashes, solution.tried, seconds, asked_seconds=said["seconds"]
-    )
+    body = json.dumps({"challenge": asked["challenge"], "nonces": list(solution.nonces)}).encode()
+    answer = _answer((yield from _send(Call("POST", "/v1/redeem", body), willing.retries)).json())
+    return Receipt(answer, puzzle.expected_hashes, solution.tried, seconds, asked_seconds=asked["seconds"])
 
 
-def _puzzle(said: dict[str, Any]) -> Puzzle:
-    """The puzzle to solve. Raises Refused for a kind that this client does not know."""
-    if said["kind"] not in KINDS:
-        raise Refused("unknown_puzzle", f"this client cannot solve {said['kind']!r}", 402)
-    settings = PuzzleSettings(KINDS[said["kind"]], said["parts"], said["options"])
-    return settings.puzzle(bytes.fromhex(said["challenge"]), said["difficulty"])
+def _puzzle(fields: dict[str, Any]) -> Puzzle:
+    """Make the puzzle that a challenge describes; raise Refused for a kind that this client cannot solve."""
+    if fields["kind"] not in KINDS:
+        raise Refused("unknown_puzzle", f"this client cannot solve {fields['kind']!r}", 402)
+    settings = PuzzleSettings(KINDS[fields["kind"]], fields["parts"], fields["options"])
+    return settings.puzzle(bytes.fromhex(fields["challenge"]), fields["difficulty"])
 
 
-def _values(answer: dict[str, Any]) -> np.ndarray:
-    if "labels" in answer:
-        return np.array(answer["labels"], dtype=np.int64)
-    return np.array(answer["probabilities"], dtype=np.float32)
+def _answer(fields: dict[str, Any]) -> np.ndarray:
+    """Return probabilities float32 `[n, classes]`, or labels int64 `[n]`."""
+    if "labels" in fields:
+        return np.array(fields["labels"], dtype=np.int64)
+    return np.array(fields["probabilities"], dtype=np.float32)
 
 
 def chunks(images: np.ndarray, size: int) -> list[np.ndarray]:
-    """Images request by request."""
+    """Split images into requests of at most `size` images."""
     return [images[first : first + size] for first in range(0, len(images), size)]

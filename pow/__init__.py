@@ -1,1 +1,1 @@
-"""What an answer costs: the arithmetic of price, from privacy costs to work and bills."""
+"""The arithmetic of price: it turns privacy costs into work, and work into time, energy and money."""

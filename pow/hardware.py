@@ -1,4 +1,4 @@
-"""What solves puzzles: how fast, at what power and price; and the bill for a number of hashes."""
+"""Hardware solves puzzles at a rate, a power and a price; a bill says what a number of hashes takes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WATTS_A_KILOWATT = 1000.0
 
 @dataclass(frozen=True)
 class Bill:
-    """Seconds of solving, energy in kWh and price in USD; float64 `[n]` each."""
+    """What solving takes: seconds, energy in kWh and money in USD; float64 `[n]` each."""
 
     seconds: np.ndarray
     kwh: np.ndarray
@@ -24,12 +24,19 @@ class Bill:
 
 @dataclass(frozen=True)
 class Hardware:
-    """One device, or one core, that solves puzzles; as a file in conf/hardware.
+    """One device, or one core, that solves puzzles: a file in conf/hardware.
 
-    hashes_per_second: for each kind of puzzle at its standard settings (for argon2id 8 MiB and one pass);
-    watts: while it hashes; usd_per_hour: rent, or the electricity where it is owned; source: where the
-    figures are from; measured: whether the rates were measured by this project. Raises ValueError naming the
-    option for values that make no sense.
+    Args:
+        name: Name in reports and messages.
+        hashes_per_second: Hash rate for each kind of puzzle at its standard settings (for argon2id 8 MiB
+            and one pass).
+        watts: Power while it hashes.
+        usd_per_hour: Rent, or the price of electricity for hardware that is owned.
+        source: Where the figures come from.
+        measured: Whether this project measured the rates.
+
+    Raises:
+        ValueError: A figure is out of its range; the message names the option.
     """
 
     name: str
@@ -52,7 +59,7 @@ class Hardware:
                 )
 
     def rate(self, puzzle: PuzzleSettings) -> float:
-        """Hashes a second of the puzzle; raises ValueError for a kind without a figure."""
+        """Return hashes per second for the puzzle; raise ValueError for a kind without a figure."""
         if puzzle.name not in self.hashes_per_second:
             raise ValueError(
                 f"hardware {self.name} has no hash rate for puzzle={puzzle.name}; "
@@ -61,7 +68,7 @@ class Hardware:
         return self.hashes_per_second[puzzle.name] / puzzle.relative_work
 
     def bill(self, hashes: np.ndarray, puzzle: PuzzleSettings) -> Bill:
-        """What it takes to compute so many hashes `[n]`."""
+        """Return what it takes to compute `hashes` `[n]` of this puzzle."""
         seconds = np.asarray(hashes, dtype=np.float64) / self.rate(puzzle)
         hours = seconds / SECONDS_AN_HOUR
         return Bill(seconds, hours * self.watts / WATTS_A_KILOWATT, hours * self.usd_per_hour)

@@ -1,4 +1,4 @@
-"""Simulated honest users: what their queries cost, drawn from images of the victim's own distribution."""
+"""Simulated honest users: they ask about images of the victim's own distribution."""
 
 from __future__ import annotations
 
@@ -9,24 +9,31 @@ import numpy as np
 import pandas as pd
 
 Cumulative = Callable[[pd.DataFrame], np.ndarray]
-"""Cost of each row of a priced table together with all rows before it, float64 `[n]`."""
+"""Gives the cost of each row of a priced table and all rows before it, float64 `[n]`."""
 
 IMAGE_CONCENTRATION = 0.5
-"""Of the Dirichlet weights that each user's images get when other images are to be expected.
+"""Concentration of the Dirichlet weights of a user's images, where users ask about images not at hand.
 
-At 1 they are a Bayesian bootstrap (Rubin 1981), whose mean varies as that of a sample of so many images does;
-at 0.5 with twice its variance: that of the images at hand, and that of the other ones.
+At 1 the weights are a Bayesian bootstrap (Rubin 1981): the mean cost varies as that of a sample of as many
+images. At 0.5 it has twice that variance, since the images at hand and those not at hand are both samples.
 """
 
 
 @dataclass(frozen=True)
 class HonestUsers:
-    """How honest users are drawn.
+    """Draws honest users, who ask about random images, with repetition.
 
-    Each of `count` users asks one of `lengths`, shares of the `longest`, in random order, with repetition. A
-    share `imbalanced` of the users prefers some classes, with class weights from a symmetric Dirichlet
-    distribution of concentration `imbalance`; a share `corrupted` sends lightly corrupted images among its
-    own, each with probability `corruption`.
+    Args:
+        count: Number of users, at least 2.
+        longest: Queries of the users who ask most.
+        lengths: Shares of `longest`; each user makes one of these numbers of queries.
+        imbalanced: Share of users who prefer some classes.
+        imbalance: Concentration of the symmetric Dirichlet distribution of those users' class weights.
+        corrupted: Share of users who send lightly corrupted images among clean ones.
+        corruption: Probability that such a user's image is corrupted.
+
+    Raises:
+        ValueError: A value is out of its range; the message names the option.
     """
 
     count: int = 400
@@ -58,11 +65,19 @@ class HonestUsers:
         random: np.random.Generator,
         unseen_images: bool,
     ) -> pd.DataFrame:
-        """A row a request: user, queries and cost, both the user's own totals with that request.
+        """Simulate the users' requests.
 
-        `priced` has a row an image, and may have columns `label` (for imbalance) and `corrupted`, which marks
-        a second row for each image, in the same order as the clean ones. With `unseen_images` the users
-        stand for those who will ask about other images: see IMAGE_CONCENTRATION.
+        Args:
+            priced: One row per image with what `cumulative` needs. An optional column `label` allows for
+                imbalance. An optional column `corrupted` marks a second row for each image, in the same order
+                as the clean rows.
+            cumulative: Gives each row's cost together with all rows before it.
+            request_size: Queries in a request; a user's last request may be smaller.
+            random: Source of random numbers.
+            unseen_images: Whether users stand for those who ask about other images; see IMAGE_CONCENTRATION.
+
+        Returns:
+            One row per request: `user`, and `queries` and `cost`, the user's totals after that request.
         """
         clean, noisy = _versions(priced)
         users = []
@@ -75,7 +90,7 @@ class HonestUsers:
     def _asked(
         self, clean: pd.DataFrame, noisy: pd.DataFrame, random: np.random.Generator, unseen_images: bool
     ) -> pd.DataFrame:
-        """The rows that one user asks about, in order."""
+        """Draw the rows that one user asks about, in order."""
         length = max(1, round(self.longest * random.choice(self.lengths)))
         weights = random.gamma(IMAGE_CONCENTRATION, size=len(clean)) if unseen_images else np.ones(len(clean))
         if random.random() < self.imbalanced and "label" in clean:
@@ -90,6 +105,7 @@ class HonestUsers:
 
 
 def _versions(priced: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Split the rows into clean and corrupted ones; there may be no corrupted ones."""
     if "corrupted" not in priced:
         return priced, priced.iloc[:0]
     clean, noisy = priced[~priced["corrupted"]], priced[priced["corrupted"]]
@@ -99,7 +115,7 @@ def _versions(priced: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def halves(priced: pd.DataFrame, random: np.random.Generator) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Two tables with disjoint images, each with its clean and corrupted rows."""
+    """Split the images at random into two tables, each with its clean and corrupted rows."""
     clean, noisy = _versions(priced)
     order = random.permutation(len(clean))
     first, second = order[: len(order) // 2], order[len(order) // 2 :]

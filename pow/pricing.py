@@ -1,4 +1,4 @@
-"""How a config prices queries: its calibration, puzzle and hardware, all but the expectation."""
+"""Pricing holds what a config says of prices: the calibration, the puzzle and the hardware."""
 
 from __future__ import annotations
 
@@ -17,9 +17,13 @@ from storage.options import instantiate
 class Pricing:
     """What a config says of prices.
 
-    `calibration` is completed by an expectation, of which `published` is the data set's own, if any. `users`
-    are those that a calibration is fitted to, if it is. `attacker` and `honest` are each side's
-    hardware.
+    Args:
+        calibration: Makes the calibration from one argument, `expected`.
+        published: The data set's published expectation, if there is one.
+        users: Honest users to fit the calibration to, if it is a fitted one.
+        puzzle: Puzzle that requests are paid with.
+        attacker: Hardware of the attacker.
+        honest: Hardware of an honest user.
     """
 
     calibration: Callable[..., Calibration]
@@ -31,7 +35,7 @@ class Pricing:
 
 
 def make_pricing(config: Mapping[str, Any]) -> Pricing:
-    """The pricing of a resolved config; raises ValueError naming the option for what cannot work."""
+    """Make the pricing of a resolved config; raise ValueError, naming the option, for a wrong one."""
     puzzle: PuzzleSettings = instantiate(config["puzzle"], "puzzle")
     options = dict(config["pow_calibration"])
     published, users = options.pop("expected"), options.pop("users", None)
@@ -51,7 +55,10 @@ def make_pricing(config: Mapping[str, Any]) -> Pricing:
 
 
 def _set_reference_rate(options: dict[str, Any], config: Mapping[str, Any], puzzle: PuzzleSettings) -> None:
-    """Hashes a second of the client that seconds are meant for, where the calibration does not say."""
+    """Set `reference_rate`, where it is None, to the reference client's hashes per second.
+
+    Raises ValueError where the calibration has no such option but the puzzle needs it.
+    """
     if "reference_rate" not in options:
         if puzzle.kind.memory_hard:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Recorded traces: ours, a row a query, and the paper authors' CSV, a row a request."""
+"""Reads recorded traces: ours, one row per query, and the paper authors' CSV, one row per request."""
 
 from __future__ import annotations
 
@@ -17,16 +17,21 @@ COLUMNS = {
     "diff queries": "batches",
     "queries": "queries",
 }
-"""Both spellings of the columns in the authors' files, and our name for each."""
+"""Our name for each column of the authors' files, which come in two spellings."""
 
 QUERIES_A_BATCH = 62.5
-"""Queries that the authors' `diff queries` counts as one: they write 1,000 queries as 16 batches of 64."""
+"""Queries in one `diff queries` of the authors, who write 1,000 queries as 16 batches of 64."""
 
 
 def read_authors_trace(path: Path) -> pd.DataFrame:
-    """Columns mode, row, time (s), queries, privacy and, where given, accuracy (%); cumulative in each mode.
+    """Read a trace of the paper's authors.
 
-    Raises ValueError that names the file and what is missing.
+    Returns:
+        Columns mode, row, time (seconds), queries, privacy and, if given, accuracy (%). Figures are
+        cumulative within each mode.
+
+    Raises:
+        ValueError: The file is not such a trace; the message names the file and what is missing.
     """
     try:
         raw = pd.read_csv(path)
@@ -61,9 +66,9 @@ def _check(path: Path, trace: pd.DataFrame) -> None:
 
 
 def read_query_trace(path: Path, cost: str) -> pd.DataFrame:
-    """Our trace.parquet: round, account and the column `cost_<cost>`, a row a query in the order asked.
+    """Read our trace.parquet: one row per query in the order asked, with round, account and `cost_<cost>`.
 
-    Raises ValueError that names the measures there are.
+    Raises ValueError, naming the measures there are, if `cost` is not among them.
     """
     trace = pd.read_parquet(path)
     measures = [name.removeprefix("cost_") for name in trace.columns if name.startswith("cost_")]
@@ -73,9 +78,10 @@ def read_query_trace(path: Path, cost: str) -> pd.DataFrame:
 
 
 def split_over_accounts(trace: pd.DataFrame, accounts: int) -> pd.DataFrame:
-    """The trace as if each round's queries had been shared evenly over so many accounts, in order.
+    """Share each round's queries evenly, in order, over so many accounts.
 
-    Exact for a defense that answers all accounts alike. Raises ValueError for fewer than one account.
+    The result equals a recorded trace if the defense answers all accounts alike. Raises ValueError for fewer
+    than one account.
     """
     if accounts < 1:
         raise ValueError(f"--accounts must be at least 1, not {accounts}")

@@ -1,1 +1,1 @@
-"""What an answer reveals, as a number."""
+"""Privacy costs: they say, as a number, how much an answer reveals."""

@@ -1,4 +1,4 @@
-"""Adding up what queries reveal."""
+"""An accountant adds up what an account's queries reveal and gives one epsilon for the total."""
 
 from __future__ import annotations
 
@@ -15,12 +15,18 @@ HowCostsAdd = Literal["summed", "composed"]
 
 @dataclass(frozen=True)
 class Accounting:
-    """How the costs of queries answered with Gaussian noise of scale `sigma` add up, at `delta`.
+    """The rule by which the costs of queries, answered with Gaussian noise, add up.
 
-    how: summed, each query's own epsilon added up (the paper's figures); or composed, RDP adds up order by
-    order (Mironov 2017, Proposition 1) and one epsilon is taken of the total.
-    bound: which bound on a query's RDP (see `gnmax.rdp`). conversion: from RDP to epsilon (see
-    `gnmax.epsilon`). Raises ValueError naming what is none of the valid words.
+    Args:
+        sigma: Scale of the noise on each vote count, above 0.
+        delta: Delta of (epsilon, delta)-differential privacy, between 0 and 1.
+        how: "summed" adds up each query's own epsilon, as the paper does. "composed" adds up RDP order by
+            order (Mironov 2017, Proposition 1) and converts the total to one epsilon.
+        bound: Bound on the RDP of one query; see `gnmax.rdp`.
+        conversion: Conversion from RDP to epsilon; see `gnmax.epsilon`.
+
+    Raises:
+        ValueError: `how`, `bound` or `conversion` is not a valid word.
     """
 
     sigma: float
@@ -36,30 +42,30 @@ class Accounting:
 
     @property
     def is_the_papers(self) -> bool:
-        """Whether each query's own epsilon, by the paper's bound and conversion, is added up."""
+        """Whether this is the paper's rule: summed epsilons, by its bound and conversion."""
         return self == Accounting(self.sigma, self.delta)
 
     @property
     def width(self) -> int:
-        """How many numbers of a query add up."""
+        """Numbers per query that add up: 1 for epsilon, or one for each RDP order."""
         return 1 if self.how == "summed" else len(ORDERS)
 
     def revealed(self, log_q: Tensor) -> Tensor:
-        """What adds up, `[n, width]`: each query's epsilon, or its RDP at all orders."""
+        """Return what adds up, float64 `[n, width]`: each query's epsilon, or its RDP at all orders."""
         each = rdp(log_q, self.sigma, ORDERS, self.bound)
         return epsilon(each, ORDERS, self.delta, self.conversion)[:, None] if self.how == "summed" else each
 
     def costs(self, totals: Tensor) -> Tensor:
-        """Epsilon `[n]` of sums `[n, width]` of it."""
+        """Convert sums of `revealed`, `[n, width]`, to epsilon, float64 `[n]`."""
         return totals[:, 0] if self.how == "summed" else epsilon(totals, ORDERS, self.delta, self.conversion)
 
     def cumulative(self, log_q: Array) -> Tensor:
-        """Cost of each query together with all before it, float64 `[n]`, for `log_q` `[n]` as asked."""
+        """Return the cost of each query and all before it, float64 `[n]`, for `log_q` `[n]` in order."""
         return Accountant(self).add(log_q)
 
 
 class Accountant:
-    """What one account's queries have revealed so far, in constant memory."""
+    """Keeps, in constant memory, the sum of what one account's queries have revealed."""
 
     def __init__(self, accounting: Accounting) -> None:
         self.accounting = accounting
@@ -72,7 +78,7 @@ class Accountant:
         return float(self.accounting.costs(self._spent[None])) if self.queries else 0.0
 
     def add(self, log_q: Array) -> Tensor:
-        """Account for queries with `log_q` `[n]`; the cost so far after each of them, float64 `[n]`."""
+        """Add queries with `log_q` `[n]` and return the total cost after each of them, float64 `[n]`."""
         values = torch.as_tensor(log_q).to(torch.float64)
         self._spent = self._spent.to(values.device)
         costs = torch.empty_like(values)  # small results among large temporaries would fragment memory

@@ -1,4 +1,4 @@
-"""The Gaussian noisy max of an ensemble's votes and its data-dependent privacy cost.
+"""Privacy cost of GNMax: the class with the most votes after Gaussian noise is added to each count.
 
 Papernot et al. 2018, "Scalable Private Learning with PATE": Proposition 7 (q), Proposition 8 (RDP of
 GNMax), Theorem 6 (data-dependent bound), Proposition 10 (its two orders).
@@ -30,7 +30,7 @@ def _float64(values: Array) -> Tensor:
 
 
 def blocks(queries: Tensor) -> tuple[Tensor, ...]:
-    """Views of parts of `queries` `[n]`, one at least, whose RDP at all orders fits into memory."""
+    """Split `queries` `[n]` into views, at least one, whose RDP at all orders fits into memory."""
     return queries.split(BLOCK[queries.device.type])
 
 
@@ -45,17 +45,26 @@ def _check_delta(delta: float) -> None:
 
 
 def check_choice(name: str, value: object, choices: object) -> None:
-    """Raise ValueError unless `value` is one of the words of a Literal."""
+    """Raise ValueError, naming the option, unless `value` is one of the Literal's words."""
     if value not in get_args(choices):
         raise ValueError(f"privacy.{name} must be one of {', '.join(get_args(choices))}, not {value!r}")
 
 
 def log_q(votes: Array, sigma: float) -> Tensor:
-    """Natural log of the bound q on Pr[noisy max != plurality], float64 `[n]`, for votes `[n, classes]`.
+    """Return log q, where q bounds the probability that the noisy max is not the plurality.
 
     Proposition 7: q <= sum over the other classes of erfc((n_max - n_i) / (2 sigma)) / 2; at most
-    1 - 1 / classes, since the plurality is the likeliest outcome. Raises ValueError for votes that are
-    not two-dimensional with two classes or more.
+    1 - 1 / classes, since the plurality is the likeliest outcome.
+
+    Args:
+        votes: Vote counts, `[n, classes]`, at least 2 classes.
+        sigma: Scale of the noise on each count, above 0.
+
+    Returns:
+        Natural logarithms, float64 `[n]`.
+
+    Raises:
+        ValueError: `votes` has another shape, or `sigma` is not above 0.
     """
     _check_sigma(sigma)
     counts = _float64(votes)
@@ -69,11 +78,21 @@ def log_q(votes: Array, sigma: float) -> Tensor:
 
 
 def rdp(log_q: Array, sigma: float, orders: Array, bound: Bound = "data_dependent") -> Tensor:
-    """Renyi differential privacy at each order, float64 `[n, orders]`, of queries with `log_q` `[n]`.
+    """Bound the Renyi differential privacy (RDP) of each query at each order.
 
-    data_dependent: Theorem 6 wherever it applies, as in the published analysis, and Proposition 8
-    elsewhere. data_independent: Proposition 8, order / sigma^2. tightest: the smaller of both, since
-    Theorem 6 exceeds Proposition 8 at some orders.
+    Args:
+        log_q: Natural logarithms from `log_q`, `[n]`.
+        sigma: Scale of the noise on each vote count, above 0.
+        orders: RDP orders above 1, `[orders]`.
+        bound: "data_dependent" is Theorem 6 wherever it applies, as in the published analysis, and
+            Proposition 8 elsewhere. "data_independent" is Proposition 8, order / sigma^2. "tightest" is the
+            smaller of both, since Theorem 6 exceeds Proposition 8 at some orders.
+
+    Returns:
+        RDP in nats, float64 `[n, orders]`.
+
+    Raises:
+        ValueError: `sigma` is not above 0, or `bound` is not a valid word.
     """
     _check_sigma(sigma)
     check_choice("bound", bound, Bound)
@@ -87,17 +106,28 @@ def rdp(log_q: Array, sigma: float, orders: Array, bound: Bound = "data_dependen
 
 
 def _dependent_rdp(logq: Tensor, sigma: float, order: Tensor, independent: Tensor) -> Tensor:
-    """Theorem 6 with the orders of Proposition 10, mu2 = sigma sqrt(-log q) and mu1 = mu2 + 1, for log q
-    `[n, 1]` and orders `[1, orders]`; `independent` `[n, orders]` where it does not apply."""
+    """Return Theorem 6's RDP where it applies, else `independent` `[n, orders]`.
+
+    `logq` is `[n, 1]`, `order` `[1, orders]`. The theorem's two orders are those of Proposition 10,
+    mu2 = sigma sqrt(-log q) and mu1 = mu2 + 1.
+    """
     mu2 = sigma * (-logq).sqrt()
-    mu1 = mu2 + 1
-    eps1, eps2 = mu1 / sigma**2, mu2 / sigma**2
-    log_limit = (mu2 - 1) * eps2 - mu2 * (torch.log1p(1 / (mu1 - 1)) + torch.log1p(1 / (mu2 - 1)))
-    applies = (mu2 > 1) & (mu1 > order) & (logq <= log_limit) & (-logq > eps2)
+    applies = _theorem_6_applies(logq, mu2, sigma, order)
     # Rows where the theorem does not apply get harmless stand-ins, so that no NaN arises.
     use = applies.any(1, keepdim=True)
     logq = logq.where(use, torch.full_like(logq, -1e3))
     mu2 = mu2.where(use, torch.full_like(mu2, 2.0))
+    return torch.where(applies, _theorem_6(logq, mu2, sigma, order), independent)
+
+
+def _theorem_6_applies(logq: Tensor, mu2: Tensor, sigma: float, order: Tensor) -> Tensor:
+    mu1 = mu2 + 1
+    eps2 = mu2 / sigma**2
+    log_limit = (mu2 - 1) * eps2 - mu2 * (torch.log1p(1 / (mu1 - 1)) + torch.log1p(1 / (mu2 - 1)))
+    return (mu2 > 1) & (mu1 > order) & (logq <= log_limit) & (-logq > eps2)
+
+
+def _theorem_6(logq: Tensor, mu2: Tensor, sigma: float, order: Tensor) -> Tensor:
     mu1 = mu2 + 1
     eps1, eps2 = mu1 / sigma**2, mu2 / sigma**2
     log_not_q = torch.log1p(-logq.exp())
@@ -108,16 +138,25 @@ def _dependent_rdp(logq: Tensor, sigma: float, order: Tensor, independent: Tenso
     # (1-q) A^(order-1) is close to 1 and q B^(order-1) may be 1e-60: log1p and expm1 keep their digits.
     small = torch.log1p(first.clamp_max(1).expm1() + second.clamp_max(1).exp())
     total = torch.where(torch.maximum(first, second) < 0.5, small, torch.logaddexp(first, second))
-    dependent = total / (order - 1)
-    return torch.where(applies, dependent, independent)
+    return total / (order - 1)
 
 
 def epsilon(rdp: Array, orders: Array, delta: float, conversion: Conversion = "classical") -> Tensor:
-    """Epsilon at `delta` of RDP `[..., orders]`: the least over the orders, float64 `[...]`.
+    """Convert RDP to epsilon: the least value over the orders.
 
-    classical: rdp + log(1/delta) / (order-1) (Mironov 2017, Proposition 3), the paper's.
-    canonne_kamath_steinke: rdp + log((order-1)/order) - (log delta + log order) / (order-1) (2020,
-    Proposition 12), never larger, and at least 0.
+    Args:
+        rdp: RDP in nats, `[..., orders]`.
+        orders: RDP orders above 1, `[orders]`.
+        delta: Delta of (epsilon, delta)-differential privacy, between 0 and 1.
+        conversion: "classical", the paper's: rdp + log(1/delta) / (order-1) (Mironov 2017, Proposition 3).
+            "canonne_kamath_steinke": rdp + log((order-1)/order) - (log delta + log order) / (order-1)
+            (2020, Proposition 12), never larger, and at least 0.
+
+    Returns:
+        Epsilon in nats, float64 `[...]`.
+
+    Raises:
+        ValueError: `delta` is out of range, or `conversion` is not a valid word.
     """
     _check_delta(delta)
     check_choice("conversion", conversion, Conversion)
@@ -130,7 +169,7 @@ def epsilon(rdp: Array, orders: Array, delta: float, conversion: Conversion = "c
 
 
 def query_epsilon_from_log_q(log_q: Array, sigma: float, delta: float) -> Tensor:
-    """Epsilon of each query alone at `delta`, float64 `[n]`, in blocks of constant memory."""
+    """Return the epsilon of each query alone, float64 `[n]`, for `log_q` `[n]`, in constant memory."""
     _check_delta(delta)
     values = _float64(log_q)
     costs = torch.empty_like(values)
@@ -140,5 +179,5 @@ def query_epsilon_from_log_q(log_q: Array, sigma: float, delta: float) -> Tensor
 
 
 def query_epsilon(votes: Array, sigma: float, delta: float) -> Tensor:
-    """Epsilon of each query alone at `delta`, float64 `[n]`, for votes `[n, classes]`."""
+    """Return the epsilon of each query alone, float64 `[n]`, for votes `[n, classes]`."""
     return query_epsilon_from_log_q(log_q(votes, sigma), sigma, delta)

@@ -1,7 +1,7 @@
-"""Votes of the nearest training points in the victim's log-softmax space.
+"""Private kNN (Zhu et al. 2020) as the proof-of-work paper uses it: the nearest training points vote.
 
-Private kNN (Zhu et al. 2020) as the proof-of-work paper uses it: neighbours by Euclidean distance between
-log-softmax outputs vote with their true labels.
+Nearest are those with the smallest Euclidean distance between the victim's log-softmax outputs. Each votes
+with its true label.
 """
 
 from __future__ import annotations
@@ -15,17 +15,26 @@ BLOCK_ENTRIES = {"cpu": 2**20, "cuda": 2**26}
 """Distances held in memory at a time: on a CPU what its caches hold, on a GPU what keeps it busy."""
 
 GROUP = 8
-"""Points whose nearest is looked at first; see `_nearest`."""
+"""Points in a group, of which `_nearest` looks at the nearest one first."""
 
 
 def neighbour_votes(
     train_log_probs: Array, train_labels: Array, query_log_probs: Array, k: int, num_classes: int
 ) -> Tensor:
-    """Votes float64 `[n, num_classes]` of the `k` nearest of m training points for each of n queries.
+    """Count the votes of each query's `k` nearest training points.
 
-    train_log_probs `[m, d]` and query_log_probs `[n, d]`, train_labels int `[m]`. Distances come from
-    float64 products: float32 ones would lose digits on log-probabilities of -100, and differences are
-    several times slower. Raises ValueError unless 1 <= k <= m and labels lie in [0, num_classes).
+    Args:
+        train_log_probs: The victim's log-softmax outputs on the training points, `[m, d]`.
+        train_labels: Their true labels, int `[m]`.
+        query_log_probs: The victim's log-softmax outputs on the queries, `[n, d]`.
+        k: Training points that vote on each query, from 1 to m.
+        num_classes: Labels lie in [0, num_classes).
+
+    Returns:
+        Votes, float64 `[n, num_classes]`, on the device of `query_log_probs`.
+
+    Raises:
+        ValueError: `k` or a label is out of its range.
     """
     query = torch.as_tensor(query_log_probs).double()
     train = torch.as_tensor(train_log_probs).double().to(query.device)
@@ -34,6 +43,15 @@ def neighbour_votes(
         raise ValueError(f"k must be between 1 and the {len(train)} training points, not {k}")
     if len(labels) and not (int(labels.min()) >= 0 and int(labels.max()) < num_classes):
         raise ValueError(f"training labels must lie in [0, {num_classes})")
+    return _count_votes(train, labels, query, k, num_classes)
+
+
+def _count_votes(train: Tensor, labels: Tensor, query: Tensor, k: int, num_classes: int) -> Tensor:
+    """Count votes block by block; see `neighbour_votes`.
+
+    Distances come from float64 products: float32 ones would lose digits on log-probabilities of -100, and
+    differences are several times slower.
+    """
     norms = train.square().sum(1)
     votes = torch.zeros(len(query), num_classes, dtype=torch.float64, device=query.device)
     missing = -len(train) % GROUP  # filled up with points at an infinite distance
@@ -51,10 +69,10 @@ def neighbour_votes(
 
 
 def _nearest(distances: Tensor, k: int) -> Tensor:
-    """Columns of the `k` smallest entries of each row, int64 `[n, k]`; a multiple of GROUP columns.
+    """Return the columns of the `k` smallest entries of each row, int64 `[n, k]`.
 
-    The k smallest lie in at most k groups, and those are the k groups with the smallest minima: only
-    their members need to be compared, which is faster than to select among all columns.
+    The number of columns is a multiple of GROUP. The k smallest entries lie in the k groups with the smallest
+    minima. Only the members of those need to be compared, which is faster than to select among all columns.
     """
     groups = distances.shape[1] // GROUP
     if groups <= k:

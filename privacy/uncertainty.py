@@ -1,4 +1,4 @@
-"""How undecided an answer is: entropy, and the gap between its two likeliest classes."""
+"""Uncertainty of an answer: its entropy, and the gap between its two likeliest classes."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ def _probabilities(probs: Array) -> Tensor:
 
 
 def entropy(probs: Array) -> Tensor:
-    """Entropy over log(classes), float64 `[n]` in [0, 1], of probabilities `[n, classes]`; 0 log 0 is 0."""
+    """Return entropy over log(classes), float64 `[n]` in [0, 1], for `[n, classes]`; 0 log 0 is 0."""
     values = _probabilities(probs)
     return torch.special.entr(values).sum(1).div(math.log(values.shape[1])).clamp(0, 1)
 
 
 def gap(probs: Array) -> Tensor:
-    """1 - (p1 - p2) / (p1 + p2) of the two largest probabilities p1 >= p2, float64 `[n]` in [0, 1].
+    """Return 1 - (p1 - p2) / (p1 + p2), float64 `[n]` in [0, 1], for probabilities `[n, classes]`.
 
-    Equal to one minus the difference of a softmax over the two largest logits.
+    p1 >= p2 are a row's two largest. A softmax over the two largest logits alone gives the same value.
     """
     first, second = _probabilities(probs).topk(2, dim=1).values.unbind(1)
     return 2 * second / (first + second)

@@ -1,1 +1,1 @@
-"""What a gate must not forget, kept by SQLite or by Redis."""
+"""Ledgers keep what a gate must not forget, in SQLite or in Redis."""

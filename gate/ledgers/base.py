@@ -1,4 +1,8 @@
-"""What the gate must not forget: accounts, what each payer's queries revealed, challenges with answers."""
+"""A ledger keeps what the gate must not forget.
+
+That is the accounts, the total of what each payer's queries revealed, and the answers that challenges
+release. A payer is an account, or a group of accounts whose costs add up.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +13,19 @@ from typing import Literal
 import numpy as np
 
 WINDOW_SECONDS = 60
-"""Requests are counted within windows of this length, which begin at multiples of it."""
+"""Length of the windows in which requests are counted; they start at its multiples."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How many challenges an account may have open, and how many requests in a window it may make.
+    """What an account may do.
 
-    Raises ValueError naming the option for a limit below 1.
+    Args:
+        pending: Challenges that it may have open, at least 1.
+        requests_a_minute: Requests that it may make in a window, at least 1.
+
+    Raises:
+        ValueError: A limit is below 1; the message names it.
     """
 
     pending: int
@@ -30,14 +39,14 @@ class Limits:
 
 @dataclass(frozen=True, eq=False)
 class Booked:
-    """A payer's totals with a request included: queries, and what they revealed, float64 `[d]`."""
+    """A payer's totals: its number of queries, and the sum of what they revealed, float64 `[d]`."""
 
     queries: int
     revealed: np.ndarray
 
 
 class LimitReached(Exception):
-    """An account is over one of its limits; it may try again in `retry_after` seconds."""
+    """An account has reached one of its limits; it may try again in `retry_after` seconds."""
 
     def __init__(self, which: Literal["pending", "rate"], retry_after: float) -> None:
         super().__init__(which, retry_after)
@@ -45,7 +54,7 @@ class LimitReached(Exception):
 
 
 class NotRedeemable(Exception):
-    """No answer is kept for a challenge: it was redeemed before, or it is unknown (or swept)."""
+    """No answer is kept for a challenge: it is spent (redeemed before), or unknown (or forgotten)."""
 
     def __init__(self, why: Literal["spent", "unknown"]) -> None:
         super().__init__(why)
@@ -53,66 +62,90 @@ class NotRedeemable(Exception):
 
 
 class Ledger(ABC):
-    """One ledger may be used by several threads, and by several processes at a time.
+    """A store that several threads and several processes may use at once.
 
-    Each method is atomic: it happens whole or not at all, whatever is killed, and once it has returned, a
-    killed process loses nothing of it. Times are seconds since 1970, given by the caller.
+    Each method is atomic: it takes effect whole or not at all, even if a process is killed. Once it has
+    returned, a killed process loses nothing of it. Times are seconds since 1970; the caller gives them.
     """
 
     @abstractmethod
     def add_account(self, account: str, key_digest: bytes) -> None:
-        """Add an account, known by the digest of its API key. Raises ValueError if the name is taken."""
+        """Add an account with the digest of its API key; raise ValueError if the name or key is taken."""
 
     @abstractmethod
     def find_account(self, key_digest: bytes) -> str | None:
-        """The account with this key, or None."""
+        """Return the account whose key has this digest, or None."""
 
     @abstractmethod
     def remove_account(self, account: str) -> bool:
-        """Forget an account's key (what it revealed stays on record); whether there was one."""
+        """Remove an account, but not its totals; return whether there was one."""
 
     @abstractmethod
     def admit(self, account: str, challenge: bytes, now: float, until: float, limits: Limits) -> None:
-        """Count a request, and hold a place for its challenge, by its id, until `keep` takes it.
+        """Count a request and hold a place for its challenge until `keep` fills it.
 
-        Raises LimitReached, and does neither, if that would be over a limit. Of the challenges those count
-        that are neither redeemed nor expired, and the places that are held, each until its `until`; of the
-        requests those of the window that `now` is in. Raises ValueError if the id is taken.
+        Args:
+            account: Account that asks.
+            challenge: Id of the challenge that will follow.
+            now: The present; the request counts in the window that holds it.
+            until: Time at which the place expires if `keep` does not fill it.
+            limits: Limits of the account. Pending are its places and its challenges that are neither redeemed
+                nor expired.
+
+        Raises:
+            LimitReached: A limit is reached; nothing is counted or held.
+            ValueError: The id is taken.
         """
 
     @abstractmethod
     def give_up(self, challenge: bytes) -> None:
-        """Hold the place of a challenge no longer. One whose answer is kept stays, and so does its answer."""
+        """Free the place of a challenge, unless its answer is kept already."""
 
     @abstractmethod
     def book(self, payer: str, queries: int, revealed: np.ndarray) -> Booked:
-        """Add to a payer's totals, which start at 0; `revealed` is float64 `[d]`, d always the same.
+        """Add queries to a payer's totals, which start at 0.
 
-        Raises ValueError, and adds nothing, for another d or for values that are not finite.
+        Args:
+            payer: Account, or group of accounts, whose costs add up.
+            queries: Number of queries.
+            revealed: What they revealed, float64 `[d]`, with the same d in every call.
+
+        Returns:
+            The new totals.
+
+        Raises:
+            ValueError: d differs, or a value is not finite; nothing is added.
         """
 
     @abstractmethod
     def totals(self, payer: str) -> Booked | None:
-        """A payer's totals, None before its first request."""
+        """Return a payer's totals, or None before its first request."""
 
     @abstractmethod
     def keep(self, challenge: bytes, account: str, answer: bytes, expires: float) -> None:
-        """Keep the answer that a challenge, by its id, will release: in its account's place for it, if held.
+        """Keep the answer that a challenge will release.
 
-        Raises ValueError if the id is taken.
+        Args:
+            challenge: Id of the challenge; its place is filled if `admit` held one for this account.
+            account: Account that asked.
+            answer: Answer to keep.
+            expires: Time at which the challenge expires.
+
+        Raises:
+            ValueError: The id is taken.
         """
 
     @abstractmethod
     def redeem(self, challenge: bytes, now: float) -> bytes:
-        """The answer, once: of any number of calls at the same instant, one gets it.
+        """Return the answer of a challenge, once: of several calls at the same time, one gets it.
 
-        Raises NotRedeemable for the others, and for a challenge that is unknown, expired or not kept yet.
+        Raises NotRedeemable for the other calls, and for a challenge that is unknown or expired or not kept.
         """
 
     @abstractmethod
     def sweep(self, now: float) -> int:
-        """Forget what expired, and counts of past windows; how many challenges and places that were."""
+        """Forget what has expired and the counts of past windows; return how many challenges and places."""
 
     @abstractmethod
     def close(self) -> None:
-        """Release files and connections; the ledger is not used afterwards."""
+        """Close files and connections; the ledger cannot be used afterwards."""

@@ -1,4 +1,4 @@
-"""Opening a ledger by its location."""
+"""Opens a ledger by its location."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from gate.ledgers.sqlite import SqliteLedger, Synchronous
 
 
 def open_ledger(location: str, synchronous: Synchronous = "full") -> Ledger:
-    """A Redis server for `redis://...`, else an SQLite file at that path, made where there is none.
+    """Open the ledger at a location.
 
-    `synchronous` is SQLite's (see SqliteLedger); a Redis server has its own setting, `appendfsync`.
+    Args:
+        location: `redis://...` for a Redis server, else the path of an SQLite file, made if there is none.
+        synchronous: See SqliteLedger. A Redis server has its own setting for it, `appendfsync`.
     """
     if location.startswith(("redis://", "rediss://")):
         from gate.ledgers.redis import RedisLedger

@@ -1,4 +1,4 @@
-"""The ledger on one Redis server: for a gate on several machines."""
+"""This ledger uses one Redis server, for a gate on several machines."""
 
 from __future__ import annotations
 
@@ -13,11 +13,17 @@ from redis.retry import Retry
 from gate.ledgers.base import WINDOW_SECONDS, Booked, Ledger, LimitReached, Limits, NotRedeemable
 
 TIMEOUT_SECONDS = 10.0
-"""How long a method waits for the server before it fails."""
+"""Seconds that a method waits for the server before it fails."""
 
-# Kept under the prefix: `accounts` and `keys` (a digest of each account and back); `totals:<payer>`;
-# `width` (bytes of what a payer revealed); `requests:<window>` (a count of each account) and `windows`;
-# of challenges `expiries`, of those not redeemed `owners` and `pending:<account>`, of those kept `answers`.
+# Under the prefix the server holds:
+#   accounts, keys              hashes from account to key digest, and back
+#   totals:<payer>              hash with the payer's queries and what they revealed
+#   width                       bytes of what a payer revealed
+#   requests:<window>, windows  hash with each account's count, and the windows that have one
+#   expiries                    challenges and places by the time they expire
+#   owners, pending:<account>   hash from challenge to account, and an account's by the time they expire,
+#                               until they are redeemed
+#   answers                     hash from challenge to the answer that is kept
 PRELUDE = """
 local call = redis.call
 local function key(name) return KEYS[1] .. name end
@@ -38,7 +44,7 @@ call('HDEL', key('accounts'), ARGV[1])
 call('HDEL', key('keys'), digest)
 return 1
 """
-# The limit is reached until the limit-th pending challenge, counted from the last to expire, is gone.
+# An account at its limit may ask again when the limit-th challenge from the last to expire has expired.
 ADMIT = """
 local account, challenge, now, until_, window, most_pending, most_requests = unpack(ARGV)
 local in_the_way = call('ZREVRANGEBYSCORE', key('pending:' .. account), '+inf', '(' .. now,
@@ -53,7 +59,7 @@ call('HINCRBY', requests, account, 1)
 call('ZADD', key('windows'), window, window)
 return {'admitted'}
 """
-# Numbers stay float64 throughout: as text they would lose digits.
+# Numbers are packed as float64 throughout, since text would lose digits.
 BOOK = """
 local totals, queries, revealed = key('totals:' .. ARGV[1]), ARGV[2], ARGV[3]
 local width = call('GET', key('width'))
@@ -121,11 +127,16 @@ return #expired
 
 
 class RedisLedger(Ledger):
-    """Each method is one command or script, which Redis runs alone and whole.
+    """A ledger on a Redis server. Each method is one command or one script, which Redis runs atomically.
 
-    What the server forgets, the ledger forgets: for Ledger's promises it runs with `appendonly yes`,
-    `appendfsync always` and without evictions. Raises redis.RedisError where the server is out of reach; if
-    that happens in the middle of a method, the method may have taken place.
+    Ledger's promises need a server with `appendonly yes`, `appendfsync always` and no evictions.
+
+    Args:
+        url: `redis://...` of the server.
+        prefix: Prefix of all keys, so that several ledgers can share a server.
+
+    Raises:
+        redis.RedisError: The server cannot be reached. A method that raises it may have taken effect.
     """
 
     def __init__(self, url: str, prefix: str = "tollgate") -> None:

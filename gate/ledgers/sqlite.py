@@ -1,4 +1,4 @@
-"""The ledger in one SQLite file: for a gate on one machine, in any number of processes."""
+"""This ledger uses one SQLite file, for a gate on one machine with any number of processes."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 
 from gate.ledgers.base import WINDOW_SECONDS, Booked, Ledger, LimitReached, Limits, NotRedeemable
+from storage.options import check_choice
 
 Synchronous = Literal["full", "normal"]
 
 VERSION = 2
-"""Of the schema; a file says its own in `user_version`."""
+"""Version of the schema; a file stores its own in `user_version`."""
 
 BUSY_SECONDS = 10.0
-"""How long a method waits for other processes' transactions before it fails."""
+"""Seconds that a method waits for other processes' transactions before it fails."""
 
 SCHEMA = (
     "CREATE TABLE IF NOT EXISTS accounts (account TEXT PRIMARY KEY, key_digest BLOB NOT NULL UNIQUE)",
@@ -30,7 +31,7 @@ SCHEMA = (
     """CREATE TABLE IF NOT EXISTS payers (
         payer TEXT PRIMARY KEY, queries INTEGER NOT NULL, revealed BLOB NOT NULL
     )""",
-    # A place is held, then an answer kept in it; that is NULL again once it is redeemed.
+    # A challenge is held without an answer, then kept with one, then redeemed, and the answer is NULL again.
     """CREATE TABLE IF NOT EXISTS challenges (
         challenge BLOB PRIMARY KEY, account TEXT NOT NULL, answer BLOB, expires REAL NOT NULL,
         state TEXT NOT NULL CHECK (state IN ('held', 'kept', 'redeemed'))
@@ -39,7 +40,7 @@ SCHEMA = (
     "CREATE INDEX IF NOT EXISTS expiring ON challenges (expires)",
 )
 
-# One statement, and so one moment, though others may be creating the schema.
+# One statement sees one moment, even if another process is creating the schema.
 VERSION_AND_TABLES = "SELECT user_version, (SELECT count(*) FROM sqlite_schema) FROM pragma_user_version"
 PENDING = """
     SELECT expires FROM challenges INDEXED BY pending
@@ -59,24 +60,28 @@ COUNT_REQUEST = """
 
 
 class SqliteLedger(Ledger):
-    """With `synchronous` normal, a power cut (not a killed process) may undo the last moments, whole methods.
+    """A ledger in an SQLite file. A process must open it after a fork, not before.
 
-    To be opened after a fork, not before. Raises OSError if the file cannot be opened, ValueError if another
-    version or another program wrote it.
+    Args:
+        path: The file, made if there is none.
+        synchronous: "full" survives a power cut. With "normal" a power cut, but not a killed process, may
+            undo the last calls, each as a whole.
+
+    Raises:
+        OSError: The file cannot be opened.
+        ValueError: `synchronous` is not a valid word, or another version or program wrote the file.
     """
 
     def __init__(self, path: Path, synchronous: Synchronous = "full") -> None:
-        if synchronous not in get_args(Synchronous):
-            valid = ", ".join(get_args(Synchronous))
-            raise ValueError(f"synchronous must be one of {valid}, not {synchronous!r}")
-        # Threads queue for one connection: that is fair, while connections that wait for each other poll.
+        check_choice("synchronous", synchronous, Synchronous)
+        # Threads queue for one connection, which is fair. Connections that wait for each other would poll.
         self._lock = threading.Lock()
         try:
             self._connection = sqlite3.connect(
                 path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
             )
             try:
-                is_new = self._is_new(path)  # asked first, so that another program's file is left as it is
+                is_new = self._is_new(path)  # asked before any change to another program's file
                 _switch_to_write_ahead_log(self._connection)
                 self._connection.execute(f"PRAGMA synchronous = {synchronous}")
                 if is_new:
@@ -103,7 +108,7 @@ class SqliteLedger(Ledger):
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """The connection within a transaction that an exception undoes."""
+        """Yield the connection within a transaction, which an exception undoes."""
         with self._lock, self._connection:
             self._connection.execute("BEGIN IMMEDIATE")
             yield self._connection
@@ -133,7 +138,7 @@ class SqliteLedger(Ledger):
         """See Ledger."""
         window = int(now // WINDOW_SECONDS)
         with self._transaction() as database:
-            # The limit is reached until the limit-th of them, counted from the last to expire, is gone.
+            # An account at its limit may ask again when the limit-th from the last to expire has expired.
             in_the_way = database.execute(PENDING, (account, now, limits.pending - 1)).fetchone()
             if in_the_way:
                 raise LimitReached("pending", in_the_way[0] - now)
@@ -201,7 +206,7 @@ class SqliteLedger(Ledger):
 
 
 def _switch_to_write_ahead_log(connection: sqlite3.Connection) -> None:
-    # Where several switch a new file at once, SQLite may fail one of them without waiting.
+    # If several processes switch a new file at once, SQLite may refuse one of them without waiting.
     deadline = time.monotonic() + BUSY_SECONDS
     while True:
         try:
@@ -216,11 +221,12 @@ def _switch_to_write_ahead_log(connection: sqlite3.Connection) -> None:
 
 
 def _totals(database: sqlite3.Connection, payer: str) -> Booked | None:
+    """Return a payer's totals, or None before its first request."""
     row = database.execute("SELECT queries, revealed FROM payers WHERE payer = ?", (payer,)).fetchone()
     return Booked(row[0], np.frombuffer(row[1], "<f8").astype(np.float64)) if row else None
 
 
 def _width(database: sqlite3.Connection) -> int | None:
-    """How many numbers a payer's totals have, None before the first payer."""
+    """Return how many numbers a payer's totals have, or None before the first payer."""
     row = database.execute("SELECT length(revealed) / 8 FROM payers LIMIT 1").fetchone()
     return row[0] if row else None

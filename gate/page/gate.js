@@ -1,10 +1,10 @@
-// The page: takes a picture and a key, asks the gate, has the puzzle solved, and shows the answer with its price.
+// The page takes a picture and a key, asks the gate, has the puzzle solved, and shows the answer with its price.
 
 import { asQuery, paint, readPicture, scaleTo } from "./images.js";
 
 const SOLVED_HERE = "sha256";
 const SHOWN_CLASSES = 10;
-const PASSING = [0, 429, 500, 502, 503, 504]; // statuses of trouble that passes; 0 is no answer at all
+const PASSING = [0, 429, 500, 502, 503, 504]; // statuses of passing trouble; 0 means no answer
 
 const element = (id) => document.getElementById(id);
 const pad = element("pad");
@@ -13,12 +13,12 @@ const ink = pad.getContext("2d", { willReadFrequently: true });
 let model = null;
 let picture = null; // pixels in the model's shape
 let loading = null; // resolves when a file has become the picture, or was refused
-let bill = null; // what is being paid, or was
-let idle = false; // whether something may be asked
+let bill = null; // the challenge that is being paid or was paid last, and the progress of it
+let idle = false; // whether the visitor may ask
 let cancel = null; // stops the solver, while there is one
-let pen = null; // where a stroke has come to, while there is one
+let pen = null; // where the pen is, during a stroke
 
-/** Why there is no answer, in plain words; `goesOn` if what was done of the toll is of use yet. */
+/** Says in plain words why there is no answer; `goesOn` means that solving can go on where it stopped. */
 class Refusal extends Error {
   constructor(text, goesOn = false) {
     super(text);
@@ -32,7 +32,7 @@ class Cancelled extends Refusal {
   }
 }
 
-// What is behind the gate
+// What the gate serves
 
 async function start() {
   takeKeyFromAddress();
@@ -49,7 +49,7 @@ async function start() {
   else openQuestion();
 }
 
-/** A key in the address is for this page alone: not for the history, nor for whoever is sent the link. */
+/** Move a key from the address to the form, so that neither the history nor a shared link has it. */
 function takeKeyFromAddress() {
   const key = new URLSearchParams(location.hash.slice(1)).get("key");
   if (key === null) return;
@@ -185,7 +185,7 @@ async function pay(bill) {
   showAnswer(await call("v1/redeem", { key: bill.key, content }), bill);
 }
 
-/** Have the rest of the puzzle solved in a worker. Rejects when cancelled; what was done stays on the bill. */
+/** Have a worker solve the rest of the puzzle. Rejects when cancelled; the bill keeps the progress. */
 async function solve(bill) {
   const worker = new Worker(new URL("solver.js", import.meta.url));
   const before = { tried: bill.done.tried, spent: bill.spent, at: performance.now() };
@@ -212,7 +212,7 @@ async function solve(bill) {
   }
 }
 
-/** What the gate says. Rejects with a Refusal for another status than the expected one. */
+/** Return the gate's response. Rejects with a Refusal for any status but the expected one. */
 async function call(path, { key, content, expected = 200 } = {}) {
   const request = { cache: "no-store", headers: {} };
   if (key) request.headers.Authorization = `Bearer ${key}`;
@@ -235,7 +235,7 @@ function inWords(response, said) {
   return `${said.detail[0].toUpperCase()}${said.detail.slice(1)}.${again}`;
 }
 
-/** One task at a time; what it throws is shown. */
+/** Run a task, unless one is running, and show the error that it throws. */
 async function attempt(task) {
   if (!idle) return;
   setIdle(false);
@@ -255,7 +255,7 @@ async function attempt(task) {
 function setIdle(value) {
   idle = value;
   element("picture").disabled = !idle;
-  // Not disabled, which would take the focus away from it.
+  // The button is not disabled, since that would take the focus away from it.
   element("ask").setAttribute("aria-disabled", String(!idle));
 }
 
@@ -276,7 +276,7 @@ function showRefusal(text, place = "refusal") {
   for (const id of ["refusal", "toll-refusal"]) element(id).textContent = id === place ? text : "";
 }
 
-/** On a small screen, what is new may be below. */
+/** Scroll to an element, since on a small screen a new one may be out of sight. */
 function bringIntoView(id) {
   element(id).scrollIntoView({ block: "nearest" });
 }
@@ -317,7 +317,7 @@ function showProgress({ puzzle, done, spent }, rate) {
   if (done.tried) say(milestone(share));
 }
 
-/** Changes a few times only, since it is read out. */
+/** Return the progress in a sentence that changes a few times only, since screen readers read it out. */
 function milestone(share) {
   if (share < 0.25) return "Solving the puzzle …";
   if (share < 0.5) return "A quarter of the expected work is done.";

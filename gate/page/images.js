@@ -1,9 +1,9 @@
-// Pictures as the model takes them. All is rounded as Pillow rounds it, so that this page and the Python client
-// ask about the very same pixels.
+// Turns pictures into what the model takes. It rounds as Pillow does, so that this page and the Python client ask
+// about exactly the same pixels.
 
 const SHARE_BITS = 22;
 
-/** A canvas with a file's picture in its own size. Rejects for what is no picture. */
+/** Draw a file's picture on a canvas of its size. Rejects if the file is no picture. */
 export async function readPicture(file) {
   const bitmap = await createImageBitmap(file, { colorSpaceConversion: "none" });
   const canvas = document.createElement("canvas");
@@ -14,7 +14,7 @@ export async function readPicture(file) {
   return canvas;
 }
 
-/** A canvas's picture in the model's shape: bytes [channel][row][column]. */
+/** Scale a canvas's picture to the model's shape: bytes [channel][row][column]. */
 export function scaleTo([channels, height, width], canvas) {
   return planes(canvas, channels).map((rows) => {
     const narrow = scaledAlong(rows, width);
@@ -22,12 +22,12 @@ export function scaleTo([channels, height, width], canvas) {
   });
 }
 
-/** Pixels as the gate takes them, in [0, 1]. */
+/** Convert bytes to pixels in [0, 1], which the gate takes. */
 export function asQuery(pixels) {
   return pixels.map((rows) => rows.map((row) => Array.from(row, (value) => value / 255)));
 }
 
-/** Paint pixels on a canvas, one to one. */
+/** Paint pixels on a canvas of their size. */
 export function paint(pixels, canvas) {
   const [red, green = red, blue = red] = pixels;
   const [height, width] = [red.length, red[0].length];
@@ -56,7 +56,7 @@ function plane({ data, width, height }, valueAt) {
   });
 }
 
-/** 0.299 red + 0.587 green + 0.114 blue. */
+/** Return grey: 0.299 red + 0.587 green + 0.114 blue. */
 function luma(data, at) {
   return (19595 * data[at] + 38470 * data[at + 1] + 7471 * data[at + 2] + 32768) >> 16;
 }
@@ -65,7 +65,7 @@ function transposed(rows) {
   return Array.from(rows[0], (_, x) => Uint8Array.from(rows, (row) => row[x]));
 }
 
-/** Each row in another length. */
+/** Scale each row to another length. */
 function scaledAlong(rows, length) {
   const windows = Array.from({ length }, (_, at) => shares(at, rows[0].length, length));
   return rows.map((row) => Uint8Array.from(windows, (window) => weighed(row, window)));
@@ -77,7 +77,7 @@ function weighed(row, { first, parts }) {
   return Math.min(255, sum >> SHARE_BITS);
 }
 
-/** What each old pixel gives to a new one: a triangle, wide enough that no old pixel is passed over. */
+/** Return each old pixel's share of a new one: a triangle, wide enough to leave no old pixel out. */
 function shares(at, oldLength, newLength) {
   const scale = oldLength / newLength;
   const reach = Math.max(scale, 1);

@@ -1,11 +1,12 @@
 "use strict";
-// Solves a sha256 puzzle: for each part the first nonce whose digest is small enough. It is told the puzzle and
-// what was done before, and says now and then what is done: {nonces, next, tried}; or, at last, its {failure}.
+// This worker solves a sha256 puzzle: for each part it finds the first nonce whose digest is small enough. It gets
+// {puzzle, done}, where done = {nonces, next, tried} is the progress so far. It posts its progress from time to
+// time and when all is solved, or {failure}.
 //
-// A try is one block, hashed here: a browser's own SHA-256 answers by a promise, which takes some fifteen times
-// as long, and is there on secure pages only. Where it is there, it checks each solution that was found.
+// A try hashes one block with the code below. The browser's own SHA-256 answers by a promise, which takes some
+// fifteen times as long, and secure pages alone have it. Where there is one, it checks each solution.
 
-const BATCH = 8192; // tries between two looks at the clock
+const BATCH = 8192; // tries between two checks of the clock
 const MESSAGE_EVERY = 100; // milliseconds
 
 const primes = Array.from({ length: 312 }, (_, n) => n).filter(isPrime);
@@ -36,7 +37,7 @@ async function solve(puzzle, done) {
   self.postMessage(done);
 }
 
-/** Go past a batch, or to the next part if it holds a solution. */
+/** Try a batch of nonces, up to the first solution. */
 function advance(done, block, largest) {
   for (let nonce = done.next; nonce < done.next + BATCH; nonce++) {
     block[8] = Math.floor(nonce / 2 ** 32);
@@ -53,9 +54,9 @@ function advance(done, block, largest) {
 }
 
 /**
- * Rejects if this is no solution by the browser's SHA-256. The gate would only say that it is wrong, and not that
- * the fault is this file's, or that of the engine which compiled it. So the check has nothing in common with the
- * search but the message that is hashed first.
+ * Reject a solution that the browser's SHA-256 does not confirm. The gate would only say that it is wrong, not that
+ * this file, or the engine that compiled it, is at fault. So the check and the search share nothing but the message
+ * that is hashed first.
  */
 async function check(puzzle, part, nonce) {
   if (!self.crypto?.subtle) return; // the page is not secure
@@ -73,7 +74,7 @@ async function browserSha256(bytes) {
   return new Uint8Array(await self.crypto.subtle.digest("SHA-256", bytes));
 }
 
-/** Bytes read as a big-endian number. */
+/** Read bytes as a big-endian number. */
 function number(bytes) {
   return bytes.reduce((value, byte) => value * 256n + BigInt(byte), 0n);
 }
@@ -83,7 +84,7 @@ function isPrime(n) {
   return n > 1;
 }
 
-/** What is hashed to the 32 bytes that no other part of any other puzzle has. */
+/** Return the bytes whose hash is the seed of a part, as Puzzle.seed in pow/puzzles/base.py makes them. */
 function seedMessage(puzzle, part) {
   const utf8 = new TextEncoder();
   const kind = utf8.encode(puzzle.kind);
@@ -95,7 +96,7 @@ function seedMessage(puzzle, part) {
   return [...head, ...new Uint8Array(numbers.buffer), ...fromHex(puzzle.challenge)];
 }
 
-/** FIPS 180-4. */
+/** Hash bytes by SHA-256 (FIPS 180-4) to eight words. */
 function sha256(bytes) {
   const padding = new Array((119 - (bytes.length % 64)) % 64).fill(0);
   const length = [0, 0, 0, 0, ...[24, 16, 8, 0].map((shift) => ((8 * bytes.length) >>> shift) & 255)];
@@ -144,7 +145,7 @@ function compressed(state, block, into) {
   return into;
 }
 
-/** Whether a digest, read as a big-endian number, is no larger than another. */
+/** Tell whether a digest, read as a big-endian number, is at most `largest`. */
 function isAtMost(digest, largest) {
   for (let i = 0; i < 8; i++) {
     const word = digest[i] >>> 0;

@@ -1,4 +1,4 @@
-"""Calibrations: from a request's privacy cost to seconds and expected hashes; one file each."""
+"""Calibrations turn a request's privacy cost into seconds and expected hashes; one file each."""
 
 from pow.calibration.base import REQUEST_QUERIES, Calibration
 from pow.calibration.expectation import LinearExpectation

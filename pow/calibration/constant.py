@@ -1,4 +1,4 @@
-"""The same work for every request: proof of work without calibration, the control of the experiment."""
+"""The constant calibration charges every request the same: the control without calibration."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pow.calibration.base import Calibration
 
 @dataclass(frozen=True)
 class ConstantCalibration(Calibration):
-    """strength * each seconds a request, whatever it reveals; see Calibration."""
+    """Charges strength * each seconds per request, whatever it reveals; see Calibration."""
 
     each: float = 0.46
 
@@ -20,5 +20,5 @@ class ConstantCalibration(Calibration):
         self._require(self.each > 0, "each", "above 0 seconds a request")
 
     def schedule(self, deviation: np.ndarray) -> np.ndarray:
-        """The same for each deviation."""
+        """Return `each` seconds for every deviation, float64 `[m]`."""
         return np.full(np.shape(deviation), self.each)

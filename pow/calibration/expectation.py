@@ -1,4 +1,4 @@
-"""What an honest user is expected to cost."""
+"""An expectation is the cumulative privacy cost that an honest user has after some queries."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import numpy as np
 
 @dataclass(frozen=True)
 class LinearExpectation:
-    """Cumulative privacy cost expected after so many queries: slope * queries + intercept."""
+    """Expects a cumulative privacy cost of slope * queries + intercept."""
 
     slope: float
     intercept: float
 
     def __call__(self, queries: np.ndarray) -> np.ndarray:
-        """Expected cumulative cost, float64 `[m]`, after each of `queries` `[m]`."""
+        """Return the expected cumulative cost, float64 `[m]`, after `queries` `[m]`."""
         return self.slope * np.asarray(queries, dtype=np.float64) + self.intercept
 
     @classmethod
     def fit(cls, queries: np.ndarray, cost: np.ndarray) -> LinearExpectation:
-        """The least-squares line of cumulative cost on cumulative queries, as the paper fits its user's.
+        """Fit a least-squares line to cumulative cost `[m]` over cumulative queries `[m]`, as the paper does.
 
-        Raises ValueError for fewer than two different points.
+        Raises ValueError for fewer than two different numbers of queries.
         """
         x, y = np.asarray(queries, dtype=np.float64), np.asarray(cost, dtype=np.float64)
         spread = x - x.mean() if len(x) else x

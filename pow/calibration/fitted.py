@@ -1,4 +1,7 @@
-"""The steepest exponential that honest users can bear, found on simulated ones; it sees no attack."""
+"""The fitted calibration is the steepest exponential that simulated honest users can afford.
+
+No attack is used to fit it.
+"""
 
 from __future__ import annotations
 
@@ -16,18 +19,22 @@ from pow.calibration.expectation import LinearExpectation
 from pow.honest_users import Cumulative, HonestUsers, halves
 
 CONFIDENCE = 0.95
-"""That the stated share of users, and not only of those fitted to, stays below the bound."""
+"""Confidence that the stated share of all such users, not only of those fitted to, stays below the bound."""
 
 STEEPEST_LOG_BASE = 50.0
-"""Beyond it a deviation of one already costs more than any cap."""
+"""Largest log base that is tried: with it a deviation of 1 already costs more than any cap."""
 
 
 @dataclass(frozen=True)
 class Guarantee:
     """What held for users who were not fitted to.
 
-    users: how many; share: of them below the bound, with the exact 95 % interval of Clopper and Pearson
-    (1934) from `low` to `high`; quantile: the overhead at the stated share of users.
+    Args:
+        users: Number of these users.
+        share: Share of them whose overhead is below the bound.
+        low: Lower end of the share's exact 95 % interval (Clopper and Pearson 1934).
+        high: Upper end of that interval.
+        quantile: Overhead at the calibration's quantile of users.
     """
 
     users: int
@@ -37,7 +44,7 @@ class Guarantee:
     quantile: float
 
     def sentence(self, calibration: FittedCalibration) -> str:
-        """What a person reads of it."""
+        """Return the guarantee as a sentence for the log."""
         share, low, high = (100 * value for value in (self.share, self.low, self.high))
         return (
             f"base {calibration.base:.6g}, fitted to {self.users} honest users; of as many on other images "
@@ -47,11 +54,17 @@ class Guarantee:
 
 @dataclass(frozen=True)
 class FittedCalibration(Calibration):
-    """strength * at_expectation * (seconds of the request itself) * base ** deviation; see Calibration.
+    """Charges strength * at_expectation * (seconds of the request itself) * base ** deviation.
 
-    `base` is the largest with which, at strength 1, a share `quantile` of honest users has an overhead below
-    `overhead` (total seconds over seconds without work). `request_seconds` is the time of a request of 64
-    queries. With base 1, as before `fitted_to`, every request costs the same.
+    `fitted_to` finds the base; with base 1, the default, every request costs the same. See Calibration for
+    the other options.
+
+    Args:
+        request_seconds: Seconds of a request of 64 queries without work.
+        at_expectation: Work at the expectation, as a share of the request's own seconds.
+        overhead: Bound on an honest user's overhead: total seconds over seconds without work.
+        quantile: Share of honest users who stay below that bound at strength 1.
+        base: Factor by which work grows with each unit of deviation.
     """
 
     sided: Literal["one", "two"] = "two"
@@ -71,31 +84,34 @@ class FittedCalibration(Calibration):
         self._require(self.request_seconds > 0, "request_seconds", "above 0")
 
     def schedule(self, deviation: np.ndarray) -> np.ndarray:
-        """Seconds for each deviation (see Calibration)."""
+        """Return seconds at strength 1 for each deviation, float64 `[m]`."""
         own_time = self.request_seconds * self.request_size / REQUEST_QUERIES
         return self.at_expectation * own_time * power(self.base, deviation)
 
     def overheads(self, requests: pd.DataFrame) -> np.ndarray:
-        """Each user's seconds with work over those without, float64 `[users]` (see HonestUsers.requests)."""
+        """Return each user's seconds with work over those without, float64 `[users]`.
+
+        `requests` are those of HonestUsers.requests.
+        """
         seconds = self.seconds(requests["cost"].to_numpy(), requests["queries"].to_numpy())
         work = pd.Series(seconds).groupby(requests["user"].to_numpy()).sum()
         queries = requests.groupby("user")["queries"].last()
         return 1 + work.to_numpy() / (queries.to_numpy() / REQUEST_QUERIES * self.request_seconds)
 
     def fitted_to(self, requests: pd.DataFrame) -> FittedCalibration:
-        """This calibration with the expectation and the base that the users' requests allow.
+        """Return this calibration with the expectation and the largest base that the users can afford.
 
-        A share `quantile` of all such users stays below the bound with confidence 95 %, whatever the
-        distribution of overheads (Wilks 1941): so many users that fewer would be exceeded too easily must.
-        The base is rounded down. Raises ValueError for too few users, and where even base 1 is too expensive.
+        A share `quantile` of all such users then stays below the bound with confidence 95 %. The base is
+        rounded down.
+
+        Args:
+            requests: Requests of simulated users; see HonestUsers.requests.
+
+        Raises:
+            ValueError: There are too few users, or even base 1 is too expensive for them.
         """
         expected = LinearExpectation.fit(requests["queries"].to_numpy(), requests["cost"].to_numpy())
-        users = requests["user"].nunique()
-        rank = 1 + int(np.searchsorted(bdtr(np.arange(users + 1), users, self.quantile), CONFIDENCE))
-        if rank > users:
-            need = math.ceil(math.log(1 - CONFIDENCE) / math.log(self.quantile))
-            share = f"for a share of {self.quantile:g}"
-            raise ValueError(f"pow_calibration.users.count must be at least {need} {share}, not {users}")
+        rank = self._rank(requests["user"].nunique())
 
         def holds(log_base: float) -> bool:
             tried = replace(self, expected=expected, strength=1.0, base=math.exp(log_base))
@@ -103,8 +119,20 @@ class FittedCalibration(Calibration):
 
         return replace(self, expected=expected, base=_rounded_down(math.exp(_largest(holds))))
 
+    def _rank(self, users: int) -> int:
+        """Return how many users must stay below the bound, so that `quantile` of all such users do.
+
+        The bound then holds with confidence 95 % for any distribution of overheads (Wilks 1941).
+        """
+        rank = 1 + int(np.searchsorted(bdtr(np.arange(users + 1), users, self.quantile), CONFIDENCE))
+        if rank > users:
+            need = math.ceil(math.log(1 - CONFIDENCE) / math.log(self.quantile))
+            share = f"for a share of {self.quantile:g}"
+            raise ValueError(f"pow_calibration.users.count must be at least {need} {share}, not {users}")
+        return rank
+
     def guarantee(self, requests: pd.DataFrame) -> Guarantee:
-        """What holds at strength 1 for the users of these requests."""
+        """Return what holds at strength 1 for the users of these requests (see HonestUsers.requests)."""
         overheads = np.sort(replace(self, strength=1.0).overheads(requests))
         users, below = len(overheads), int((overheads < self.overhead).sum())
         rank = min(math.ceil(users * self.quantile), users)
@@ -124,7 +152,18 @@ def fit_to_users(
     cumulative: Cumulative,
     seed: int,
 ) -> tuple[FittedCalibration, Guarantee]:
-    """Fitted to users on half of the priced images, with what holds for users on the other half."""
+    """Fit a calibration to users on half of the images, and test it on users on the other half.
+
+    Args:
+        calibration: Calibration to fit.
+        users: Draws the users.
+        priced: One row per image; see HonestUsers.requests.
+        cumulative: Gives each row's cost together with all rows before it.
+        seed: Seed of the split and of the users.
+
+    Returns:
+        The fitted calibration, and what held for the users on the other half.
+    """
     random = np.random.default_rng(seed)
     fitting, held_out = halves(priced, random)
     size = calibration.request_size
@@ -133,7 +172,7 @@ def fit_to_users(
 
 
 def _largest(holds: Callable[[float], bool]) -> float:
-    """The largest log base that holds, from below, to 1e-9."""
+    """Find by bisection the largest log base that holds, from below, to 1e-9."""
     if not holds(0.0):
         raise ValueError(
             "pow_calibration.at_expectation and floor: at the expectation the overhead is exceeded already"
@@ -146,7 +185,7 @@ def _largest(holds: Callable[[float], bool]) -> float:
 
 
 def _rounded_down(base: float) -> float:
-    """Base less 1 to four digits, rounded towards 1."""
+    """Round base - 1 down to four significant digits, so that users pay no more than was fitted."""
     if base <= 1:
         return 1.0
     step = 10.0 ** (math.floor(math.log10(base - 1)) - 3)

@@ -1,4 +1,4 @@
-"""Seconds in proportion to what an account has revealed beyond the expectation."""
+"""The linear calibration charges in proportion to what an account reveals beyond the expectation."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from pow.calibration.base import Calibration
 
 @dataclass(frozen=True)
 class LinearCalibration(Calibration):
-    """strength * slope * (cost - expected) seconds a request; see Calibration.
+    """Charges strength * slope * (cost - expected) seconds per request; see Calibration.
 
-    The mildest schedule that still tells attackers from users: the bill grows with the square of the queries.
+    It is the mildest schedule that separates attackers from users: their bill grows with the square of their
+    queries.
     """
 
     slope: float = 0.01
@@ -23,5 +24,5 @@ class LinearCalibration(Calibration):
         self._require(self.slope > 0, "slope", "above 0 seconds for a unit of cost")
 
     def schedule(self, deviation: np.ndarray) -> np.ndarray:
-        """Slope times each deviation."""
+        """Return slope * deviation in seconds, float64 `[m]`."""
         return self.slope * deviation

@@ -12,10 +12,10 @@ from pow.calibration.base import Calibration, power
 
 @dataclass(frozen=True)
 class PaperCalibration(Calibration):
-    """strength * base ** |cost - expected| seconds a request of 1,000 queries, between `floor` and `cap`.
+    """Charges strength * base ** |cost - expected| seconds per request of 1,000 queries, within its bounds.
 
     Hashes follow the authors' measurement of their client: bits = bits_slope * log10(seconds) +
-    bits_intercept. Raises ValueError as Calibration does.
+    bits_intercept. See Calibration for the other options.
     """
 
     base: float = 1.0075
@@ -31,9 +31,9 @@ class PaperCalibration(Calibration):
         self._require(self.base > 1, "base", "above 1")
 
     def schedule(self, deviation: np.ndarray) -> np.ndarray:
-        """Base to the power of each deviation (see Calibration)."""
+        """Return base ** deviation in seconds, float64 `[m]`."""
         return power(self.base, deviation)
 
     def expected_hashes(self, seconds: np.ndarray) -> np.ndarray:
-        """Expected hashes that took the authors' client so many seconds, float64 `[m]`."""
+        """Return the expected hashes that took the authors' client so many seconds, float64 `[m]`."""
         return np.exp2(self.bits_slope * np.log10(seconds) + self.bits_intercept)

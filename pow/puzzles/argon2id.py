@@ -1,4 +1,4 @@
-"""Argon2id below a target: memory-hard, so that a graphics card gains little (RFC 9106)."""
+"""The argon2id puzzle is memory-hard, so that a graphics card gains little (RFC 9106)."""
 
 from __future__ import annotations
 
@@ -15,10 +15,15 @@ STANDARD_MEMORY = 8192
 
 @dataclass(frozen=True)
 class Argon2idPuzzle(Puzzle):
-    """Digest of the nonce (8 bytes, big-endian) with the part's seed as salt; a hash is one evaluation.
+    """Hashes the nonce (8 bytes, big-endian) with the part's seed as salt; one evaluation is one hash.
 
-    `memory` is in KiB for all of the `lanes` threads, `passes` is the time cost. Argon2 hashes all three, so
-    a nonce found with others is worth nothing.
+    Argon2 hashes its options too, so a nonce found with other options solves nothing. See Puzzle for the
+    other arguments.
+
+    Args:
+        memory: Memory in KiB, all lanes together.
+        passes: Passes over the memory (the time cost).
+        lanes: Lanes that are computed in parallel.
     """
 
     kind: ClassVar[str] = "argon2id"
@@ -42,7 +47,7 @@ class Argon2idPuzzle(Puzzle):
 
     @classmethod
     def relative_work(cls, *, memory: int = STANDARD_MEMORY, passes: int = 1, **options: Any) -> float:
-        """See Puzzle: in proportion to the memory that is filled, and how often."""
+        """See Puzzle. Work is in proportion to the memory and to the passes over it."""
         return memory * passes / STANDARD_MEMORY
 
     def search(self, part: int, start: int, count: int) -> int | None:

@@ -1,4 +1,4 @@
-"""What every puzzle is: find nonces whose digests are small enough."""
+"""A puzzle asks for nonces whose digests are small enough."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from typing import Any, ClassVar
 import numpy as np
 
 NONCES = 2**64
-"""Nonces are whole numbers below it."""
+"""Nonces are whole numbers from 0 up to, but not including, this one."""
 
 MOST_PARTS = 4096
 HARDEST_PART = 2.0**56
-"""Expected hashes of a part at most: the nonces above any start then hold a solution, but for e^-128."""
+"""Most expected hashes of a part. The 2^63 nonces after any start then lack a solution with chance e^-128."""
 
 
 @dataclass(frozen=True)
 class Solution:
-    """A nonce for each part, and how many hashes were tried to find them (which nobody can verify)."""
+    """A nonce for each part, and the number of hashes tried to find them, which nobody can verify."""
 
     nonces: tuple[int, ...]
     tried: int
@@ -31,19 +31,26 @@ class Solution:
 
 @dataclass(frozen=True)
 class Puzzle(ABC):
-    """Work of `difficulty` expected hashes, bound to a challenge.
+    """A puzzle that takes `difficulty` expected hashes and is bound to a challenge.
 
-    It is split into `parts` sub-puzzles of difficulty / parts each, which all must be solved: the mean stays
-    and the solving time's spread falls with sqrt(parts). A part is solved by a nonce whose digest, read as a
-    big-endian number, lies below `target`. What is hashed holds the kind, the challenge, the difficulty, the
-    part and the number of parts, so no nonce serves another puzzle. Raises ValueError naming the option for
-    values that make no sense.
+    A nonce solves a part if its digest, read as a big-endian number, is below `target`. The hashed text holds
+    the kind, the challenge, the difficulty, the part and the number of parts, so no nonce solves another
+    puzzle.
+
+    Args:
+        challenge: Bytes that no other puzzle has, not empty.
+        difficulty: Expected hashes for all parts together.
+        parts: Sub-puzzles of difficulty / parts each, which all must be solved. More parts keep the mean and
+            divide the spread of the solving time by sqrt(parts).
+
+    Raises:
+        ValueError: A value is out of its range; the message names the option.
     """
 
     kind: ClassVar[str]
     digest_bits: ClassVar[int]
     memory_hard: ClassVar[bool] = False
-    """Whether a hash is bounded by memory, so that rates of other kinds say nothing of it."""
+    """Whether memory bounds the speed of a hash, so that it does not follow the rates of other kinds."""
 
     challenge: bytes
     difficulty: float
@@ -65,6 +72,7 @@ class Puzzle(ABC):
             raise ValueError(f"puzzle.{option} must be {rule}; it is {getattr(self, option)!r}")
 
     def _require_whole(self, option: str, low: int, high: int) -> None:
+        """Require a whole number from `low` to `high`."""
         value = getattr(self, option)
         self._require(
             type(value) is int and low <= value <= high,
@@ -74,55 +82,58 @@ class Puzzle(ABC):
 
     @cached_property
     def target(self) -> int:
-        """Digests below this number win: floor(2 ** digest_bits * parts / difficulty)."""
+        """The number that digests must stay below: floor(2 ** digest_bits * parts / difficulty)."""
         # A float is a ratio of whole numbers: taken as such, no digit of the target is lost.
         above, below = self.difficulty.as_integer_ratio()
         return (self.parts * below << self.digest_bits) // above
 
     @cached_property
     def largest(self) -> bytes:
-        """The largest digest that wins."""
+        """The largest digest that solves a part."""
         return (self.target - 1).to_bytes(self.digest_bits // 8, "big")
 
     @property
     def expected_hashes(self) -> float:
-        """Mean number of hashes that solve all parts. This is what a caller has charged."""
+        """Mean number of hashes that solve all parts: the number that a request is charged with."""
         return self.parts * ((1 << self.digest_bits) / self.target)
 
     @property
     def relative_spread(self) -> float:
-        """Standard deviation of the number of hashes over its mean: a sum of `parts` geometric numbers."""
+        """Standard deviation over mean of the number of hashes, a sum of `parts` geometric variables."""
         return math.sqrt((1 - self.parts / self.expected_hashes) / self.parts)
 
     @property
     def chunk(self) -> int:
-        """Tries between two looks at the clock: some 20 ms of one core."""
+        """Hashes that a solver tries between two checks of its limits: some 20 ms of one core."""
         return 1 << 16
 
     @classmethod
     def granted(cls, difficulty: np.ndarray, parts: int) -> np.ndarray:
-        """`expected_hashes` of puzzles of these difficulties, float64 `[n]`."""
+        """Return `expected_hashes` of puzzles with these difficulties `[n]`, float64 `[n]`."""
         return difficulty
 
     @classmethod
     def relative_work(cls, **options: Any) -> float:
-        """Work of a hash with these options of the kind over that of one with its standard options."""
+        """Return the work of a hash with these options, over that with the kind's standard options."""
         return 1.0
 
     def seed(self, part: int) -> bytes:
-        """32 bytes that no other part of any other puzzle has."""
+        """Return 32 bytes that no other part and no other puzzle has."""
         kind = self.kind.encode()
-        # The challenge comes last, and all before it tells its own length: two puzzles never read alike.
+        # All before the challenge has a known length, so two puzzles never hash the same bytes.
         head = struct.pack(">B", len(kind)) + kind + struct.pack(">dII", self.difficulty, part, self.parts)
         return hashlib.sha256(b"tollgate puzzle 1:" + head + self.challenge).digest()
 
     def accepts(self, part: int, nonce: int) -> bool:
-        """Whether the nonce solves the part; one hash."""
+        """Tell whether the nonce solves the part, with one hash."""
         return self.search(part, nonce, 1) is not None
 
     @abstractmethod
     def search(self, part: int, start: int, count: int) -> int | None:
-        """The first of `count` nonces from `start` on that solves the part, or None; all are below 2^64."""
+        """Return the first of `count` nonces, from `start` on, that solves the part, or None.
+
+        All of them must be below 2^64.
+        """
 
 
 def _real(value: object) -> bool:
@@ -130,11 +141,15 @@ def _real(value: object) -> bool:
 
 
 def verify(puzzle: Puzzle, solution: object) -> bool:
-    """Whether this solves the puzzle: a Solution, or a list or tuple of one nonce a part.
+    """Tell whether `solution` solves the puzzle, with at most one hash per part. It never raises.
 
-    Costs at most one hash a part. False for anything else, whatever it is; nothing raises. A nonce is an int
-    from 0 to 2^64 - 1: True, 1.0 and "1" are none, so a solution is written in one way only. `tried` is not
-    looked at.
+    Args:
+        puzzle: Puzzle that was asked for.
+        solution: A Solution, whose `tried` is ignored, or a list or tuple with one nonce per part. A nonce is
+            an int from 0 to 2^64 - 1. True, 1.0 and "1" are not nonces, so a solution has one form only.
+
+    Returns:
+        True if every part is solved; False for everything else.
     """
     # Exact types: a subclass could bring methods of its own.
     nonces = solution.nonces if type(solution) is Solution else solution

@@ -1,8 +1,8 @@
-"""SHA-256 of many nonces at once with PyTorch (FIPS 180-4), on a processor or a graphics card.
+"""The kernel hashes many nonces at once by SHA-256 (FIPS 180-4) with PyTorch, on a CPU or a GPU.
 
-A try hashes a part's 32-byte seed and an 8-byte nonce: 40 bytes and the padding are a single block of sixteen
-32-bit words. Lanes are int32, whose additions wrap as the standard's do. Only the nonce's lower word differs
-between lanes, so the rounds before it are computed once a batch, with plain numbers.
+A try hashes a part's 32-byte seed and an 8-byte nonce. These 40 bytes and the padding fill one block of
+sixteen 32-bit words. Each lane tries one nonce, in int32, whose additions wrap as the standard's do. Lanes
+differ only in the nonce's lower word, so the rounds before it are computed once per batch, in plain numbers.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from pow.puzzles.sha256 import COMPILES_FROM, Sha256Puzzle
 log = logging.getLogger(__name__)
 
 BATCH = {"cpu": 1 << 17, "cuda": 1 << 24}
-"""Nonces a call, for each thread of a processor: some milliseconds of work, far above what a call costs."""
+"""Nonces in a call (on a CPU for each thread): some milliseconds of work, far above a call's overhead."""
 
 LOW_WORD = 9
-"""Where the nonce's lower word stands in the block: the first round whose input differs between lanes."""
+"""Index of the nonce's lower word in the block: the first round whose input differs between lanes."""
 
 
 def _signed(word: int) -> int:
-    """A number modulo 2^32 as int32 holds it."""
+    """Return a number modulo 2^32, as int32 holds it."""
     word &= 0xFFFFFFFF
     return word - 2**32 if word >= 2**31 else word
 
@@ -43,7 +43,10 @@ def _primes(count: int) -> list[int]:
 
 
 def _root_fraction(number: int, power: int) -> int:
-    """First 32 bits of the fraction of the number's square or cube root, by whole numbers alone."""
+    """Return the first 32 bits of the fraction of a number's square or cube root (`power` 2 or 3).
+
+    Whole numbers alone are used, so that every bit is exact.
+    """
     scaled = number << (32 * power)
     low, high = 0, 1 << 48
     while high - low > 1:
@@ -61,12 +64,12 @@ Word = Tensor | int
 
 
 def _wrap(word: Word) -> Word:
-    """Modulo 2^32, as tensors are by themselves."""
+    """Reduce a plain number modulo 2^32; int32 tensors wrap by themselves."""
     return _signed(word) if isinstance(word, int) else word
 
 
 def _shift(word: Word, by: int) -> Word:
-    """Right shift that fills with zeros; int32's own fills with the sign."""
+    """Shift right and fill with zeros; int32's own shift fills with the sign."""
     return (word >> by) & ((1 << (32 - by)) - 1)
 
 
@@ -84,7 +87,7 @@ def _round(state: Sequence[Word], word: Word, constant: int) -> list[Word]:
 
 
 def _schedule(block: Sequence[Word]) -> list[Word]:
-    """The words of all 64 rounds, of the block's sixteen."""
+    """Extend the block's sixteen words to those of all 64 rounds."""
     words = list(block)
     for i in range(16, 64):
         near, far = words[i - 2], words[i - 15]
@@ -96,7 +99,7 @@ def _schedule(block: Sequence[Word]) -> list[Word]:
 
 
 def shared_state(prefix: Sequence[int], high: int) -> list[Word]:
-    """The state before the round of the nonce's lower word: the same for all lanes."""
+    """Compute the state before the round of the nonce's lower word, which all lanes share."""
     state: list[Word] = list(INITIAL)
     for word, constant in zip([*prefix, high], ROUND, strict=False):
         state = _round(state, word, constant)
@@ -104,9 +107,16 @@ def shared_state(prefix: Sequence[int], high: int) -> list[Word]:
 
 
 def digests(prefix: Sequence[Word], high: Word, low: Tensor, state: Sequence[Word]) -> list[Word]:
-    """Eight words: the digests of a seed's words, a nonce's higher word and lower words, int32 `[n]` each.
+    """Hash a seed with many nonces that share their higher word.
 
-    `state` is what `shared_state` gives for prefix and high.
+    Args:
+        prefix: The seed's eight words.
+        high: The nonces' higher word.
+        low: The nonces' lower words, int32 `[n]`.
+        state: `shared_state(prefix, high)`.
+
+    Returns:
+        The digests' eight words, int32 `[n]` each.
     """
     words = _schedule([*prefix, high, low, *PADDING])
     for word, constant in zip(words[LOW_WORD:], ROUND[LOW_WORD:], strict=True):
@@ -115,10 +125,10 @@ def digests(prefix: Sequence[Word], high: Word, low: Tensor, state: Sequence[Wor
 
 
 def _may_win(block: Tensor, state: Tensor, low: Tensor, largest: Tensor, lanes: Tensor) -> Tensor:
-    """Bool `[n]`: which nonces have a digest whose first word is at most `largest`.
+    """Tell which nonces have a digest whose first word is at most `largest`: bool `[n]`.
 
-    `block` holds the seed's words and the nonce's higher word, low + lanes are its lower words. Both sides
-    of the comparison have their top bit flipped: signed numbers then compare as unsigned ones.
+    `block` holds the seed's words and the nonces' higher word; low + lanes are their lower words. Both sides
+    of the comparison have their top bit flipped, so that signed numbers compare as unsigned ones.
     """
     *prefix, high = block.unbind()
     return (digests(prefix, high, low + lanes, state.unbind())[0] ^ -(2**31)) <= largest
@@ -126,7 +136,7 @@ def _may_win(block: Tensor, state: Tensor, low: Tensor, largest: Tensor, lanes: 
 
 @cache
 def compiled() -> Callable[..., Tensor]:
-    """The search's inner step, to be compiled as a single loop: unfused it is half as fast or less."""
+    """Return `_may_win`, to be compiled as a single loop: unfused it is half as fast or less."""
     if not torch.cuda.is_available():
         # The compiler warns of every CUDA toolkit that it finds on a machine without a card.
         logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
@@ -134,22 +144,28 @@ def compiled() -> Callable[..., Tensor]:
 
 
 def prefix_words(seed: bytes) -> list[int]:
-    """A 32-byte seed as eight signed words."""
+    """Split a 32-byte seed into eight signed words."""
     return [int.from_bytes(seed[i : i + 4], "big", signed=True) for i in range(0, 32, 4)]
 
 
 def batch_size(device: torch.device) -> int:
-    """Nonces a call on the device: a power of two, at most 2^32."""
+    """Return the number of nonces in a call on the device: a power of two, at most 2^32."""
     if device.type != "cpu":
         return BATCH[device.type]
     return BATCH["cpu"] << (torch.get_num_threads() - 1).bit_length()
 
 
 class BatchSearch:
-    """Searches nonces of a sha256 puzzle on a device, a batch a call; hashlib confirms what it finds.
+    """Searches the nonces of a sha256 puzzle in batches; hashlib confirms each nonce that it finds.
 
-    With `compile_kernel` the constructor compiles for a minute, or for seconds when PyTorch's cache knows the
-    kernel. It raises RuntimeError where PyTorch cannot compile, as without a C++ compiler.
+    Args:
+        puzzle: Puzzle to solve.
+        device: PyTorch's name of the device.
+        compile_kernel: Whether to compile the kernel now. That takes a minute, or seconds if PyTorch's cache
+            holds it.
+
+    Raises:
+        RuntimeError: PyTorch cannot compile, for example without a C++ compiler.
     """
 
     def __init__(self, puzzle: Sha256Puzzle, device: str, compile_kernel: bool) -> None:
@@ -167,7 +183,7 @@ class BatchSearch:
         return torch.tensor(words, dtype=torch.int32, device=self.device)
 
     def __call__(self, part: int, start: int, count: int) -> int | None:
-        """As Puzzle.search. Whole batches are computed, of which the `count` nonces are looked at."""
+        """Search as Puzzle.search does; whole batches are computed, and other nonces in them ignored."""
         prefix = prefix_words(self.puzzle.seed(part))
         end = start + count
         # Batches start at multiples of their size, so that the nonce's higher word is one within each.
@@ -179,7 +195,7 @@ class BatchSearch:
         return None
 
     def _candidates(self, prefix: list[int], first: int) -> list[int]:
-        """Lanes of the batch from `first` on whose digest's first word is small enough, in order."""
+        """Return in order the lanes, of the batch from nonce `first` on, whose digest may be small enough."""
         high, low = _signed(first >> 32), _signed(first)
         hits = self.step(
             self._words([*prefix, high]),
@@ -193,16 +209,23 @@ class BatchSearch:
 
 
 def best_device() -> str:
-    """Where PyTorch hashes fastest."""
+    """Return the device on which PyTorch hashes fastest."""
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def searcher(puzzle: Puzzle, device: str) -> tuple[Callable[[int, int, int], int | None], int]:
-    """The fastest search on the device for a puzzle of this size, and its chunk.
+    """Choose the fastest search on a device for a puzzle of this size.
 
-    On "cpu" that is the plain loop below COMPILES_FROM expected hashes, and the compiled kernel from there
-    on; on "cuda" the kernel, compiled from there on. Raises ValueError for other puzzles and devices, and
-    RuntimeError as BatchSearch does.
+    Args:
+        puzzle: A sha256 puzzle. From COMPILES_FROM expected hashes on, the kernel is compiled for it.
+        device: "cpu" uses hashlib's loop for smaller puzzles, "cuda" the kernel without compilation.
+
+    Returns:
+        The search, and the hashes that it tries between two checks of the limits.
+
+    Raises:
+        ValueError: The puzzle is of another kind, or there is no such device.
+        RuntimeError: PyTorch cannot compile.
     """
     if not isinstance(puzzle, Sha256Puzzle):
         raise ValueError(
@@ -217,7 +240,7 @@ def searcher(puzzle: Puzzle, device: str) -> tuple[Callable[[int, int, int], int
 
 
 def _checked_type(device: str) -> str:
-    """The device's type; ValueError unless it is one of BATCH's and there."""
+    """Return the device's type; raise ValueError unless BATCH has it and the machine has the device."""
     try:
         named = torch.device(device)
     except RuntimeError:

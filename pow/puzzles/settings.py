@@ -1,4 +1,4 @@
-"""Which puzzles a service asks for; as a file in conf/puzzle."""
+"""Puzzle settings say which puzzles a service asks for: a file in conf/puzzle."""
 
 from __future__ import annotations
 
@@ -13,9 +13,15 @@ from pow.puzzles.base import MOST_PARTS, Puzzle
 
 @dataclass(frozen=True)
 class PuzzleSettings:
-    """A kind of puzzle, its number of sub-puzzles, and the kind's own options.
+    """Settings from which puzzles of one kind are made.
 
-    Raises ValueError naming the option for values that make no sense.
+    Args:
+        kind: Class of the puzzles.
+        parts: Number of sub-puzzles.
+        options: The kind's own options by name.
+
+    Raises:
+        ValueError: A value is not valid; the message names the option.
     """
 
     kind: type[Puzzle]
@@ -38,17 +44,17 @@ class PuzzleSettings:
         return self.kind.kind
 
     def puzzle(self, challenge: bytes, difficulty: float) -> Puzzle:
-        """The puzzle of so many expected hashes; at least one a part."""
+        """Make a puzzle of `difficulty` expected hashes, or of one per part if that is more."""
         return self.kind(challenge, max(difficulty, float(self.parts)), self.parts, **self.options)
 
     def expected_hashes(self, difficulty: np.ndarray) -> np.ndarray:
-        """What puzzles of these difficulties `[n]` take on average, float64 `[n]`.
+        """Return the mean hashes of puzzles with these difficulties `[n]`, float64 `[n]`.
 
-        That is the difficulty itself, but for a kind that knows whole bits only.
+        They equal the difficulties, except for a kind that rounds down to whole bits.
         """
         return self.kind.granted(np.maximum(np.asarray(difficulty, dtype=np.float64), self.parts), self.parts)
 
     @property
     def relative_work(self) -> float:
-        """Work of a hash with these options over that of a hash with the kind's standard ones."""
+        """Work of a hash with these options, over that with the kind's standard options."""
         return self.kind.relative_work(**self.options)

@@ -1,4 +1,4 @@
-"""SHA-256 below a target: the puzzle that most machines solve at a predictable rate."""
+"""The sha256 puzzle is the one that most machines solve at a predictable rate."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import ClassVar
 from pow.puzzles.base import Puzzle
 
 COMPILES_FROM = 2**30
-"""Expected hashes from which it pays to compile `pow.puzzles.kernel`.
+"""Expected hashes from which solvers compile `pow.puzzles.kernel`.
 
-It takes a minute when PyTorch's cache is cold, ten seconds when it is warm. With 2 million hashes a second by
-hashlib's loop and 13 million by the kernel on each core, eight cores and a cold cache then take as long with
-it as without; fewer cores gain from smaller puzzles already.
+Compiling takes a minute when PyTorch's cache is cold, and ten seconds when it is warm. A core does 2 million
+hashes a second in hashlib's loop and 13 million in the kernel. With eight cores and a cold cache both ways
+take equally long at this size; with fewer cores the kernel wins for smaller puzzles already.
 """
 
 
 @dataclass(frozen=True)
 class Sha256Puzzle(Puzzle):
-    """Digest of the part's 32-byte seed and the nonce as 8 bytes, big-endian: one block a try."""
+    """Hashes the part's 32-byte seed and the nonce (8 bytes, big-endian): one SHA-256 block per try."""
 
     kind: ClassVar[str] = "sha256"
     digest_bits: ClassVar[int] = 256

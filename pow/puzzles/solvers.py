@@ -1,4 +1,4 @@
-"""Solving puzzles: here, on all cores, or with PyTorch."""
+"""Solvers solve puzzles in this process, on all cores, or with PyTorch."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from pow.puzzles.sha256 import COMPILES_FROM, Sha256Puzzle
 log = logging.getLogger(__name__)
 
 POOL_CHUNKS = 100
-"""A puzzle of fewer chunks (some 2 s) is solved in this process: starting others would take about as long."""
+"""A puzzle of fewer chunks (some 2 s) is solved in this process; starting others takes about as long."""
 
 COMPILE_SECONDS = 120.0
-"""No puzzle that must be solved within it is compiled for, since a compilation cannot be stopped."""
+"""With a timeout of at most this, nothing is compiled, since a compilation cannot be stopped."""
 
 ALIGNED = 2**24
-"""Searches start at multiples of it, as a kernel's batches do, whose first is then used as a whole."""
+"""Searches start at multiples of it, as a kernel's batches do, so that its first batch is used whole."""
 
 Search = Callable[[int, int, int], int | None]
-"""Of a part, a first nonce and a number of nonces; see Puzzle.search."""
+"""Takes a part, a first nonce and a number of nonces; see Puzzle.search."""
 
 
 class Unsolved(Exception):
-    """Solving was given up; `tried` hashes were computed."""
+    """Solving stopped without a solution, after `tried` hashes."""
 
     def __init__(self, reason: str, tried: int) -> None:
         super().__init__(reason, tried)
@@ -53,17 +53,26 @@ def solve(
     timeout: float | None = None,
     cancel: Event | None = None,
 ) -> Solution:
-    """Nonces that solve all parts.
+    """Find nonces that solve all parts: each part's first from a start that the seed decides.
 
-    The nonces depend on the puzzle and `seed` alone: each part's is the first winner from a start that the
-    seed decides, whoever searches. That is `workers` processes, or with `device` ("cpu", "cuda") PyTorch for
-    large sha256 puzzles; `workers` then does not matter. With neither, what is fastest for the puzzle's size:
-    this process, all cores, or PyTorch. Processes are spawned: a script that starts them needs
-    `if __name__ == "__main__"`. PyTorch compiles for up to a minute first, see `pow.puzzles.kernel`.
+    Args:
+        puzzle: Puzzle to solve.
+        workers: Processes that search. They are spawned, so a script that calls this needs
+            `if __name__ == "__main__"`. Default: this process, all cores or PyTorch, whichever is fastest.
+        device: "cpu" or "cuda" solves a sha256 puzzle there, with PyTorch if it is large, and ignores
+            `workers`; see `kernel.searcher`. The kernel may be compiled first, for up to a minute.
+        seed: Decides the start. The nonces depend on it and the puzzle alone, not on who searches.
+        max_hashes: Stop after so many hashes.
+        timeout: Stop after so many seconds.
+        cancel: Stop once it is set.
 
-    `tried` counts all hashes, with those that other processes computed in vain, but not the rest of a
-    kernel's last batch. Raises Unsolved after `max_hashes` hashes, after `timeout` seconds, or when `cancel`
-    is set, the last two within a chunk; ValueError naming the option for options that make no sense.
+    Returns:
+        The solution. Its `tried` counts hashes that processes computed in vain, but not the rest of a
+        kernel's last batch.
+
+    Raises:
+        Unsolved: A limit is reached; `timeout` and `cancel` take effect within a chunk of hashes.
+        ValueError: An option is not valid; the message names it.
     """
     _check_options(workers, seed, max_hashes, timeout)
     limits = _Limits(max_hashes, timeout, cancel)
@@ -80,13 +89,13 @@ def solve(
 
 
 def first_nonce(seed: int) -> int:
-    """Where the search starts: below 2^63, so that it never comes to the last nonce."""
+    """Return the nonce where the search starts: below 2^63, so that it never reaches the last nonce."""
     drawn = int.from_bytes(hashlib.sha256(b"%d" % seed).digest()[:8], "big") >> 1
     return drawn - drawn % ALIGNED
 
 
 def cores() -> int:
-    """Cores that this process may use."""
+    """Count the cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -102,7 +111,7 @@ def _check_options(workers: int | None, seed: int, max_hashes: int | None, timeo
 
 
 class _Limits:
-    """Counts hashes, and says when to give up."""
+    """Counts hashes, and raises Unsolved at `max_hashes`, after `timeout` seconds or once `cancel` is set."""
 
     def __init__(self, max_hashes: int | None, timeout: float | None, cancel: Event | None) -> None:
         self.max_hashes, self.timeout, self.cancel = max_hashes, timeout, cancel
@@ -110,7 +119,10 @@ class _Limits:
         self.tried = 0
 
     def grant(self, wanted: int, under_way: int = 0) -> int:
-        """How many of the wanted hashes may be tried besides those under way; 0 if those use all up."""
+        """Return how many of the wanted hashes may be tried, if `under_way` others are being tried.
+
+        It is 0 if those use up `max_hashes`. Raises Unsolved at a limit.
+        """
         if self.cancel is not None and self.cancel.is_set():
             raise Unsolved("cancelled", self.tried)
         if self.deadline is not None and time.monotonic() >= self.deadline:
@@ -124,7 +136,7 @@ class _Limits:
 
 
 def _solve_as_fits(puzzle: Puzzle, start: int, limits: _Limits) -> Solution:
-    """By whatever is fastest for a puzzle of this size within the limits."""
+    """Solve in the way that is fastest for a puzzle of this size within the limits."""
     work = min(puzzle.expected_hashes, limits.max_hashes or puzzle.expected_hashes)
     search, chunk = puzzle.search, puzzle.chunk
     if work >= COMPILES_FROM and (limits.timeout is None or limits.timeout > COMPILE_SECONDS):
@@ -136,13 +148,13 @@ def _solve_as_fits(puzzle: Puzzle, start: int, limits: _Limits) -> Solution:
         try:
             return _solve_on_cores(puzzle, start, limits, workers)
         except BrokenProcessPool:
-            # As in a script without `if __name__ == "__main__"`.
+            # This happens in a script without `if __name__ == "__main__"`.
             log.warning("other processes could not be started or died; solving goes on in this one")
     return _solve_here(puzzle, start, limits, search, chunk)
 
 
 def _compiled_search(puzzle: Puzzle) -> tuple[Search, int] | None:
-    """PyTorch's search on its best device; None for other puzzles, and where it cannot compile."""
+    """Return PyTorch's search on its best device, or None for other puzzles or if it cannot compile."""
     if not isinstance(puzzle, Sha256Puzzle):
         return None
     from pow.puzzles import kernel  # PyTorch takes seconds to import
@@ -155,7 +167,7 @@ def _compiled_search(puzzle: Puzzle) -> tuple[Search, int] | None:
 
 
 def _solve_here(puzzle: Puzzle, start: int, limits: _Limits, search: Search, chunk: int) -> Solution:
-    """Part after part in this process."""
+    """Solve part after part in this process."""
     nonces = []
     for part in range(puzzle.parts):
         nonce, found = start, None
@@ -170,7 +182,7 @@ def _solve_here(puzzle: Puzzle, start: int, limits: _Limits, search: Search, chu
 
 @dataclass
 class _Part:
-    """How far a part's search is: nonces below `next` are handed out, `at_work` chunks are being searched."""
+    """Progress of a part: nonces below `next` are handed out, and processes search `at_work` chunks."""
 
     index: int
     next: int
@@ -179,11 +191,11 @@ class _Part:
 
 
 _Running = dict[Future[int | None], tuple[_Part, int, int]]
-"""Chunks at work: their part, first nonce and number of nonces."""
+"""Chunks that processes search: their part, first nonce and number of nonces."""
 
 
 def _solve_on_cores(puzzle: Puzzle, start: int, limits: _Limits, workers: int) -> Solution:
-    """Chunks in order to whichever process is free; spread over parts, so that little is tried in vain."""
+    """Hand out chunks in order to free processes, spread over parts so that few hashes are in vain."""
     parts = [_Part(index, start) for index in range(puzzle.parts)]
     unsolved = dict(enumerate(parts))
     running: _Running = {}
@@ -192,14 +204,14 @@ def _solve_on_cores(puzzle: Puzzle, start: int, limits: _Limits, workers: int) -
         try:
             while unsolved:
                 _hand_out(puzzle, unsolved, pool, running, limits, workers)
-                # No longer than a deadline or a cancellation may go unseen.
+                # The timeout is the longest that a deadline or a cancellation goes unnoticed.
                 done, _ = wait(running, timeout=0.05, return_when=FIRST_COMPLETED)
                 for solved in _take_in(done, running, limits):
                     unsolved.pop(solved, None)
         except Unsolved as stop:
             _take_in(list(running), running, limits)
             raise Unsolved(stop.reason, limits.tried) from None
-        # Chunks at work may hold earlier winners than those found, and count even if not.
+        # Chunks still searched may hold an earlier solution of a part; their hashes count in any case.
         _take_in(list(running), running, limits)
     return Solution(tuple(part.found for part in parts if part.found is not None), limits.tried)
 
@@ -212,14 +224,15 @@ def _hand_out(
     limits: _Limits,
     workers: int,
 ) -> None:
-    """A chunk for every free process, of the part that fewest work on."""
+    """Hand each free process a chunk of the part that the fewest processes search."""
     under_way = sum(count for _, _, count in running.values())
     limits.grant(0, under_way)
     while len(running) < workers:
         count = limits.grant(puzzle.chunk, under_way)
         if count == 0:
             return
-        # Among as many parts as there are processes, one is not being worked on, or no more are left.
+        # It is enough to look at as many parts as there are processes: a part that nobody searches, if there
+        # is one, is among them.
         part = min(islice(unsolved.values(), workers), key=lambda part: part.at_work)
         future = pool.submit(puzzle.search, part.index, part.next, count)
         running[future] = part, part.next, count
@@ -229,7 +242,7 @@ def _hand_out(
 
 
 def _take_in(futures: Iterable[Future[int | None]], running: _Running, limits: _Limits) -> list[int]:
-    """Wait for chunks, count their hashes, keep each part's first winner; the parts that have one now."""
+    """Wait for chunks, count their hashes, keep each part's first nonce; return the parts with a new one."""
     solved = []
     for future in futures:
         found = future.result()
