@@ -100,7 +100,7 @@ class MixMatch(pl.LightningModule):
         self.random_generator = generator(seed, "mix up")
 
     def training_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_index: int) -> Tensor:
-        """Return cross entropy on mixed labelled images plus weighted squared error on mixed unlabelled ones."""
+        """Return cross entropy on labelled images plus weighted squared error on unlabelled ones."""
         labelled, targets, unlabelled = batch
         guessed = self._guess(unlabelled)
         inputs = torch.cat([labelled, unlabelled.flatten(0, 1)])
