@@ -1,1 +1,1 @@
-"""Measurements, as ratios within one run; nothing here is a test."""
+"""Benchmarks: each compares times or errors within one run; none of them is a test."""

@@ -1,10 +1,10 @@
-"""What attacks take to choose their queries: Jacobian augmentation, and k-center selection.
+"""How long attacks take to choose their queries: Jacobian augmentation, and k-center selection.
 
     python -m benchmarks.attack_speed [--images 1000] [--pool 60000] [--dimensions 500]
 
-Augmentation is compared with what one would write first, ten backward passes for each image (the whole
-Jacobian, of which one row is used), and selection with a loop that updates every distance for each center.
-Images have MNIST's shape and the network is the one that the paper trains on it.
+Each is compared with the plain loop that one would write first. For augmentation that is ten backward passes
+for each image (the whole Jacobian, of which one row is used); for selection it is an update of every distance
+for each center. Images have MNIST's shape, and the network is the one that the paper trains on MNIST.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ CLASSES = 10
 
 
 def jacobian_loop(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    """As label_gradient: each image's whole Jacobian, a backward pass a class, and of it the label's row."""
+    """Do what `label_gradient` does by each image's whole Jacobian, with a backward pass for each class."""
     rows = []
     for image, label in zip(images, labels.tolist(), strict=True):
         inputs = image[None].clone().requires_grad_(True)
@@ -39,7 +39,7 @@ def jacobian_loop(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
 
 
 def k_center_loop(points: Tensor, centers: Tensor, count: int) -> Tensor:
-    """As k_center: after each choice the distance of every point to it."""
+    """Do what `k_center` does by the distance of every point to each chosen one."""
     nearest = torch.cdist(points, centers).amin(1)
     chosen: list[int] = []
     for _ in range(count):
@@ -49,26 +49,26 @@ def k_center_loop(points: Tensor, centers: Tensor, count: int) -> Tensor:
 
 
 def timed(work: Callable[[], Tensor]) -> tuple[Tensor, float]:
-    """What `work` gives, and its seconds."""
+    """Return the result of `work`, and its seconds."""
     started = time.perf_counter()
     result = work()
     return result, time.perf_counter() - started
 
 
 def clustered(count: int, dimensions: int, random: torch.Generator) -> Tensor:
-    """Points around ten means, not negative, as features behind a ReLU are: `[count, dimensions]`."""
+    """Draw points `[count, dimensions]` around ten means; none is negative, as features after a ReLU."""
     means = 2 * torch.randn(CLASSES, dimensions, generator=random)
     noise = torch.randn(count, dimensions, generator=random)
     return (means[torch.randint(CLASSES, (count,), generator=random)] + noise).relu()
 
 
 def add_row(table: Table, name: str, ours: float, loop: float, agreement: str) -> None:
-    """One line: seconds, how many times faster, and whether the results agree."""
+    """Add a line: seconds of both, how many times faster, and whether the results agree."""
     table.add_row(name, f"{loop:.3g}", f"{ours:.3g}", f"{loop / ours:.1f}", agreement)
 
 
 def main() -> None:
-    """Print the table."""
+    """Measure, and print the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -87,7 +87,7 @@ def main() -> None:
     network = hardware.place(mnistnet(IMAGE_SHAPE, CLASSES)).eval()
     images = torch.rand(options.images, *IMAGE_SHAPE, generator=random)
     labels = torch.randint(CLASSES, (options.images,), generator=random)
-    label_gradient(network, images, labels, hardware)  # the first call sets the libraries up
+    label_gradient(network, images, labels, hardware)  # warm-up: the first call initialises libraries
     ours, seconds = timed(lambda: label_gradient(network, images, labels, hardware))
     theirs, loop_seconds = timed(lambda: jacobian_loop(network, images, labels))
     difference = float((ours - theirs).abs().max() / theirs.abs().max())

@@ -1,10 +1,11 @@
-"""What attacks' queries cost relative to the standard user's, in finished cells.
+"""What attacks' queries cost relative to those of the standard user, in finished cells.
 
     python -m benchmarks.cost_ratios FOLDER... [--paper TRACE.csv]
 
-For each data set and measure, the cumulative cost of every attack's queries over that of `standard`, summed
-and composed, from the recorded traces. With --paper, a trace in the format of the proof-of-work paper's
-authors (columns mode, diff queries in batches of 64, privacy cost) adds their figures for the same attacks.
+For each data set and measure, the table has the cumulative cost of every attack's queries divided by that of
+`standard`. Costs are summed and composed, from the recorded traces. `--paper` adds the figures of the
+proof-of-work paper's authors for the same attacks, from a trace in their format (columns mode, diff queries
+in batches of 64, privacy cost).
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ from sweeps.report.results import CellResult, load_cells
 QUERIES = (1000, 5000, 9000)
 HOW: tuple[HowCostsAdd, ...] = ("summed", "composed")
 PAPERS_ROW = 1000
-"""Queries that a row of the authors' traces stands for, which they write as 16 batches of 64."""
+"""Queries for which a row of the authors' traces stands; they write them as 16 batches of 64."""
 
 
 def cumulative_costs(cell: CellResult) -> Iterator[tuple[str, str, np.ndarray]]:
-    """Measure, how its costs add up, and the cost after each query, for a cell's trace."""
+    """Yield each measure, how its costs add up, and the cost after each query of a cell's trace."""
     trace = pd.read_parquet(cell.path / "trace.parquet")
     config = OmegaConf.load(cell.path / "config.yaml")
     for measure, node in config.privacy.measures.items():
@@ -43,7 +44,7 @@ def cumulative_costs(cell: CellResult) -> Iterator[tuple[str, str, np.ndarray]]:
 
 
 def our_costs(cells: list[CellResult]) -> pd.DataFrame:
-    """Columns dataset, attack, measure, how, queries, cost; each attack of a data set once."""
+    """Return columns dataset, attack, measure, how, queries, cost; each attack of a data set once."""
     first = {(cell.result["dataset"], cell.result["attack"]): cell for cell in reversed(cells)}
     return pd.DataFrame(
         [
@@ -64,7 +65,7 @@ def our_costs(cells: list[CellResult]) -> pd.DataFrame:
 
 
 def papers_costs(path: Path, dataset: str) -> pd.DataFrame:
-    """The same columns from the authors' trace."""
+    """Return the same columns from the authors' trace."""
     trace = pd.read_csv(path)
     rows = trace.groupby("mode", sort=False).cumcount() * PAPERS_ROW
     costs = trace.assign(queries=rows)[rows.isin(QUERIES)]
@@ -81,7 +82,7 @@ def papers_costs(path: Path, dataset: str) -> pd.DataFrame:
 
 
 def ratios(costs: pd.DataFrame) -> pd.DataFrame:
-    """Cost over that of `standard`, a column for each number of queries."""
+    """Return each cost divided by that of `standard`, with a column for each number of queries."""
     same = ["dataset", "measure", "how", "queries"]
     standard = costs.loc[costs["attack"] == "standard", [*same, "cost"]]
     both = costs.merge(standard, on=same, suffixes=("", "_standard"))
@@ -92,7 +93,7 @@ def ratios(costs: pd.DataFrame) -> pd.DataFrame:
 
 
 def main() -> None:
-    """Print the table."""
+    """Compute the ratios, and print the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,11 +1,12 @@
-"""What each defense adds to the victim's own work on a batch of MNIST's shape, and MAD against a loop.
+"""How much time each defense adds to the victim's own on a batch of MNIST's shape, and MAD against a loop.
 
     python -m benchmarks.defenses [--batch 1024] [--asked 9000] [--loop 100] [OVERRIDE ...]
 
-A row a defense, with its options as configured (overrides change them): milliseconds a batch beside those of
-the victim's forward pass. PRADA's grow with the queries that an account has asked, so it watches `asked` of
-them, and its row is the mean. The loop is MAD as one would first write it, and as its authors publish it:
-image by image, a backward pass a class for the gradients, then every extreme. Both must agree.
+Each defense has a row, with its options as configured (overrides change them): milliseconds of a batch beside
+those of the victim's forward pass. The time of PRADA grows with the queries that an account has asked;
+`asked` is their number, and the row is the mean. The loop is MAD as one would first write it, and as its
+authors publish it: image by image, with a backward pass for each class, then every extreme point. Both must
+agree.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ REPEATS = 5
 
 
 def configured(overrides: list[str]) -> tuple[Architecture, dict[str, Any]]:
-    """The victim's architecture, and each defense that changes answers or watches."""
+    """Return the victim's architecture, and each defense that changes answers or watches."""
     names = [path.stem for path in sorted((ROOT / "conf" / "defense").glob("*.yaml"))]
     chosen = ",".join(name for name in names if name not in ("none", "pow"))
     with hydra_loader(ROOT / "conf") as loader:
@@ -54,9 +55,9 @@ def configured(overrides: list[str]) -> tuple[Architecture, dict[str, Any]]:
 
 
 def least_seconds(*works: Callable[[], object]) -> list[float]:
-    """The least seconds of each, of REPEATS calls by turns."""
+    """Return the least seconds of each work over REPEATS calls, which take turns."""
     least = [float("inf")] * len(works)
-    for _ in range(1 + REPEATS):  # the first calls set things up
+    for _ in range(1 + REPEATS):  # one more, since the first calls initialise libraries
         for number, work in enumerate(works):
             started = time.perf_counter()
             work()
@@ -65,12 +66,12 @@ def least_seconds(*works: Callable[[], object]) -> list[float]:
 
 
 def timed(work: Callable[[], Tensor]) -> tuple[Tensor, float]:
-    """What `work` gives, and its least seconds."""
+    """Return the result of `work`, and its least seconds."""
     return work(), least_seconds(work)[0]
 
 
 def some_victim(architecture: Architecture, count: int) -> DefendedVictim:
-    """An untrained victim of `count` random images; no time depends on what the numbers are."""
+    """Build an untrained victim with `count` random images; no time depends on the numbers in it."""
     random = torch.Generator().manual_seed(0)
     images = torch.randint(256, (count, *IMAGE_SHAPE), dtype=torch.uint8, generator=random)
     labels = torch.randint(CLASSES, (count,), generator=random)
@@ -85,7 +86,7 @@ def some_victim(architecture: Architecture, count: int) -> DefendedVictim:
 
 
 def watched_seconds(watching: Watching, images: Tensor, labels: Tensor, batch: int) -> float:
-    """Mean seconds a batch of watching one user who asks all the images and gets these labels."""
+    """Return mean seconds for each batch of watching one user who asks all images and gets these labels."""
     watch, batches = watching.watch(), zip(images.split(batch), labels.split(batch), strict=True)
     started = time.perf_counter()
     for part, answer in batches:
@@ -94,7 +95,7 @@ def watched_seconds(watching: Watching, images: Tensor, labels: Tensor, batch: i
 
 
 def mad_loop(substitute: nn.Module, images: Tensor, probabilities: Tensor, epsilon: float) -> Tensor:
-    """MAD's answers, float64 `[n, classes]`, with the label kept: image by image, a backward pass a class."""
+    """Return MAD's answers, float64 `[n, classes]`, with the label kept, image by image."""
     weight = [each for each in substitute.parameters() if each.dim() == 2][-1]
     answers = []
     for image, y in zip(images, probabilities.double(), strict=True):
@@ -109,7 +110,7 @@ def mad_loop(substitute: nn.Module, images: Tensor, probabilities: Tensor, epsil
 
 @cache
 def sets_with(label: int, classes: int) -> Tensor:
-    """Equal shares of every set of classes that holds the label, float64 `[2^(classes - 1), classes]`."""
+    """Return equal shares of every set of classes with the label, float64 `[2^(classes - 1), classes]`."""
     others = [k for k in range(classes) if k != label]
     sets = [[label, *more] for size in range(classes) for more in combinations(others, size)]
     return torch.stack(
@@ -118,13 +119,13 @@ def sets_with(label: int, classes: int) -> Tensor:
 
 
 def substitute_of(mad: Mad, victim: DefendedVictim) -> nn.Module:
-    """The network whose gradients the defense turns."""
+    """Build the network whose gradients the defense redirects."""
     with seeded(victim.seed, "surrogate"):
         return build_network(mad.architecture, IMAGE_SHAPE, CLASSES, victim.train.images).eval()
 
 
 def main() -> None:
-    """Print the table."""
+    """Measure, and print the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,19 +1,20 @@
-"""What the gate costs beside the model behind it, when the work is nothing (difficulty 1).
+"""How much time the gate adds to the model behind it when there is no work (difficulty 1).
 
     python -m benchmarks.gate [--requests 1000] [--connections 8]
     python -m benchmarks.gate --kill 50
     python -m benchmarks.gate --pending 100000
 
 The model alone is an endpoint of the same framework with the same body and the same function. A request to
-the gate is a whole exchange, that is two requests over HTTP. Times are those of one connection, rates
-those of several at once. The servers take turns, each in a process of its own, and share the machine with the
-clients. `full` and `normal` are SQLite's ways to commit: `normal` does not wait for the disk.
+the gate is a whole exchange: two requests over HTTP. Times are those of one connection, rates those of
+several at once. The servers take turns, each in a process of its own, and share the machine with the clients.
+`full` and `normal` are SQLite's ways to commit: `normal` does not wait for the disk.
 
-With `--kill`, a gate under load is killed so often instead, and its ledger is checked; see
-tests/test_gate_killed.py.
+`--kill` instead kills a gate under load so many times, and checks its ledger (see
+tests/gate/test_gate_killed.py).
 
-With `--pending`, one account asks so often, over several connections, and solves nothing, at a gate with
-the limits that `serve.py` has by default; an honest user's exchanges are timed before and meanwhile.
+`--pending` instead lets one account ask so many times, over several connections, without solving anything.
+The gate has the limits that a server has by default. An honest user's exchanges are timed before, meanwhile
+and after.
 """
 
 from __future__ import annotations
@@ -72,22 +73,23 @@ SERVICE: dict[str, Any] = {
     "puzzle": PuzzleSettings(Sha256Puzzle),
 }
 NONCES = [0]
-"""Any would do."""
+"""A solution; at difficulty 1 any nonce is one."""
 
 DEFAULT_LIMITS = Limits(pending=64, requests_a_minute=600)
-"""Those of conf/serve.yaml."""
+"""The limits of conf/serve.yaml."""
 
 HONEST_REQUESTS = 200
-"""So many fit into the minute's limit, before, meanwhile and after."""
+"""Exchanges of the honest user before, meanwhile and after; together they stay below the minute's limit."""
 
 ROUNDS = 5
-"""In which servers take turns."""
+"""Rounds in which the servers take turns."""
 
 Talk = Callable[[http.client.HTTPConnection], None]
+"""Asks for one answer over a connection."""
 
 
 def bare_app() -> FastAPI:
-    """The model without a gate."""
+    """Build a service of the model without a gate."""
     app = FastAPI()
 
     @app.post("/v1/predict")
@@ -99,7 +101,7 @@ def bare_app() -> FastAPI:
 
 
 def post(connection: http.client.HTTPConnection, path: str, body: bytes, key: str, expected: int) -> bytes:
-    """The body of the response."""
+    """Send a request, check the status, and return the body of the response."""
     connection.request("POST", path, body, {"Content-Type": NPY, "Authorization": f"Bearer {key}"})
     response = connection.getresponse()
     content = response.read()
@@ -108,19 +110,19 @@ def post(connection: http.client.HTTPConnection, path: str, body: bytes, key: st
 
 
 def ask_the_model(connection: http.client.HTTPConnection) -> None:
-    """One answer."""
+    """Ask the model without a gate for one answer."""
     post(connection, "/v1/predict", encode(IMAGES), "", 200)
 
 
 def ask_the_gate(key: str, connection: http.client.HTTPConnection) -> None:
-    """One answer, redeemed."""
+    """Ask the gate for one answer: get a challenge, and redeem it."""
     said = json.loads(post(connection, "/v1/predict", encode(IMAGES), key, 402))
     solution = {"challenge": said["challenge"], "nonces": NONCES}
     post(connection, "/v1/redeem", json.dumps(solution).encode(), key, 200)
 
 
 def durations(talk: Talk, port: int, count: int) -> list[float]:
-    """Seconds of so many requests, one after the other."""
+    """Return the seconds of `count` requests, one after another."""
     seconds = []
     with closing(http.client.HTTPConnection("127.0.0.1", port)) as connection:
         for _ in range(count):
@@ -131,7 +133,7 @@ def durations(talk: Talk, port: int, count: int) -> list[float]:
 
 
 def rate(talk: Talk, port: int, count: int, connections: int) -> float:
-    """Requests a second over several connections."""
+    """Return the requests per second over several connections at once."""
     each = -(-count // connections)
     started = time.perf_counter()
     with ThreadPoolExecutor(connections) as threads:
@@ -141,7 +143,7 @@ def rate(talk: Talk, port: int, count: int, connections: int) -> float:
 
 @contextmanager
 def servers(folder: Path) -> Iterator[dict[str, tuple[Talk, int]]]:
-    """How to ask each server, and its port."""
+    """Start the servers; yield for each how to ask it, and its port."""
     with ExitStack() as stack:
         asked: dict[str, tuple[Talk, int]] = {"model alone": (ask_the_model, free_port())}
         stack.enter_context(process_serving(bare_app, asked["model alone"][1]))
@@ -154,12 +156,12 @@ def servers(folder: Path) -> Iterator[dict[str, tuple[Talk, int]]]:
             asked[f"gate, {synchronous}"] = partial(ask_the_gate, key), port
         for talk, port in asked.values():
             wait_for(port)
-            durations(talk, port, 10)  # the first ones set things up
+            durations(talk, port, 10)  # warm-up
         yield asked
 
 
 def requests_table(folder: Path, requests: int, connections: int) -> Table:
-    """Times and rates of each server."""
+    """Measure times and rates of each server."""
     table = Table(title=f"Requests without work, {requests:,} each")
     for column in ("server", "p50, ms", "p99, ms", "more p50, ms", f"a second, {connections} connections"):
         table.add_column(column, justify="left" if column == "server" else "right")
@@ -181,7 +183,7 @@ def requests_table(folder: Path, requests: int, connections: int) -> Table:
 
 
 def microseconds(work: Callable[[], object], count: int) -> np.ndarray:
-    """Median and 99th percentile of the time that `work` takes."""
+    """Return median and 99th percentile of the microseconds that `work` takes."""
     seconds = []
     for _ in range(count):
         started = time.perf_counter()
@@ -191,7 +193,7 @@ def microseconds(work: Callable[[], object], count: int) -> np.ndarray:
 
 
 def steps(folder: Path, count: int) -> Iterator[tuple[str, np.ndarray]]:
-    """What the gate does, without HTTP."""
+    """Yield each step of the gate, without HTTP, and its microseconds."""
     probabilities = predict(IMAGES)
     revealed = METER.reveal(IMAGES, probabilities)
     for synchronous in get_args(Synchronous):
@@ -215,7 +217,7 @@ def steps(folder: Path, count: int) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def steps_table(folder: Path, count: int) -> Table:
-    """Their times."""
+    """Measure the steps of the gate."""
     table = Table(title=f"Steps of the gate, {count:,} each")
     for column in ("step", "p50, µs", "p99, µs"):
         table.add_column(column, justify="left" if column == "step" else "right")
@@ -225,7 +227,7 @@ def steps_table(folder: Path, count: int) -> Table:
 
 
 def ask_and_walk_away(port: int, key: str, count: int) -> Counter[str]:
-    """So many asks over one connection, none of them solved: how each was refused."""
+    """Ask `count` times over one connection, solve nothing, and count the reasons of the answers."""
     reasons: Counter[str] = Counter()
     headers = {"Content-Type": NPY, "Authorization": f"Bearer {key}"}
     with closing(http.client.HTTPConnection("127.0.0.1", port)) as connection:
@@ -236,7 +238,7 @@ def ask_and_walk_away(port: int, key: str, count: int) -> Counter[str]:
 
 
 def pending_table(folder: Path, count: int, connections: int) -> Table:
-    """What a gate answers to asks that are never solved, and what an honest user notices of them."""
+    """Measure how a gate answers requests that are never solved, and how they slow an honest user down."""
     keys, port = add_accounts(folder), free_port()
     app = partial(small_app, folder, limits=DEFAULT_LIMITS, synchronous="full", **SERVICE)
     talk = partial(ask_the_gate, keys["bob"])
@@ -261,14 +263,14 @@ def pending_table(folder: Path, count: int, connections: int) -> Table:
 
 
 def main() -> None:
-    """Print the tables, or kill."""
+    """Run the benchmark that the options name, and print its tables."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--requests", type=int, default=1000)
     parser.add_argument("--connections", type=int, default=8)
-    parser.add_argument("--kill", type=int, metavar="TIMES", help="kill a gate under load so often")
-    parser.add_argument("--pending", type=int, metavar="ASKS", help="ask so often without solving")
+    parser.add_argument("--kill", type=int, metavar="TIMES", help="kill a gate under load so many times")
+    parser.add_argument("--pending", type=int, metavar="ASKS", help="ask so many times without solving")
     parser.add_argument("--seed", type=int, default=0, help="of the moments at which it is killed")
     options = parser.parse_args()
     console = Console(width=100)

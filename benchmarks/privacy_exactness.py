@@ -1,9 +1,10 @@
-"""How far float64 privacy costs are from the published formulas in many-digit arithmetic.
+"""How far float64 privacy costs are from the published formulas, computed with many digits.
 
     python -m benchmarks.privacy_exactness [--histograms 200] [--seed 0]
 
-Vote gaps from 0 to 10,000, 2 to 1,000 classes, sigma from 0.5 to 100, and ties, unanimity and one teacher
-among them. The formulas are written here as they are printed in the papers that `privacy.gnmax` names.
+Votes have gaps from 0 to 10,000 and 2 to 1,000 classes, with ties, unanimity and one teacher among them;
+sigma is from 0.5 to 100. The formulas are written here as they are printed in the papers that
+`privacy.gnmax` names.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ from privacy import gnmax
 from privacy.gnmax import Conversion
 
 SMALLEST = 1e-290
-"""Relative errors of smaller figures mean nothing in float64; they are compared with this one."""
+"""The least figure that an error is divided by: smaller ones have no precise float64."""
 
 CLASSES = (2, 3, 10, 100, 1000)
 SIGMAS, LARGEST_GAP, DELTA = (0.5, 100.0), 10_000, 1e-5
 
 
 def exact_log_q(votes: Sequence[int], sigma: float) -> mpf:
-    """Proposition 7, equal gaps taken together."""
+    """Return log q by Proposition 7; equal gaps are taken together."""
     gaps = Counter(max(votes) - count for count in votes)
     gaps[0] -= 1  # the winner itself
     q = sum(count * mpmath.erfc(gap / (2 * mpf(sigma))) / 2 for gap, count in gaps.items())
@@ -39,7 +40,7 @@ def exact_log_q(votes: Sequence[int], sigma: float) -> mpf:
 
 
 def exact_rdp(log_q: mpf, sigma: float, order: float) -> mpf:
-    """Theorem 6 at the orders of Proposition 10 where its conditions hold, else Proposition 8."""
+    """Return RDP by Theorem 6 at the orders of Proposition 10, or by Proposition 8 where it does not hold."""
     variance, order, q = mpf(sigma) ** 2, mpf(order), mpmath.exp(log_q)
     mu2 = mpmath.sqrt(variance * -log_q)
     mu1 = mu2 + 1
@@ -54,7 +55,10 @@ def exact_rdp(log_q: mpf, sigma: float, order: float) -> mpf:
 
 
 def exact_epsilon(rdp: Sequence[mpf], orders: Sequence[float], delta: float, conversion: Conversion) -> mpf:
-    """The least over the orders, by Mironov's Proposition 3 or by Canonne, Kamath and Steinke's 12."""
+    """Return the least epsilon over the orders.
+
+    The conversion is Mironov's Proposition 3, or Proposition 12 of Canonne, Kamath and Steinke.
+    """
     delta = mpf(delta)
 
     def paid(order: float) -> mpf:
@@ -67,16 +71,16 @@ def exact_epsilon(rdp: Sequence[mpf], orders: Sequence[float], delta: float, con
 
 
 def digits(log_q: float) -> int:
-    """Digits to compute with so that 50 are right in any figure above SMALLEST.
+    """Return how many digits to compute with, so that 50 are right in any figure above SMALLEST.
 
-    The bound is made of differences from 1 that may be as small as q.
+    The bound of Theorem 6 contains differences from 1 that may be as small as q.
     """
     return 60 + min(640, int(-1.4 * log_q))
 
 
 @dataclass
 class Case:
-    """Votes of teachers and the scale of the noise."""
+    """Votes of teachers for each class, and the scale sigma of the noise."""
 
     votes: list[int]
     sigma: float
@@ -87,7 +91,7 @@ def _sigma(random: np.random.Generator) -> float:
 
 
 def any_votes(random: np.random.Generator) -> Case:
-    """A winner that leads by any gap, over others that have any votes."""
+    """Draw a winner that leads by any gap, and any votes for the others."""
     votes = random.integers(0, 50, random.choice(CLASSES))
     gap = int(np.exp(random.uniform(0, np.log(LARGEST_GAP + 1)))) - 1
     votes[random.integers(len(votes))] = votes.max() + gap
@@ -95,21 +99,21 @@ def any_votes(random: np.random.Generator) -> Case:
 
 
 def tied_votes(random: np.random.Generator) -> Case:
-    """Two classes or more share the first place."""
+    """Draw votes in which two classes or more share the first place."""
     votes = random.integers(0, 50, random.choice(CLASSES))
     votes[random.permutation(len(votes))[: random.integers(2, len(votes) + 1)]] = 60
     return Case(votes.tolist(), _sigma(random))
 
 
 def unanimous_votes(random: np.random.Generator, teachers: int | None = None) -> Case:
-    """All teachers agree."""
+    """Draw votes in which all teachers agree."""
     votes = np.zeros(random.choice(CLASSES), dtype=int)
     votes[random.integers(len(votes))] = teachers or random.integers(2, LARGEST_GAP + 1)
     return Case(votes.tolist(), _sigma(random))
 
 
 def one_teacher(random: np.random.Generator) -> Case:
-    """A single vote."""
+    """Draw a single vote."""
     return unanimous_votes(random, teachers=1)
 
 
@@ -122,14 +126,14 @@ KINDS: dict[str, Callable[[np.random.Generator], Case]] = {
 
 
 def relative_error(ours: float, exact: mpf) -> float:
-    """Distance over the exact figure; infinite for NaN and infinity."""
+    """Return the distance divided by the exact figure; infinite for NaN and infinity."""
     if not np.isfinite(ours):
         return np.inf
     return float(abs(mpf(ours) - exact) / max(abs(exact), mpf(SMALLEST)))
 
 
 def errors(case: Case, at: Tensor = gnmax.ORDERS, delta: float = DELTA) -> dict[str, float]:
-    """Largest relative errors over the orders: log q, RDP of that log q, epsilon from the votes on."""
+    """Return the largest relative errors over the orders: of log q, of RDP given log q, and of epsilon."""
     orders = at.tolist()
     log_q = gnmax.log_q(np.array([case.votes]), case.sigma)
     rdp = gnmax.rdp(log_q, case.sigma, at)
@@ -149,7 +153,7 @@ def errors(case: Case, at: Tensor = gnmax.ORDERS, delta: float = DELTA) -> dict[
 
 
 def main() -> None:
-    """Print the table."""
+    """Draw cases, and print the table of errors."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

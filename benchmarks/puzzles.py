@@ -1,10 +1,10 @@
-"""Hashes a second of each way to solve a puzzle, and what a check costs.
+"""Hashes a second of each way to solve a puzzle, and checks a second.
 
     python -m benchmarks.puzzles [--seconds 3] [--no-compiled]
 
-All sha256 rates are ratios to the loop that one would write first. PyTorch's kernel is compiled in processes
-of its own, for one thread and for all, which takes some minutes; a second process tells what it takes when
-PyTorch's cache is warm.
+All sha256 rates are also given as ratios to the loop that one would write first. PyTorch's kernel is compiled
+in processes of its own, for one thread and for all; that takes some minutes. Another process measures the
+compilation when PyTorch's cache is warm.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ UNSOLVABLE = Sha256Puzzle(b"a challenge for measuring", HARDEST_PART)
 
 
 class Kernel(NamedTuple):
-    """Seconds that compiling takes, and hashes a second."""
+    """Seconds of compiling the kernel, and its hashes a second."""
 
     compilation: float
     rate: float
 
 
 def naive_search(puzzle: Sha256Puzzle) -> Search:
-    """As Puzzle.search, hashing each nonce from the start."""
+    """Return a search like `Puzzle.search` that hashes seed and nonce anew for each nonce."""
 
     def search(part: int, start: int, count: int) -> int | None:
         seed, largest = puzzle.seed(part), puzzle.largest
@@ -51,7 +51,7 @@ def naive_search(puzzle: Sha256Puzzle) -> Search:
 
 
 def kernel_rate(threads: int, device: str, seconds: float, cache: str) -> Kernel:
-    """PyTorch's kernel, with its cache in that folder; once a process."""
+    """Measure PyTorch's kernel with its cache in the folder `cache`; a process can do so once."""
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = os.environ["TRITON_CACHE_DIR"] = cache
     import torch
 
@@ -65,20 +65,20 @@ def kernel_rate(threads: int, device: str, seconds: float, cache: str) -> Kernel
 
 
 def in_new_process(threads: int, device: str, seconds: float, cache: str) -> Kernel:
-    """The same where nothing is compiled yet."""
+    """Measure PyTorch's kernel in a new process, where nothing is compiled yet."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         return pool.submit(kernel_rate, threads, device, seconds, cache).result()
 
 
 def sha256_rates(seconds: float) -> Iterator[tuple[str, float]]:
-    """Every way in Python."""
+    """Yield the rate of every way to solve sha256 in Python."""
     yield "sha256, naive loop", hash_rate(naive_search(UNSOLVABLE), UNSOLVABLE.chunk, seconds)
     yield "sha256, our loop", loop_rate("sha256", seconds)
     yield f"sha256, our loop, {cores()} processes", pool_rate("sha256", seconds, cores())
 
 
 def kernel_rates(seconds: float) -> Iterator[tuple[str, Kernel]]:
-    """Every way in PyTorch; compilations are cold but for the one that is called warm."""
+    """Yield every way to solve sha256 in PyTorch; compilations are cold unless they are called warm."""
     from pow.puzzles.kernel import best_device
 
     with tempfile.TemporaryDirectory() as cache:
@@ -91,7 +91,7 @@ def kernel_rates(seconds: float) -> Iterator[tuple[str, Kernel]]:
 
 
 def main() -> None:
-    """Print the table."""
+    """Measure, and print the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,9 +1,9 @@
-"""How long a report takes: of a synthetic sweep, by part.
+"""How long each part of a report takes, on a synthetic sweep.
 
     python -m benchmarks.report [--cells 1000] [--keep FOLDER]
 
-Cells have the files, the sizes and the differences of real ones: attacks, strengths, seeds, an attacker who
-gives up, one who knows the cost, and one whose PATE cost was not measured. Their figures are made up.
+The cells have files, sizes and differences like real ones: attacks, strengths, seeds, an attacker who gives
+up, one who knows the cost, and one whose PATE cost was not measured. Their figures are invented.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ ATTACKS = (
     "dfme",
 )
 STRENGTHS = (None, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
-"""Of the defense; None is a sweep's column without one."""
+"""Strengths of the proof of work; None stands for cells without a defense."""
 OTHERS = {
     "rounding": {"l1": 0.004, "attacker": 0.0},
     "reverse_sigmoid": {"l1": 0.3, "attacker": 0.02},
@@ -54,7 +54,7 @@ OTHERS = {
     "mad": {"l1": 0.98, "attacker": 0.16},
     "prada": {"false_alarms": 0.06, "refused": 0.04, "attacker": 0.22},
 }
-"""Defenses without work: an honest user's losses, and by how much less accurate an attacker's model is."""
+"""Other defenses: the utility loss of honest users, and how much accuracy the substitute loses."""
 ROUNDS = 10
 
 
@@ -65,7 +65,7 @@ def write_sweep(
     attacks: Sequence[str] = ATTACKS,
     defenses: Sequence[float | str | None] = (*STRENGTHS, *OTHERS),
 ) -> None:
-    """Write so many cells below `folder`: one for each combination, with as many seeds as that takes."""
+    """Write `cells` cells below `folder`: each combination once, then again with the next seed."""
     configs = {dataset: _config(dataset) for dataset in datasets}
     grid = list(itertools.product(datasets, attacks, defenses))
     for number in range(cells):
@@ -96,13 +96,14 @@ _written: dict[tuple[str, str], str] = {}
 
 
 def _yaml(name: str, section: str) -> str:
-    """A section of config.yaml; each is written once, as most cells have the same."""
+    """Return a section of config.yaml; equal sections are serialised once, since most cells share them."""
     if (name, section) not in _written:
         _written[name, section] = OmegaConf.to_yaml({name: json.loads(section)})
     return _written[name, section]
 
 
 def _config(dataset: str) -> dict[str, Any]:
+    """Return the resolved configuration of a cell."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("config", [f"dataset={dataset}", "logger=none"])
     resolved: Any = OmegaConf.to_container(config, resolve=True)
@@ -110,7 +111,7 @@ def _config(dataset: str) -> dict[str, Any]:
 
 
 def _curve(expense: int, strength: float, seed: int, rounds: int) -> pd.DataFrame:
-    """A curve whose work grows with strength, with queries, and with the attack's number."""
+    """Return a curve whose work grows with strength, with queries, and with the attack's number."""
     random = np.random.default_rng([expense, seed])
     number = np.arange(1, rounds + 1)
     queries = 100 * number
@@ -151,6 +152,7 @@ def _curve(expense: int, strength: float, seed: int, rounds: int) -> pd.DataFram
 
 
 def _result(dataset: str, attack: str, strength: float | None, seed: int, gives_up: bool) -> dict[str, Any]:
+    """Return a cell's result without its final figures."""
     is_free = strength is None
     return {
         "dataset": dataset,
@@ -172,7 +174,7 @@ def _result(dataset: str, attack: str, strength: float | None, seed: int, gives_
 
 
 def _losses(defense: str | None) -> dict[str, Any]:
-    """What honest users lose, and what the stolen model is worth."""
+    """Return the utility loss of honest users, and the transferability of the substitute."""
     none = {"accuracy": 0.985, "l1": 0.0, "calibration_error": 0.01, "false_alarms": None, "refused": 0.0}
     changed = {name: value for name, value in OTHERS.get(defense or "", {}).items() if name != "attacker"}
     return {
@@ -182,7 +184,7 @@ def _losses(defense: str | None) -> dict[str, Any]:
 
 
 def measured(folder: Path, out: Path) -> Iterator[tuple[str, float]]:
-    """Each part of a report of the cells below `folder`, and the seconds it took."""
+    """Yield each part of a report on the cells below `folder`, and the seconds it took."""
 
     def timed(part: Callable[[], Any]) -> tuple[Any, float]:
         started = time.perf_counter()
@@ -203,7 +205,7 @@ def measured(folder: Path, out: Path) -> Iterator[tuple[str, float]]:
 
 
 def main() -> None:
-    """Print what each part takes."""
+    """Write a sweep, and print what each part of its report takes."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,1 +1,1 @@
-"""The side that steals: it sees an oracle, its own images, and nothing else of the victim."""
+"""The attacker's side: it sees an oracle and its own images, and nothing else of the victim."""

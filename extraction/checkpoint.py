@@ -17,11 +17,16 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class RoundResult:
-    """One point of an extraction: what the substitute is worth after a round.
+    """What one round of an extraction cost, and how good the substitute is after it.
 
-    accuracy: agreement with the truth; fidelity: agreement with the victim; both on the test images.
-    query_time and train_time are measured seconds of this round: of waiting for answers, and of all that the
-    attacker computes itself. peak_memory is the most that was in use until then, in bytes (0: not measured).
+    Attributes:
+        round: Number of the round, from 1.
+        queries: Queries asked since the start of the extraction.
+        accuracy: Share of the test images on which the substitute agrees with the truth.
+        fidelity: Share of the test images on which the substitute agrees with the victim.
+        query_time: Measured seconds that this round waited for answers.
+        train_time: Measured seconds that the attacker computed in this round (choosing, training).
+        peak_memory: Most memory in use so far, in bytes; 0 where it was not measured.
     """
 
     round: int
@@ -35,9 +40,16 @@ class RoundResult:
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """All that the next round depends on; random streams derive from the seed and the round's number.
+    """Everything that the next round depends on.
 
-    `blocked` are the accounts that get no further answer.
+    No random state is kept, since each random stream derives from the seed and the round's number.
+
+    Attributes:
+        rounds: Results of the finished rounds.
+        transfer_set: Images asked so far, with their answers.
+        substitute: State dict of the substitute.
+        attack: What the attack remembers (see `Attack.state_dict`).
+        blocked: Accounts that get no further answer.
     """
 
     rounds: list[RoundResult]
@@ -47,7 +59,7 @@ class Checkpoint:
     blocked: list[int] = field(default_factory=list)
 
     def save(self, path: Path) -> None:
-        """Write under a temporary name, then rename: a kill leaves the old checkpoint or the new one."""
+        """Write the checkpoint under a temporary name, then rename it, so that a kill leaves it intact."""
         content = {
             "rounds": [asdict(result) for result in self.rounds],
             "images": self.transfer_set.images,
@@ -62,7 +74,7 @@ class Checkpoint:
 
 
 def load_checkpoint(path: Path, device: torch.device) -> Checkpoint | None:
-    """The checkpoint, or None where there is none or it is damaged (which is said)."""
+    """Return the checkpoint at `path` on `device`; None if it is missing, or damaged (a warning says so)."""
     if not path.exists():
         return None
     try:

@@ -1,4 +1,4 @@
-"""The extraction loop: choose queries, ask, train a substitute, evaluate, checkpoint; round by round."""
+"""The extraction loop: each round chooses queries, asks, trains, scores, and writes a checkpoint."""
 
 from __future__ import annotations
 
@@ -28,24 +28,35 @@ from victims.types import AccountBlocked, Answer, BudgetExhausted, Oracle, Price
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """Test images with the truth and the victim's labels, int64 `[n]`, to score substitutes by."""
+    """Test images by which a substitute is scored.
+
+    Attributes:
+        images: Uint8, or float32 in [0, 1], `[n, c, h, w]`.
+        truth: True labels, int64 `[n]`.
+        victim: Labels that the victim gives, int64 `[n]`.
+    """
 
     images: Tensor
     truth: Tensor
     victim: Tensor
 
     def score(self, substitute: nn.Module, hardware: Hardware) -> tuple[float, float]:
-        """Accuracy and fidelity of a substitute, each in [0, 1]."""
+        """Return accuracy and fidelity of a substitute, each in [0, 1]."""
         logits = predict_logits(substitute, self.images, hardware)
         return accuracy(logits, self.truth), accuracy(logits, self.victim)
 
 
 class NothingAnswered(Exception):
-    """An extraction has no answer to train a substitute on."""
+    """The extraction got no answer, so there is nothing to train a substitute on."""
 
 
 class RoundOracle:
-    """Asks a round's queries, an even share of each batch from each account, and keeps the answers."""
+    """The `Ask` of one round: splits each batch evenly over the accounts and keeps the answers.
+
+    Attributes:
+        queries: Queries answered in this round.
+        seconds: Measured seconds spent waiting for answers in this round.
+    """
 
     def __init__(self, oracle: Oracle, extraction: Extraction, round: int) -> None:
         self.oracle = oracle
@@ -55,14 +66,18 @@ class RoundOracle:
         self.seconds = 0.0
 
     def __call__(self, images: Tensor) -> Answer:
-        """See Ask. Raises AccountBlocked, once all accounts have asked, where one was not answered."""
+        """Ask about images float32 in [0, 1] `[n, c, h, w]` and return their answers (see Ask).
+
+        Raises:
+            AccountBlocked: An account was refused; raised after all other accounts have asked theirs.
+        """
         started = time.perf_counter()
         refusals = []
         answers = []
         try:
             for account, share in self._shares(images):
                 try:
-                    answers.append(self._share(account, share))
+                    answers.append(self._ask_from(account, share))
                 except AccountBlocked as blocked:
                     self.extraction.blocked.append(account)
                     refusals.append(blocked)
@@ -73,15 +88,16 @@ class RoundOracle:
         return Answer(torch.cat(answers))
 
     def _shares(self, images: Tensor) -> list[tuple[int, Tensor]]:
-        """Accounts that are answered and what each asks; none asks nothing."""
+        """Return the active accounts with the images that each asks about; no share is empty."""
         active = self.extraction.active_accounts
         shares = images.tensor_split(len(active))
         return [(account, share) for account, share in zip(active, shares, strict=True) if len(share)]
 
-    def _share(self, account: int, images: Tensor) -> Tensor:
-        asked = images.repeat_interleave(self.extraction.settings.repeats, 0)
+    def _ask_from(self, account: int, images: Tensor) -> Tensor:
+        """Ask about each image `repeats` times from one account; what was answered before a block is kept."""
+        queries = images.repeat_interleave(self.extraction.settings.repeats, 0)
         try:
-            answer = self.oracle.query(QueryBatch(asked, account, self.round))
+            answer = self.oracle.query(QueryBatch(queries, account, self.round))
         except AccountBlocked as blocked:
             if blocked.answer is not None:
                 self._keep(images, blocked.answer)
@@ -89,19 +105,19 @@ class RoundOracle:
         return self._keep(images, answer)
 
     def _keep(self, images: Tensor, answer: Answer) -> Tensor:
-        """What is made of the answers, of the images that got all of theirs."""
+        """Count the answers, recover one for each image that got all its repeats, and return those."""
         extraction, repeats = self.extraction, self.extraction.settings.repeats
         self.queries += len(answer)
-        whole = len(answer) // repeats
-        told = Answer(answer.values[: whole * repeats])
-        recovered = extraction.recovery(told, repeats) if whole else told
-        if extraction.attack.keeps_transfer_set and whole:
-            extraction.transfer_set = extraction.transfer_set.add(images[:whole], recovered)
+        complete = len(answer) // repeats
+        answers = Answer(answer.values[: complete * repeats])
+        recovered = extraction.recovery(answers, repeats) if complete else answers
+        if extraction.attack.keeps_transfer_set and complete:
+            extraction.transfer_set = extraction.transfer_set.add(images[:complete], recovered)
         return recovered.values
 
 
 def peak_memory(device: torch.device) -> int:
-    """Most bytes in use so far: of the device for a GPU, else of this process, victim included."""
+    """Return the most bytes in use so far: of a GPU's memory, else of this process (victim included)."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     unit = 1 if sys.platform == "darwin" else 1024
@@ -109,11 +125,22 @@ def peak_memory(device: torch.device) -> int:
 
 
 class Extraction:
-    """One attack on one oracle, resumed from `checkpoint_path` where that holds a checkpoint.
+    """One attack on one oracle; it resumes from `checkpoint_path` if a checkpoint lies there.
 
-    `num_classes` and the images' shape are public: a service states them. `other_pool` and `costs` are for
-    attacks that use a second pool or know the defender's cost (see Attacker), `imagine` for an attacker that
-    knows the defense (see Bayes).
+    Args:
+        attack: What chooses the queries and trains on the answers.
+        pool: The attacker's own images.
+        num_classes: Classes of the victim; public, as the images' shape is: a service states both.
+        substitute: Architecture and recipe of the substitute.
+        settings: Budget, rounds, accounts, seed.
+        hardware: Where networks run.
+        checkpoint_path: File of the checkpoint, written after every round.
+        other_pool: A second pool, for attacks that use one (`attack.other_pool`).
+        costs: The defender's own costs, for attacks that know them (`attack.knows: [cost]`).
+        imagine: The victim's defense, for an attacker that knows it (`attack.knows: [defense]`, see Bayes).
+
+    Raises:
+        ValueError: `recover` is bayes, and `imagine` is missing.
     """
 
     def __init__(
@@ -146,6 +173,7 @@ class Extraction:
         self._resume()
 
     def _make_recovery(self, imagine: Imagine | None) -> Recovery:
+        """Return the recovery that the settings name."""
         match self.settings.recover:
             case "none":
                 return FirstAnswer()
@@ -157,6 +185,7 @@ class Extraction:
                 return Bayes(imagine, self.pool, self.num_classes, self.hardware, self.settings.seed)
 
     def _resume(self) -> None:
+        """Take over the state of the checkpoint, if there is one."""
         checkpoint = load_checkpoint(self.checkpoint_path, self.hardware.device)
         if checkpoint is None:
             return
@@ -170,12 +199,12 @@ class Extraction:
 
     @property
     def queries(self) -> int:
-        """Queries asked in the finished rounds."""
+        """Number of queries asked in the finished rounds."""
         return self.rounds[-1].queries if self.rounds else 0
 
     @property
     def active_accounts(self) -> list[int]:
-        """The accounts that are still answered."""
+        """The accounts that the victim still answers."""
         return [account for account in range(self.settings.accounts) if account not in self.blocked]
 
     def run(
@@ -184,9 +213,18 @@ class Extraction:
         evaluation: Evaluation,
         on_round: Callable[[RoundResult], None] = lambda result: None,
     ) -> nn.Module:
-        """Extract until the budget is spent, or no account is answered any more; returns the substitute.
+        """Run rounds until the budget is spent or every account is blocked.
 
-        `on_round` hears of each new round.
+        Args:
+            oracle: The victim; it may refuse.
+            evaluation: What each round's substitute is scored by.
+            on_round: Called with the result of each new round, after its checkpoint is written.
+
+        Returns:
+            The substitute of the last round, in evaluation mode.
+
+        Raises:
+            NothingAnswered: The first round got no answer.
         """
         while self.queries < self.settings.budget and self.active_accounts:
             result = self._run_round(oracle, evaluation)
@@ -200,29 +238,35 @@ class Extraction:
         return self.substitute
 
     def _run_round(self, oracle: Oracle, evaluation: Evaluation) -> RoundResult | None:
+        """Ask, train and score once; return None if the round got no answer to learn from."""
         number, started = len(self.rounds) + 1, time.perf_counter()
         asking = RoundOracle(oracle, self, number)
         student = self._student(number)
-        count = min(self.settings.round_size, self.settings.budget - self.queries) // self.settings.repeats
-        if count == 0:
-            return None
-        with contextlib.suppress(BudgetExhausted, PriceTooHigh, AccountBlocked):
-            self.attack.run_round(self._attacker(number, student), asking, count)
+        self._ask(asking, student)
         if asking.queries == 0 or (self.attack.keeps_transfer_set and not len(self.transfer_set)):
             return None
         self.attack.train(self._attacker(number, student), student, self.substitute_settings.recipe)
         self.substitute = student.eval()
-        own_time = time.perf_counter() - started - asking.seconds
-        right, agreeing = evaluation.score(self.substitute, self.hardware)
+        train_time = time.perf_counter() - started - asking.seconds
+        accuracy, fidelity = evaluation.score(self.substitute, self.hardware)
         return RoundResult(
             round=number,
             queries=self.queries + asking.queries,
-            accuracy=right,
-            fidelity=agreeing,
+            accuracy=accuracy,
+            fidelity=fidelity,
             query_time=asking.seconds,
-            train_time=own_time,
+            train_time=train_time,
             peak_memory=peak_memory(self.hardware.device),
         )
+
+    def _ask(self, asking: RoundOracle, student: nn.Module) -> None:
+        """Let the attack ask a round's queries; a refusal ends the round, and its answers so far stand."""
+        left = self.settings.budget - self.queries
+        images = min(self.settings.round_size, left) // self.settings.repeats
+        if images == 0:
+            return
+        with contextlib.suppress(BudgetExhausted, PriceTooHigh, AccountBlocked):
+            self.attack.run_round(self._attacker(asking.round, student), asking, images)
 
     def _attacker(self, number: int, student: nn.Module) -> Attacker:
         return Attacker(
@@ -239,12 +283,13 @@ class Extraction:
         )
 
     def _student(self, number: int) -> nn.Module:
-        """The network that a round trains."""
+        """Return the network that a round trains: the last substitute under `warm_start`, else a new one."""
         if self.settings.warm_start and self.substitute is not None:
             return self.substitute
         return self.hardware.place(self._new_substitute(number))
 
     def _new_substitute(self, round: int) -> nn.Module:
+        """Build the untrained substitute of a round."""
         with seeded(self.settings.seed, "substitute", round):
             return build_network(
                 self.substitute_settings.architecture,

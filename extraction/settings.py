@@ -1,4 +1,4 @@
-"""How an extraction runs, whatever the attack."""
+"""The options of an extraction that do not depend on the attack."""
 
 from __future__ import annotations
 
@@ -14,11 +14,21 @@ from victims.types import AnswerKind
 
 @dataclass(frozen=True)
 class ExtractionSettings:
-    """Budget and rounds in queries; `accounts` that share each round's queries evenly.
+    """How an extraction asks and trains.
 
-    Each image is asked `repeats` times in a row, and its answer is what `recover` makes of those it gets.
+    Attributes:
+        budget: Queries that the extraction may ask.
+        round_size: Queries in a round.
+        accounts: Accounts that share each round's queries evenly.
+        answers: What the interface answers: probabilities, the `top_k` largest of them, or labels.
+        top_k: Probabilities in a `topk` answer.
+        warm_start: Whether a round trains the last round's substitute further, instead of a new network.
+        seed: Seed of all the attacker's random choices.
+        recover: How the victim's own answer is estimated from what a defense let through.
+        repeats: How often each image is asked in a row; each time is one query.
 
-    With `warm_start` a round's substitute goes on from the last one's weights, else it starts anew.
+    Raises:
+        ValueError: An option is out of range, or options contradict each other; the message names them.
     """
 
     budget: int
@@ -49,8 +59,17 @@ class ExtractionSettings:
             )
 
     def check_against(self, attack: Attack, supply: int | None, num_classes: int) -> None:
-        """Raise ValueError for what cannot work: answers that the attack cannot use, a budget beyond the
-        images at hand (`supply`), a top_k without meaning."""
+        """Check that these settings fit the attack and the data.
+
+        Args:
+            attack: The attack that will run.
+            supply: Images that the attack can ask about; None for no limit.
+            num_classes: Classes of the data set.
+
+        Raises:
+            ValueError: The attack cannot use such answers, the budget is more than the images that there
+                are, or `top_k` is more than the classes.
+        """
         if self.answers not in attack.answers:
             raise ValueError(
                 f"attack.answers={self.answers} is not enough for this attack, which computes with "

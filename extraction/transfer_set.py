@@ -1,4 +1,4 @@
-"""What an attacker has gathered: the images it asked about, and the answers it got."""
+"""The transfer set: the images that an attacker asked about, and the answers it got."""
 
 from __future__ import annotations
 
@@ -12,7 +12,12 @@ from victims.types import Answer
 
 @dataclass(frozen=True, eq=False)
 class TransferSet:
-    """Images float32 in [0, 1] `[n, c, h, w]` and their answers (see Answer), in the order asked."""
+    """Images and their answers, in the order asked.
+
+    Attributes:
+        images: Float32 in [0, 1], `[n, c, h, w]`.
+        answers: Probabilities float32 `[n, classes]`, or labels int64 `[n]` (see Answer).
+    """
 
     images: Tensor
     answers: Tensor
@@ -22,11 +27,11 @@ class TransferSet:
 
     @classmethod
     def empty(cls, image_shape: tuple[int, ...], device: torch.device) -> TransferSet:
-        """Nothing asked yet."""
+        """Return a transfer set without any image."""
         return cls(torch.zeros(0, *image_shape, device=device), torch.zeros(0, device=device))
 
     def add(self, images: Tensor, answer: Answer) -> TransferSet:
-        """This set with more images, and their answers, behind it."""
+        """Return this set with more images `[m, c, h, w]` and their answers appended."""
         values = answer.values.to(images.device)
         answers = torch.cat([self.answers, values]) if len(self) else values
         return TransferSet(torch.cat([self.images, images]), answers)

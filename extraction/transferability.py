@@ -1,4 +1,4 @@
-"""What a stolen model is good for beyond its own answers: attacks on the victim that are made on the copy."""
+"""Transferability: do adversarial examples made on the substitute mislead the victim too?"""
 
 from __future__ import annotations
 
@@ -17,9 +17,15 @@ from training.recipe import Hardware
 
 @dataclass(frozen=True)
 class TransferSettings:
-    """PGD with `steps` steps, at most `epsilon` (L-infinity, images in [0, 1]) away from at most `images`.
+    """How adversarial examples are made.
 
-    Raises ValueError naming the option for what makes no sense.
+    Attributes:
+        epsilon: Largest change of a pixel (L-infinity norm, images in [0, 1]).
+        steps: Steps of projected gradient descent.
+        images: Test images to attack, at most.
+
+    Raises:
+        ValueError: An option is out of range; the message names it.
     """
 
     epsilon: float
@@ -41,49 +47,61 @@ def pgd(
     hardware: Hardware,
     random: torch.Generator,
 ) -> Tensor:
-    """Images near `images` `[n, c, h, w]` that `network` takes for anything but `labels` `[n]`.
+    """Make adversarial examples by projected gradient descent.
 
-    Projected gradient descent (Madry et al. 2018, "Towards Deep Learning Models Resistant to Adversarial
-    Attacks", section 2.1): from a random start, steps of 2.5 epsilon / steps along the sign of the gradient
-    of the cross entropy, each followed by the projection to the ball and to [0, 1]. Returns float32.
+    From a random start, each step moves by 2.5 epsilon / steps along the sign of the gradient of the cross
+    entropy, and is then projected to the epsilon ball and to [0, 1] (Madry et al. 2018, "Towards Deep
+    Learning Models Resistant to Adversarial Attacks", section 2.1).
+
+    Args:
+        network: The network to mislead; it is put into evaluation mode.
+        images: Uint8, or float32 in [0, 1], `[n, c, h, w]`.
+        labels: Classes that the network should no longer answer, int64 `[n]`.
+        settings: Epsilon and the number of steps.
+        hardware: Where to compute, and how many images at a time.
+        random: CPU generator of the random start.
+
+    Returns:
+        The adversarial examples, float32 in [0, 1] `[n, c, h, w]`.
     """
     network.eval()
     clean = to_float(images.to(hardware.device))
-    start = (2 * torch.rand(clean.shape, generator=random) - 1) * settings.epsilon
-    started = (clean + start.to(clean.device)).clamp(0, 1)
+    offset = (2 * torch.rand(clean.shape, generator=random) - 1) * settings.epsilon
+    start = (clean + offset.to(clean.device)).clamp(0, 1)
     labels = labels.to(clean.device)
     size = hardware.batch_size
-    parts = zip(clean.split(size), started.split(size), labels.split(size), strict=True)
-    return torch.cat([_climb(network, *part, settings, hardware) for part in parts])
+    parts = zip(clean.split(size), start.split(size), labels.split(size), strict=True)
+    return torch.cat([_pgd_steps(network, *part, settings, hardware) for part in parts])
 
 
-def _climb(
+def _pgd_steps(
     network: nn.Module,
     clean: Tensor,
-    started: Tensor,
+    start: Tensor,
     labels: Tensor,
     settings: TransferSettings,
     hardware: Hardware,
 ) -> Tensor:
-    """The steps of `pgd` for one batch."""
+    """Run the steps of `pgd` on one batch."""
     layout = torch.channels_last if hardware.channels_last else torch.contiguous_format
     step = 2.5 * settings.epsilon / settings.steps
     low, high = (clean - settings.epsilon).clamp_min(0), (clean + settings.epsilon).clamp_max(1)
-    found = started
+    adversarial = start
     for _ in range(settings.steps):
-        inputs = found.contiguous(memory_format=layout).requires_grad_(True)
-        loss = cross_entropy(network(inputs), labels, reduction="sum")  # no image's gradient is of another's
+        inputs = adversarial.contiguous(memory_format=layout).requires_grad_(True)
+        # Summed, not averaged: an image's gradient must not depend on the size of its batch.
+        loss = cross_entropy(network(inputs), labels, reduction="sum")
         (gradient,) = torch.autograd.grad(loss, inputs)
-        found = torch.clamp(inputs.detach() + step * gradient.sign(), low, high)
-    return found
+        adversarial = torch.clamp(inputs.detach() + step * gradient.sign(), low, high)
+    return adversarial
 
 
 def share_misled(network: nn.Module, images: Tensor, labels: Tensor, hardware: Hardware) -> float:
-    """Share of the images that `network` does not take for their labels `[n]`."""
+    """Return the share in [0, 1] of the images whose class by `network` is not their label `[n]`."""
     return 1 - accuracy(predict_logits(network, images, hardware), labels)
 
 
 def mean_divergence(victim: Tensor, substitute: Tensor) -> float:
-    """Mean Kullback-Leibler divergence KL(victim || substitute) in nats, of logits `[n, classes]`."""
+    """Return the mean KL divergence KL(victim || substitute) in nats, for logits `[n, classes]`."""
     of_victim, of_substitute = (logits.double().log_softmax(1) for logits in (victim, substitute))
     return float(kl_div(of_substitute, of_victim, reduction="batchmean", log_target=True))

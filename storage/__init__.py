@@ -1,1 +1,1 @@
-"""Where results lie: the store and its locks, atomic files, provenance, and objects made of options."""
+"""Where results are kept: the store, locks, atomic files, provenance, and checks of options."""

@@ -1,4 +1,4 @@
-"""Writing files so that a reader never sees half of one."""
+"""Files, written so that a reader never sees half of one."""
 
 from __future__ import annotations
 
@@ -12,11 +12,16 @@ from pathlib import Path
 from typing import Any
 
 SPACE_NEEDED = 200 * 2**20
-"""Bytes that must be free where results go; a demo writes a few, a sweep on images some tens of MiB."""
+"""Bytes that must be free where results go; the demo writes a few MiB, a sweep on images some tens."""
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a temporary file beside `path`, flush it to disk, then rename it into place."""
+    """Write a file under a temporary name, flush it to disk, then rename it to `path`.
+
+    Args:
+        path: The file to write; its folder exists.
+        write: Writes the content to the path that it is given.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         write(temporary)
@@ -28,18 +33,18 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write text and return nothing, as `write_atomically` wants it."""
+    """Write text to a file; unlike `Path.write_text` it returns nothing."""
     path.write_text(text)
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON, indented, atomically."""
+    """Write indented JSON atomically; what JSON has no type for is written as text."""
     text = json.dumps(content, indent=2, sort_keys=True, default=str)
     write_atomically(path, lambda temporary: write_text(temporary, text + "\n"))
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file's content, hexadecimal."""
+    """Return the SHA-256 of a file's content, hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -54,7 +59,15 @@ def link_or_copy(source: Path, target: Path) -> None:
 
 
 def check_writable(directory: Path, option: str) -> None:
-    """Raise OSError naming the option unless files can be made in `directory` and there is room for them."""
+    """Check that results can be written to a directory, which is made if it is missing.
+
+    Args:
+        directory: Where results will go.
+        option: The option that names it, for the error message.
+
+    Raises:
+        OSError: It cannot be written to, or fewer than `SPACE_NEEDED` bytes are free.
+    """
     try:
         directory.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=directory) as probe:

@@ -1,4 +1,4 @@
-"""Options: objects made of nodes of the config, and the checks that say what would be valid."""
+"""Options: objects made from nodes of the config, and checks whose errors say what is valid."""
 
 from __future__ import annotations
 
@@ -7,11 +7,17 @@ from typing import Any, get_args
 
 
 def instantiate(node: Any, option: str) -> Any:
-    """Hydra's instantiate, with plain containers, whose error names the option and the cause only.
+    """Make the object that a config node describes (`hydra.utils.instantiate`, with plain containers).
 
-    Raises ValueError or OSError.
+    Args:
+        node: A node with `_target_`.
+        option: The option that holds the node, for the error message.
+
+    Raises:
+        ValueError: The object cannot be made; the message names the option and the cause.
+        OSError: A file that the object needs cannot be used.
     """
-    import hydra.utils  # here, since the checks below serve who has no Hydra
+    import hydra.utils  # here, since the checks below are also used where Hydra is not installed
     from hydra.errors import InstantiationException
 
     try:
@@ -24,7 +30,16 @@ def instantiate(node: Any, option: str) -> Any:
 
 
 def check_choice(option: str, value: object, choices: object) -> None:
-    """Raise a ValueError that names the option and its valid values unless `value` is one of them."""
+    """Check that an option has one of its valid values.
+
+    Args:
+        option: Full name of the option, for the error message.
+        value: Its value.
+        choices: A `Literal` type of the valid values.
+
+    Raises:
+        ValueError: The value is not valid; the message lists those that are.
+    """
     valid = get_args(choices)
     if value not in valid:
         raise ValueError(f"{option} must be one of {', '.join(map(str, valid))}, not {value!r}")
@@ -33,7 +48,18 @@ def check_choice(option: str, value: object, choices: object) -> None:
 def check_options(
     settings: object, where: str, *options: str, valid: Callable[[Any], bool], rule: str
 ) -> None:
-    """Raise a ValueError that names the option, the rule and the value unless each of `options` is valid."""
+    """Check several options of one settings object by one rule.
+
+    Args:
+        settings: The object; its attributes have the options' names.
+        where: Name of the options' config group, for the error message.
+        options: Names of the options to check.
+        valid: Returns whether a value is valid.
+        rule: What a value must be, in words, such as "at least 1".
+
+    Raises:
+        ValueError: A value is not valid; the message names the option, the rule and the value.
+    """
     for option in options:
         if not valid(getattr(settings, option)):
             raise ValueError(f"{where}.{option} must be {rule}, not {getattr(settings, option)!r}")

@@ -1,4 +1,4 @@
-"""Which code and which packages made a result."""
+"""Provenance: which code and which packages made a result."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 
 PACKAGES = ("tollgate", "torch", "torchvision", "pytorch-lightning", "hydra-core", "numpy")
 COMMIT_FILE = "COMMIT"
-"""Beside a copy of the packages: the commit that they were copied from."""
+"""A file beside a copy of our packages; it holds the commit that they were copied from."""
 
 
 def package_versions() -> dict[str, str | None]:
-    """Versions of Python and of the packages that can change a figure."""
+    """Return the versions of Python and of the packages that can change a figure; None if not installed."""
     return {name: _version(name) for name in PACKAGES} | {"python": platform.python_version()}
 
 
@@ -25,7 +25,7 @@ def _version(package: str) -> str | None:
 
 
 def git_commit() -> str | None:
-    """The commit of the code that runs, with `+` behind it when files differ from it."""
+    """Return the commit of the running code, with `+` appended if files differ from it; None if unknown."""
     here = Path(__file__).resolve().parent
     copied = here.parent / COMMIT_FILE
     if copied.exists():

@@ -1,1 +1,1 @@
-"""Supervised training on tensors that live on one device; shared by victims, teachers and substitutes."""
+"""Supervised training on tensors that lie on one device; victims, teachers and substitutes share it."""

@@ -1,4 +1,4 @@
-"""Batches cut from tensors that already lie on the device; augmentation works on the whole batch."""
+"""Batches cut from tensors that lie on the device already, and their augmentation, a batch at a time."""
 
 from __future__ import annotations
 
@@ -11,19 +11,28 @@ from training.recipe import Augmentation
 
 
 def to_float(images: Tensor) -> Tensor:
-    """Images as float32 in [0, 1]: bytes are divided by 255, floats are taken as they are."""
+    """Return images as float32 in [0, 1]; uint8 is divided by 255, floats are taken as they are."""
     return images.float().div_(255) if images.dtype == torch.uint8 else images.float()
 
 
-def augment(images: Tensor, how: Augmentation, random: torch.Generator) -> Tensor:
-    """Shift and mirror each image of a batch `[n, c, h, w]` by its own draw; what moves in is black."""
+def augment(images: Tensor, augmentation: Augmentation, random: torch.Generator) -> Tensor:
+    """Shift and mirror each image of a batch by random draws of its own.
+
+    Args:
+        images: Images `[n, c, h, w]`; pixels that a shift moves in are 0.
+        augmentation: Which changes, and how large.
+        random: CPU generator of the draws.
+
+    Returns:
+        The changed images, of the same shape.
+    """
     count, _, height, width = images.shape
-    if how.flip:
+    if augmentation.flip:
         mirrored = torch.rand(count, generator=random).lt(0.5).to(images.device)
         images = torch.where(mirrored[:, None, None, None], images.flip(-1), images)
-    if how.shift:
-        padded = torch.nn.functional.pad(images, (how.shift,) * 4)
-        corners = torch.randint(0, 2 * how.shift + 1, (2, count), generator=random).to(images.device)
+    if augmentation.shift:
+        padded = torch.nn.functional.pad(images, (augmentation.shift,) * 4)
+        corners = torch.randint(0, 2 * augmentation.shift + 1, (2, count), generator=random).to(images.device)
         rows = corners[0][:, None] + torch.arange(height, device=images.device)
         columns = corners[1][:, None] + torch.arange(width, device=images.device)
         index = torch.arange(count, device=images.device)[:, None, None]
@@ -32,10 +41,18 @@ def augment(images: Tensor, how: Augmentation, random: torch.Generator) -> Tenso
 
 
 class TensorBatches:
-    """An iterable of `(images, targets)` batches, shuffled anew each epoch by its own seeded stream.
+    """An iterable of batches `(images, targets)`, shuffled anew in each epoch.
 
-    Images are uint8 or float `[n, c, h, w]`; targets are labels `[n]` or probabilities `[n, classes]`.
-    Batches differ in size by one at most, so none is left with a single image to normalise over.
+    Sizes of batches differ by one at most, so that no batch has a single image, which batch normalisation
+    cannot use.
+
+    Args:
+        images: Uint8, or float32 in [0, 1], `[n, c, h, w]`; batches are float32.
+        targets: Labels int64 `[n]`, or probabilities `[n, classes]`.
+        batch_size: Images in a batch, at most.
+        augmentation: Random changes of the images.
+        seed: Seed of order and augmentation.
+        channels_last: Whether batches lie in that memory format.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The LightningModule of every single classifier: victims and substitutes."""
+"""The LightningModule that trains one classifier: a victim or a substitute."""
 
 from __future__ import annotations
 
@@ -12,14 +12,18 @@ from torch import Tensor, nn
 from training.recipe import Recipe
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-"""Mean loss of logits `[n, classes]` for their targets."""
+"""Returns the mean loss of logits `[n, classes]` for their targets."""
 
 
 class Classifier(pl.LightningModule):
     """Trains a network that maps images in [0, 1] `[n, c, h, w]` to logits `[n, classes]`.
 
-    Targets may be labels `[n]` or probabilities `[n, classes]` (soft cross entropy), or what another
-    `loss` takes.
+    Args:
+        network: The network, trained in place.
+        recipe: Optimiser, schedule and label smoothing.
+        batches_per_epoch: Batches in an epoch, by which some schedules step.
+        loss: Loss of logits and targets; by default cross entropy with labels int64 `[n]` or probabilities
+            `[n, classes]`.
     """
 
     def __init__(
@@ -34,11 +38,11 @@ class Classifier(pl.LightningModule):
         self._losses: list[Tensor] = []
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits `[n, classes]`."""
+        """Return the logits `[n, classes]`."""
         return self.network(images)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
-        """Loss of a batch."""
+        """Return the loss of a batch."""
         images, targets = batch
         loss = self.loss(self.network(images), targets)
         self._losses.append(loss.detach())
@@ -48,14 +52,14 @@ class Classifier(pl.LightningModule):
         return nn.functional.cross_entropy(logits, targets, label_smoothing=self.recipe.label_smoothing)
 
     def on_train_epoch_end(self) -> None:
-        """Keep the epoch's mean loss, which the plateau schedule watches."""
+        """Keep the epoch's mean loss, and log it for the plateau schedule."""
         mean = torch.stack(self._losses).float().mean()
         self._losses.clear()
         self.epoch_losses.append(float(mean))
         self.log("loss", mean)
 
     def configure_optimizers(self) -> Any:
-        """The recipe's optimiser and schedule."""
+        """Return the recipe's optimiser and schedule."""
         optimizer = self.recipe.make_optimizer(self.network.parameters())
         schedulers = self.recipe.make_schedulers(optimizer, self.batches_per_epoch)
         return ([optimizer], schedulers) if schedulers else optimizer

@@ -1,4 +1,4 @@
-"""Fitting and running networks on tensors: one new Lightning Trainer for each fit."""
+"""Training and evaluation of networks on tensors; each fit gets a new Lightning Trainer."""
 
 from __future__ import annotations
 
@@ -21,10 +21,12 @@ from training.seeds import derive_seed, seeded
 
 
 def make_trainer(hardware: Hardware, epochs: int, progress: bool = False) -> pl.Trainer:
-    """A Trainer for one fit, on one device, that writes nothing to disk.
+    """Return a Trainer for one fit, on one device, that writes nothing to disk.
 
-    Inside a SLURM job Lightning would take requeueing and process groups into its own hands; the cells
-    of a sweep are single processes that resume by themselves, so it is told that it runs alone.
+    Args:
+        hardware: Device and precision.
+        epochs: Epochs to train.
+        progress: Whether to show a progress bar, if the hardware's settings allow one.
     """
     for name in ("pytorch_lightning.utilities.rank_zero", "pytorch_lightning.accelerators.cuda"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -33,6 +35,8 @@ def make_trainer(hardware: Hardware, epochs: int, progress: bool = False) -> pl.
         devices=1,
         precision=hardware.lightning_precision,
         max_epochs=epochs,
+        # Inside a SLURM job Lightning would requeue it and form process groups. A cell of a sweep is a
+        # single process that resumes by itself, so Lightning is told that it runs alone.
         plugins=[LightningEnvironment()],
         logger=False,
         enable_checkpointing=False,
@@ -43,19 +47,27 @@ def make_trainer(hardware: Hardware, epochs: int, progress: bool = False) -> pl.
 
 
 def run_trainer(trainer: pl.Trainer, module: pl.LightningModule, batches: Iterable[Any]) -> None:
-    """Fit a module, without the advice on loader processes that tensors on the device have no use for.
+    """Fit a module, without warnings that do not concern tensors on the device.
 
-    Told to terminate, it raises SystemExit with the code that says so; Lightning's would be that of success.
+    Args:
+        trainer: A new Trainer (see `make_trainer`).
+        module: The module to fit, in place.
+        batches: The batches of an epoch.
+
+    Raises:
+        SystemExit: The process was told to terminate (SIGTERM); the exit code says so.
     """
     with warnings.catch_warnings():
+        # Its advice is more loader processes, but there is nothing to load.
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         # Lightning 2.6 builds this pytree class in a way that torch >= 2.12 calls deprecated.
         warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated.*")
-        # On a machine with SLURM; a cell is one process, which needs no srun.
+        # Lightning says so on a machine with SLURM, but a single process needs no srun.
         warnings.filterwarnings("ignore", message=".*`srun` command is available.*")
         try:
             trainer.fit(module, train_dataloaders=batches)
         except SIGTERMException:
+            # Lightning's own exit code would be that of success.
             raise SystemExit(128 + signal.SIGTERM) from None
 
 
@@ -69,11 +81,22 @@ def fit(
     progress: bool = False,
     loss: Loss | None = None,
 ) -> list[float]:
-    """Train `network` in place and return the mean loss of each epoch.
+    """Train `network` in place; it ends in evaluation mode.
 
-    images: uint8 or float32 in [0, 1] `[n, c, h, w]`; targets: labels `[n]` or probabilities
-    `[n, classes]`; loss: cross entropy unless another is given. The same arguments give the same weights,
-    bit for bit on a CPU.
+    The same arguments give the same weights, bit for bit on a CPU.
+
+    Args:
+        network: Maps images in [0, 1] to logits.
+        images: Uint8, or float32 in [0, 1], `[n, c, h, w]`.
+        targets: Labels int64 `[n]`, or probabilities `[n, classes]`.
+        recipe: How to train.
+        hardware: Where to train.
+        seed: Seed of batches, augmentation and dropout.
+        progress: Whether to show a progress bar.
+        loss: Loss of logits and targets; cross entropy by default.
+
+    Returns:
+        The mean training loss of each epoch.
     """
     network = hardware.place(network)
     batches = TensorBatches(
@@ -93,7 +116,7 @@ def fit(
 
 @torch.no_grad()
 def predict_logits(network: nn.Module, images: Tensor, hardware: Hardware) -> Tensor:
-    """Logits float32 `[n, classes]` in full precision, on the hardware's device, in batches."""
+    """Return the logits float32 `[n, classes]` of images uint8 or in [0, 1], computed in full precision."""
     network.eval()
     outputs = []
     for batch in images.split(hardware.batch_size):
@@ -105,5 +128,5 @@ def predict_logits(network: nn.Module, images: Tensor, hardware: Hardware) -> Te
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> float:
-    """Share of rows of `logits` `[n, classes]` whose largest entry is at `labels` `[n]`."""
+    """Return the share of rows of `logits` `[n, classes]` whose largest entry is at `labels` `[n]`."""
     return float((logits.argmax(1) == labels.to(logits.device)).double().mean())

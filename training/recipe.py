@@ -1,4 +1,4 @@
-"""What a training run is made of: optimiser, schedule, augmentation, and where it runs."""
+"""The settings of a training: optimiser, schedule, augmentation, and hardware."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Random changes of a training batch: shifts of up to `shift` pixels, mirror images with `flip`."""
+    """Random changes of training images: shifts by up to `shift` pixels, and mirror images if `flip`."""
 
     shift: int = 0
     flip: bool = False
@@ -31,7 +31,26 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A training recipe. Schedules step by epochs; `cosine` and `one_cycle` by batches."""
+    """How a network is trained.
+
+    Attributes:
+        epochs: Passes over the training images.
+        batch_size: Images in a batch, at most.
+        optimizer: `sgd` or `adam`.
+        learning_rate: Learning rate at the start; the peak for `one_cycle`.
+        momentum: Of SGD.
+        weight_decay: Of either optimiser.
+        schedule: How the learning rate changes. `step` and `plateau` step by epochs, `cosine` and
+            `one_cycle` by batches.
+        step_epochs: Epochs between two steps of `step`.
+        step_factor: Factor of a step of `step` and `plateau`.
+        plateau_patience: Epochs without a lower loss before `plateau` steps.
+        label_smoothing: Share of each target that is spread over all classes.
+        augmentation: Random changes of the images.
+
+    Raises:
+        ValueError: An option is out of range; the message names it.
+    """
 
     epochs: int = 20
     batch_size: int = 64
@@ -55,7 +74,7 @@ class Recipe:
         check("label_smoothing", valid=lambda it: 0 <= it < 1, rule="in [0, 1)")
 
     def make_optimizer(self, parameters: Any) -> torch.optim.Optimizer:
-        """The optimiser over `parameters`."""
+        """Return the optimiser of `parameters`."""
         if self.optimizer == "adam":
             return torch.optim.Adam(parameters, lr=self.learning_rate, weight_decay=self.weight_decay)
         return torch.optim.SGD(
@@ -63,7 +82,7 @@ class Recipe:
         )
 
     def make_schedulers(self, optimizer: torch.optim.Optimizer, batches: int) -> list[dict[str, Any]]:
-        """Lightning's description of the schedule, for `batches` batches an epoch; empty when constant."""
+        """Return the schedule as Lightning wants it, for `batches` an epoch; an empty list if constant."""
         total = self.epochs * batches
         match self.schedule:
             case "step":
@@ -87,7 +106,18 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Hardware:
-    """Where and how networks run. `auto` precision is bf16 where the machine has instructions for it."""
+    """Where and how networks run.
+
+    Attributes:
+        accelerator: `auto`, `cpu` or `gpu`.
+        precision: Of training; `auto` is bf16 where the machine has instructions for it, else 32 bits.
+        channels_last: Whether networks and images lie in that memory format.
+        batch_size: Images at a time when a network only answers.
+        progress: Whether progress bars may be shown.
+
+    Raises:
+        ValueError: An option is not valid, or there is no GPU where one is asked for.
+    """
 
     accelerator: str = "auto"
     precision: Precision = "auto"
@@ -106,13 +136,13 @@ class Hardware:
 
     @property
     def device(self) -> torch.device:
-        """The one device that everything lives on."""
+        """The one device on which networks and images lie."""
         on_gpu = self.accelerator == "gpu" or (self.accelerator == "auto" and torch.cuda.is_available())
         return torch.device("cuda" if on_gpu else "cpu")
 
     @property
     def lightning_precision(self) -> Literal["32-true", "bf16-mixed", "16-mixed"]:
-        """The precision that training uses, `auto` resolved for this machine."""
+        """The precision of training, with `auto` resolved for this machine."""
         if self.precision != "auto":
             return self.precision
         if self.device.type == "cuda":
@@ -122,12 +152,12 @@ class Hardware:
         return "bf16-mixed" if fast else "32-true"
 
     def autocast(self) -> torch.autocast:
-        """A context under which a forward pass runs at the training precision."""
+        """Return a context in which a forward pass runs at the precision of training."""
         dtype = torch.float16 if self.lightning_precision == "16-mixed" else torch.bfloat16
         return torch.autocast(self.device.type, dtype, enabled=self.lightning_precision != "32-true")
 
     def place(self, network: nn.Module) -> nn.Module:
-        """The network on the device, in the memory format that is fastest there."""
+        """Move the network to the device and into the memory format of the settings, and return it."""
         network = network.to(self.device)
         if self.channels_last:
             network = network.to(memory_format=torch.channels_last)

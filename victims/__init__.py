@@ -1,1 +1,1 @@
-"""The side that is stolen from."""
+"""The victim's side: data sets, networks, defenses, privacy measures, and the oracle that answers."""

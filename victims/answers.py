@@ -1,4 +1,4 @@
-"""From what a network says to what a client gets: changed by defenses, then cut as the interface says."""
+"""Answers: a network's probabilities are changed by defenses, then reduced to what the interface gives."""
 
 from __future__ import annotations
 
@@ -12,7 +12,13 @@ from victims.types import Answer, AnswerKind
 
 
 def limited(probabilities: Tensor, answers: AnswerKind, top_k: int) -> Answer:
-    """What the interface gives of probabilities `[n, classes]`: all, the `top_k` largest, or labels."""
+    """Reduce probabilities to what the interface gives.
+
+    Args:
+        probabilities: Float32 `[n, classes]`.
+        answers: `soft` keeps all probabilities, `topk` the largest ones, `hard` the labels only.
+        top_k: How many probabilities `topk` keeps; the others become 0.
+    """
     if answers == "hard":
         return Answer(probabilities.argmax(1))
     if answers == "topk":
@@ -21,14 +27,24 @@ def limited(probabilities: Tensor, answers: AnswerKind, top_k: int) -> Answer:
 
 
 def largest_only(probabilities: Tensor, count: int) -> Tensor:
-    """The `count` largest of each row of `[n, classes]`, the first of equal ones, the others 0."""
+    """Keep the `count` largest of each row of `[n, classes]` (the first of equal ones); others become 0."""
     descending = probabilities.sort(dim=1, descending=True, stable=True)
     kept, places = descending.values[:, :count], descending.indices[:, :count]
     return torch.zeros_like(probabilities).scatter_(1, places, kept)
 
 
 def perturbed(perturbations: Sequence[Perturb], images: Tensor, probabilities: Tensor, first: int) -> Tensor:
-    """The probabilities `[n, classes]` as the perturbations leave them, one after another."""
+    """Apply perturbations to probabilities, one after another.
+
+    Args:
+        perturbations: What the defenses do to answers.
+        images: The queries, float32 in [0, 1] `[n, c, h, w]`.
+        probabilities: The network's own answers, float32 `[n, classes]`.
+        first: How many queries were answered before these.
+
+    Returns:
+        The changed probabilities, float32 `[n, classes]`.
+    """
     for perturb in perturbations:
         probabilities = perturb(images, probabilities, first)
     return probabilities

@@ -1,4 +1,4 @@
-"""The meter beside the victim: what each answered query reveals, under every configured measure."""
+"""The meter: it records what each answered query reveals, by every configured privacy measure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ from victims.types import QueryBatch
 
 
 class Meter:
-    """Keeps one row a query until they are taken: round, account, and each measure's columns."""
+    """Records one row for each query: its round, its account, and the columns of each measure.
+
+    Args:
+        measures: The privacy measures by their names.
+    """
 
     def __init__(self, measures: Mapping[str, Measure]) -> None:
         self.measures = dict(measures)
@@ -22,7 +26,15 @@ class Meter:
 
     @torch.no_grad()
     def costs(self, images: Tensor, log_probs: Tensor) -> dict[str, Tensor]:
-        """Columns named `<quantity>_<measure>`, float64 `[n]`, such as `cost_pate` and `log_q_pate`."""
+        """Measure queries without recording them.
+
+        Args:
+            images: Float32 in [0, 1], `[n, c, h, w]`.
+            log_probs: The victim's log-probabilities, float32 `[n, classes]`.
+
+        Returns:
+            Columns float64 `[n]` named `<quantity>_<measure>`, such as `cost_pate` and `log_q_pate`.
+        """
         return {
             f"{quantity}_{name}": values
             for name, measure in self.measures.items()
@@ -32,15 +44,18 @@ class Meter:
     def record(
         self, batch: QueryBatch, log_probs: Tensor, measured: Mapping[str, np.ndarray] | None = None
     ) -> None:
-        """Add a row for each image of the batch, given the victim's log-probabilities `[n, classes]`.
+        """Record a row for each image of a batch.
 
-        `measured` are further columns `[n]`.
+        Args:
+            batch: The queries.
+            log_probs: The victim's own log-probabilities, float32 `[n, classes]`.
+            measured: Further columns `[n]`, such as measured times.
         """
         columns = {name: values.cpu().numpy() for name, values in self.costs(batch.images, log_probs).items()}
         labels = {"round": batch.round, "account": batch.account}
         self._rows.append(pd.DataFrame(labels | columns | dict(measured or {}), index=range(len(batch))))
 
     def take(self) -> pd.DataFrame:
-        """The rows since the last call, which are then forgotten here."""
+        """Return the rows recorded since the last call, and forget them."""
         rows, self._rows = self._rows, []
         return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame()

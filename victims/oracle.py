@@ -1,4 +1,4 @@
-"""The victim as its clients see it: answers of the configured kind, within a budget."""
+"""The victim as clients see it: an oracle that answers within a query budget."""
 
 from __future__ import annotations
 
@@ -29,9 +29,18 @@ def check_queries(images: Tensor, image_shape: tuple[int, ...]) -> None:
 
 
 class VictimOracle:
-    """A network that answers every query, has it metered, and has its answer changed.
+    """An oracle over a network in this process: it answers every query, and meters it.
 
-    The meter records what the network itself says, whatever its answers are changed to.
+    The meter records the network's own answers, not what perturbations make of them.
+
+    Args:
+        network: The victim.
+        image_shape: Channels, height and width of a query.
+        meter: Records what queries reveal.
+        hardware: Where the network runs.
+        answers: Kind of the answers: `soft`, `topk` or `hard`.
+        top_k: Probabilities in a `topk` answer.
+        perturbations: What defenses do to answers, in their order.
     """
 
     def __init__(
@@ -54,7 +63,7 @@ class VictimOracle:
         self.perturbations = perturbations
 
     def query(self, batch: QueryBatch) -> Answer:
-        """The network's answers, changed by the perturbations, of the kind that the interface gives."""
+        """Answer a batch; raises ValueError for images of another shape, dtype or range."""
         check_queries(batch.images, self.image_shape)
         log_probs = predict_logits(self.network, batch.images, self.hardware).log_softmax(1)
         self.meter.record(batch, log_probs)
@@ -63,7 +72,13 @@ class VictimOracle:
 
 
 class BudgetedOracle:
-    """Refuses, unanswered, a batch that the remaining budget does not cover."""
+    """Puts a query budget around an oracle.
+
+    Args:
+        oracle: The oracle inside.
+        budget: Queries that it may answer in all.
+        spent: Queries that it has answered already.
+    """
 
     def __init__(self, oracle: Oracle, budget: int, spent: int = 0) -> None:
         self.oracle = oracle
@@ -71,7 +86,12 @@ class BudgetedOracle:
         self.spent = spent
 
     def query(self, batch: QueryBatch) -> Answer:
-        """The inner oracle's answer; raises BudgetExhausted when one image would be over the budget."""
+        """Answer a batch by the oracle inside.
+
+        Raises:
+            BudgetExhausted: The budget does not cover the whole batch; then none of it is answered.
+            AccountBlocked: A defense blocked the account; what it answered is charged to the budget.
+        """
         if self.spent + len(batch) > self.budget:
             raise BudgetExhausted(self.budget, self.budget - self.spent)
         try:

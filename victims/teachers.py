@@ -1,4 +1,4 @@
-"""PATE teachers: networks on disjoint shards of the training data, trained together in one module."""
+"""PATE teachers: networks trained on disjoint shards of the training data, many in one module."""
 
 from __future__ import annotations
 
@@ -23,12 +23,23 @@ from victims.datasets.images import ImageSet
 log = logging.getLogger(__name__)
 
 CPU_BATCH = 256
-"""Images that a teacher sees at a time on a CPU, at most: more do not fit its caches (a quarter slower)."""
+"""Images at a time on a CPU, at most: more do not fit its caches, and are answered a quarter slower."""
 
 
 @dataclass(frozen=True)
 class TeacherSettings:
-    """`count` teachers of one architecture; `at_once` of them share a module (vmap) while training."""
+    """How the teachers are made.
+
+    Attributes:
+        architecture: Factory of each teacher's network.
+        recipe: How each is trained.
+        count: Number of teachers.
+        at_once: Teachers that are trained together in one module (vmap).
+        seed: Seed of shards, initial weights and training.
+
+    Raises:
+        ValueError: `count` or `at_once` is below 1.
+    """
 
     architecture: Architecture
     recipe: Recipe
@@ -44,14 +55,29 @@ class TeacherSettings:
 
 
 class ShardBatches:
-    """Batches for all teachers at once: images `[teachers, b, c, h, w]` and labels `[teachers, b]`."""
+    """Batches for several teachers at once: images `[teachers, b, c, h, w]` and labels `[teachers, b]`.
+
+    Args:
+        images: All training images, uint8 `[n, c, h, w]`.
+        labels: Their labels, int64 `[n]`.
+        shards: Each teacher's images, int64 `[teachers, size]`.
+        batch_size: Images of one teacher in a batch, at most.
+        augmentation: Random changes of the images.
+        seed: Seed of order and augmentation.
+    """
 
     def __init__(
-        self, images: Tensor, labels: Tensor, shards: Tensor, batch_size: int, how: Augmentation, seed: int
+        self,
+        images: Tensor,
+        labels: Tensor,
+        shards: Tensor,
+        batch_size: int,
+        augmentation: Augmentation,
+        seed: int,
     ) -> None:
         self.images, self.labels, self.shards = images, labels, shards
         self.batches = max(1, -(-shards.shape[1] // batch_size))
-        self.augmentation = how
+        self.augmentation = augmentation
         self.random = torch.Generator().manual_seed(seed)
 
     def __len__(self) -> int:
@@ -66,46 +92,60 @@ class ShardBatches:
 
 
 class StackedTeachers(pl.LightningModule):
-    """Teachers as one module of stacked parameters; a step trains each on its own batch (torch.func)."""
+    """Several teachers as one module of stacked parameters; a step trains each on its own batch.
+
+    Args:
+        networks: Untrained teachers of one architecture.
+        recipe: How each is trained.
+        batches_per_epoch: Batches in an epoch, by which some schedules step.
+    """
 
     def __init__(self, networks: list[nn.Module], recipe: Recipe, batches_per_epoch: int) -> None:
         super().__init__()
-        parameters, self.buffers_of = stack_module_state(networks)
-        # A parameter's name may hold no dot.
+        parameters, self.stacked_buffers = stack_module_state(networks)
+        # torch allows no dot in the name of a parameter.
         self.stacked = nn.ParameterDict({name.replace(".", "/"): p for name, p in parameters.items()})
-        self.skeleton = [copy.deepcopy(networks[0]).to("meta")]  # in a list, so as not to be registered
+        # In a list, so that torch does not register the skeleton's parameters as ours.
+        self.skeleton = [copy.deepcopy(networks[0]).to("meta")]
         self.recipe = recipe
         self.batches_per_epoch = batches_per_epoch
 
     def parameters_of(self) -> dict[str, Tensor]:
-        """Stacked parameters by their names in one teacher, `[teachers, ...]` each."""
+        """Return the stacked parameters `[teachers, ...]` by their names in one teacher."""
         return {name.replace("/", "."): p for name, p in self.stacked.items()}
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
-        """Sum of the teachers' losses, so that each has the gradient that it would have alone."""
+        """Return the sum of the teachers' losses, so that each gets the gradient that it would get alone."""
 
         def loss(parameters: Any, buffers: Any, images: Tensor, labels: Tensor) -> Tensor:
             logits = functional_call(self.skeleton[0], (parameters, buffers), (images,))
             return nn.functional.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
 
-        losses = vmap(loss, randomness="different")(self.parameters_of(), self.buffers_of, *batch)
+        losses = vmap(loss, randomness="different")(self.parameters_of(), self.stacked_buffers, *batch)
         total: Tensor = losses.sum()
         self.log("loss", total.detach(), logger=False)
         return total
 
     def configure_optimizers(self) -> Any:
-        """The recipe's optimiser over the stacked parameters."""
+        """Return the recipe's optimiser and schedule for the stacked parameters."""
         optimizer = self.recipe.make_optimizer(self.stacked.values())
         schedulers = self.recipe.make_schedulers(optimizer, self.batches_per_epoch)
         return ([optimizer], schedulers) if schedulers else optimizer
 
     def state(self) -> dict[str, Tensor]:
-        """Parameters and buffers of all teachers, stacked, on the CPU."""
-        return {k: v.detach().cpu() for k, v in (self.parameters_of() | self.buffers_of).items()}
+        """Return parameters and buffers of all teachers, stacked, on the CPU."""
+        return {k: v.detach().cpu() for k, v in (self.parameters_of() | self.stacked_buffers).items()}
 
 
 class TeacherEnsemble:
-    """Trained teachers that vote. `state` holds each parameter and buffer stacked, `[teachers, ...]`."""
+    """Trained teachers that vote.
+
+    Args:
+        skeleton: A network of the teachers' architecture.
+        state: Each parameter and buffer of all teachers, stacked, `[teachers, ...]`.
+        num_classes: Classes that the teachers vote for.
+        hardware: Where they run.
+    """
 
     def __init__(
         self, skeleton: nn.Module, state: dict[str, Tensor], num_classes: int, hardware: Hardware
@@ -119,15 +159,15 @@ class TeacherEnsemble:
 
     @property
     def count(self) -> int:
-        """How many teachers vote."""
+        """Number of teachers."""
         return len(next(iter(self.state.values())))
 
     @torch.no_grad()
     def predictions(self, images: Tensor) -> Tensor:
-        """Each teacher's label for each image, int64 `[teachers, n]`.
+        """Return each teacher's label for each image, int64 `[teachers, n]`.
 
-        One teacher after another: grouped convolutions, which vmap would make of the whole ensemble,
-        are slower than this loop in inference.
+        Teachers answer one after another: vmap over the ensemble would make grouped convolutions, which are
+        slower than this loop in inference.
         """
         hardware = self.hardware
         on_cpu = hardware.device.type == "cpu"
@@ -144,27 +184,36 @@ class TeacherEnsemble:
         return torch.cat(batches, dim=1)
 
     def votes(self, images: Tensor) -> Tensor:
-        """Votes for each class, float64 `[n, classes]`, for images in [0, 1] `[n, c, h, w]`."""
+        """Return the votes for each class, float64 `[n, classes]`, on images in [0, 1] `[n, c, h, w]`."""
         labels = self.predictions(images).T
         votes = torch.zeros(len(images), self.num_classes, dtype=torch.float64, device=labels.device)
         return votes.scatter_add_(1, labels, torch.ones_like(labels, dtype=torch.float64))
 
 
 def _channels_last(values: Tensor) -> Tensor:
-    """The same values; where they are kernels `[teachers, out, in, h, w]`, each teacher's are channels_last.
+    """Return the same values; kernels `[teachers, out, in, h, w]` become channels_last for each teacher.
 
     A convolution answers in the layout of its kernel, and pooling takes six times as long in the other one.
-    The clone matters for grey images: with one channel in, `contiguous` would see nothing to do.
     """
     if values.dim() != 5:
         return values
+    # A clone, since `contiguous` does nothing to kernels with one input channel (grey images).
     return values.movedim(2, -1).clone(memory_format=torch.contiguous_format).movedim(-1, 2)
 
 
 def shard(images: int, teachers: int, seed: int) -> Tensor:
-    """Disjoint random shards of equal size, int64 `[teachers, images // teachers]`.
+    """Draw disjoint random shards of equal size; up to `teachers - 1` images stay unused.
 
-    Up to `teachers - 1` images stay unused. Raises ValueError when there are fewer images than teachers.
+    Args:
+        images: Number of training images.
+        teachers: Number of shards.
+        seed: Seed of the drawing.
+
+    Returns:
+        Positions of images, int64 `[teachers, images // teachers]`.
+
+    Raises:
+        ValueError: There are fewer images than teachers.
     """
     size = images // teachers
     if size < 1:
@@ -177,31 +226,41 @@ def shard(images: int, teachers: int, seed: int) -> Tensor:
 
 
 def build_teacher(settings: TeacherSettings, train: ImageSet) -> nn.Module:
-    """One untrained teacher."""
+    """Build one untrained teacher."""
     return build_network(settings.architecture, train.image_shape, train.num_classes, train.images)
 
 
 def train_teachers(settings: TeacherSettings, train: ImageSet, hardware: Hardware) -> TeacherEnsemble:
-    """Train all teachers on disjoint shards of `train`, `settings.at_once` together."""
-    device = hardware.device
+    """Train all teachers on disjoint shards, `settings.at_once` of them together.
+
+    Args:
+        settings: How the teachers are made.
+        train: The victim's training images.
+        hardware: Where the teachers are trained, and later vote.
+
+    Raises:
+        ValueError: There are fewer images than teachers.
+    """
+    device, recipe = hardware.device, settings.recipe
     shards = shard(len(train), settings.count, settings.seed)
     images, labels = train.images.to(device), train.labels.to(device)
     states = []
     for first in range(0, settings.count, settings.at_once):
         group = shards[first : first + settings.at_once]
         with seeded(settings.seed, "teachers", first):
-            networks = [build_teacher(settings, train) for _ in group]
-            batches = ShardBatches(
-                images,
-                labels,
-                group,
-                settings.recipe.batch_size,
-                settings.recipe.augmentation,
-                derive_seed(settings.seed, "teacher batches", first),
-            )
-            module = StackedTeachers([n.to(device) for n in networks], settings.recipe, len(batches))
-            run_trainer(make_trainer(hardware, settings.recipe.epochs), module, batches)
-        states.append(module.state())
-        log.info("teachers %d of %d trained", min(first + settings.at_once, settings.count), settings.count)
+            networks = [build_teacher(settings, train).to(device) for _ in group]
+            seed = derive_seed(settings.seed, "teacher batches", first)
+            batches = ShardBatches(images, labels, group, recipe.batch_size, recipe.augmentation, seed)
+            states.append(_train_together(networks, batches, recipe, hardware))
+        log.info("teachers %d of %d trained", first + len(group), settings.count)
     state = {name: torch.cat([part[name] for part in states]) for name in states[0]}
     return TeacherEnsemble(networks[0], state, train.num_classes, hardware)
+
+
+def _train_together(
+    networks: list[nn.Module], batches: ShardBatches, recipe: Recipe, hardware: Hardware
+) -> dict[str, Tensor]:
+    """Train some teachers in one module, and return their stacked parameters and buffers."""
+    module = StackedTeachers(networks, recipe, len(batches))
+    run_trainer(make_trainer(hardware, recipe.epochs), module, batches)
+    return module.state()

@@ -1,4 +1,4 @@
-"""What passes between the side that steals and the side that is stolen from."""
+"""What passes between attacker and victim: queries, answers, and the reasons for none."""
 
 from __future__ import annotations
 
@@ -13,9 +13,13 @@ AnswerKind = Literal["soft", "topk", "hard"]
 
 @dataclass(frozen=True, eq=False)
 class QueryBatch:
-    """Images float32 in [0, 1] `[n, c, h, w]`, the account that asks, and the attack's round (from 1).
+    """Images to ask about together; each is one query.
 
-    `first` is how many queries were answered before these; whoever counts the budget sets it.
+    Attributes:
+        images: Float32 in [0, 1], `[n, c, h, w]`.
+        account: Number of the account that asks.
+        round: Round of the attack, from 1.
+        first: How many queries were answered before these; the oracle that counts the budget sets it.
     """
 
     images: Tensor
@@ -29,7 +33,14 @@ class QueryBatch:
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """Probabilities float32 `[n, classes]`, or labels int64 `[n]` where the interface gives no more."""
+    """The victim's answers to a batch.
+
+    Attributes:
+        values: Probabilities float32 `[n, classes]`, or labels int64 `[n]` if the interface gives labels.
+
+    Raises:
+        ValueError: The values are neither.
+    """
 
     values: Tensor
 
@@ -52,18 +63,21 @@ class Answer:
 
 
 class Oracle(Protocol):
-    """All that an attack gets of a victim. Every image asked is one query."""
+    """All that an attack sees of a victim."""
 
     def query(self, batch: QueryBatch) -> Answer:
-        """Answer each image of the batch; raises BudgetExhausted rather than answer one too many.
+        """Answer each image of the batch.
 
-        Raises AccountBlocked for an account that a defense does not answer any more.
+        Raises:
+            BudgetExhausted: The budget does not cover the whole batch.
+            AccountBlocked: A defense answers this account no more.
+            PriceTooHigh: The answer costs more work than the client is willing to do.
         """
         ...
 
 
 class BudgetExhausted(Exception):
-    """The query budget does not cover the batch; `remaining` images of it could still be asked."""
+    """The query budget does not cover the batch, but `remaining` images of it."""
 
     def __init__(self, budget: int, remaining: int) -> None:
         super().__init__(f"attack.budget={budget} leaves {remaining} queries, and the batch has more")
@@ -71,7 +85,7 @@ class BudgetExhausted(Exception):
 
 
 class AccountBlocked(Exception):
-    """The account gets no further answer; `answer` holds those to the batch's first queries, if to any."""
+    """The account is blocked; `answer` holds what the batch's first queries were answered, if any were."""
 
     def __init__(self, account: int, answer: Answer | None) -> None:
         super().__init__(f"account {account} is blocked")
@@ -79,9 +93,9 @@ class AccountBlocked(Exception):
 
     @property
     def answered(self) -> int:
-        """How many of the batch's queries were answered."""
+        """Number of the batch's queries that were answered."""
         return 0 if self.answer is None else len(self.answer)
 
 
 class PriceTooHigh(Exception):
-    """A server asks for more work than the attacker is willing to do; what was answered stands."""
+    """A server asks for more work than the attacker is willing to do; earlier answers stand."""

@@ -1,4 +1,4 @@
-"""Training the network that is served."""
+"""The victim: the network that is served, trained or loaded."""
 
 from __future__ import annotations
 
@@ -17,10 +17,15 @@ from victims.datasets.images import ImageSet
 
 @dataclass(frozen=True)
 class VictimSettings:
-    """A victim's architecture and recipe, or the checkpoint of one that exists already.
+    """How a victim is made.
 
-    `normalize` puts the training data's channel statistics in front of the network; a network of one's
-    own that normalises inside itself sets it to false.
+    Attributes:
+        architecture: Factory of the network.
+        recipe: How it is trained.
+        seed: Seed of initial weights and training.
+        normalize: Whether images are normalised by the training data's channel statistics in front of the
+            network; false for a network of your own that normalises inside itself.
+        checkpoint: File of trained weights to load instead of training; None to train.
     """
 
     architecture: Architecture
@@ -31,7 +36,7 @@ class VictimSettings:
 
 
 def build_victim(settings: VictimSettings, train: ImageSet) -> nn.Module:
-    """The untrained network; raises ValueError where it does not fit the data."""
+    """Build the untrained network; raises ValueError if it does not fit the data."""
     with seeded(settings.seed, "victim"):
         return build_network(
             settings.architecture,
@@ -42,7 +47,19 @@ def build_victim(settings: VictimSettings, train: ImageSet) -> nn.Module:
 
 
 def make_victim(settings: VictimSettings, train: ImageSet, hardware: Hardware) -> nn.Module:
-    """The trained network, in evaluation mode: trained by the recipe, or loaded from the checkpoint."""
+    """Train the victim, or load it from its checkpoint.
+
+    Args:
+        settings: How the victim is made.
+        train: Its training images.
+        hardware: Where it is trained.
+
+    Returns:
+        The network in evaluation mode, on the hardware's device.
+
+    Raises:
+        ValueError: The network does not fit the data, or the checkpoint does not fit the network.
+    """
     network = build_victim(settings, train)
     if settings.checkpoint is not None:
         load_weights(network, Path(settings.checkpoint))
@@ -53,10 +70,15 @@ def make_victim(settings: VictimSettings, train: ImageSet, hardware: Hardware) -
 
 
 def load_weights(network: nn.Module, path: Path) -> None:
-    """Load a checkpoint: a state dict, or a Lightning checkpoint that holds one under `state_dict`.
+    """Load weights into a network.
 
-    Weights of the network alone fit also when it stands behind our normalisation. Raises ValueError
-    naming victim.checkpoint when the file is missing, unreadable or of another network.
+    Args:
+        network: The network; the weights may be those of the network inside our normalisation, too.
+        path: A file with a state dict, or a Lightning checkpoint, which holds one under `state_dict`.
+
+    Raises:
+        ValueError: The file is missing, unreadable or of another network; the message names the option
+            victim.checkpoint.
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)

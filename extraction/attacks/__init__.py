@@ -1,4 +1,4 @@
-"""Extraction attacks: one file each."""
+"""Extraction attacks; each has a file of its own."""
 
 from extraction.attacks.base import Attack, Attacker, QueryAttack
 

@@ -1,4 +1,4 @@
-"""What an attack is: how a round of queries is asked, and what is trained on the answers."""
+"""The interface of an attack: it asks a round's queries, and trains a substitute on the answers."""
 
 from __future__ import annotations
 
@@ -19,21 +19,32 @@ from victims.datasets.images import ImageSet
 from victims.types import Answer, AnswerKind
 
 Ask = Callable[[Tensor], Answer]
-"""Asks about images float32 in [0, 1] `[n, c, h, w]`: each is counted, charged and kept with its answer.
+"""Asks the victim about images float32 in [0, 1] `[n, c, h, w]` and returns their answers.
 
-Raises BudgetExhausted when the budget does not cover them all."""
+Each image is counted and charged, and kept with its answer in the transfer set. Raises BudgetExhausted when
+the budget does not cover all of them."""
 
 CostOracle = Callable[[Tensor], Mapping[str, Tensor]]
-"""The defender's own cost of images, float64 `[n]` a measure, as nobody but `knows: [cost]` may see it."""
+"""Returns the defender's own cost of images `[n, c, h, w]`: float64 `[n]` for each measure.
+
+Only an attack with `knows: [cost]` may call it."""
 
 
 @dataclass(frozen=True, eq=False)
 class Attacker:
-    """What an attacker has in a round (numbered from 1).
+    """What the attacker has and knows in one round.
 
-    `substitute` is the network trained on the answers so far; None before the first answer. `student` is the
-    one that this round trains: a new one, or with `attack.warm_start` the substitute itself. `other_pool` is
-    a second pool (attack.other_pool), `costs` the capability of `attack.knows`.
+    Attributes:
+        pool: The attacker's own images.
+        transfer_set: Images asked so far, with their answers.
+        substitute: The network trained on the answers so far; None before the first answer.
+        round: Number of the round, from 1.
+        seed: Seed of all the attacker's random choices.
+        hardware: Where networks run.
+        num_classes: Classes of the victim.
+        student: The network that this round trains: a new one, or under `attack.warm_start` the substitute.
+        other_pool: A second pool of images (`attack.other_pool`).
+        costs: The defender's own costs, if the attack knows them (`attack.knows: [cost]`).
     """
 
     pool: ImageSet
@@ -48,66 +59,90 @@ class Attacker:
     costs: CostOracle | None = None
 
     def random(self, *purpose: str | int) -> torch.Generator:
-        """A stream of random numbers for one purpose in this round."""
+        """Return a CPU generator for one purpose in this round."""
         return generator(self.seed, *purpose, self.round)
 
 
 class Attack(ABC):
-    """Asks and learns round by round. Randomness comes from the attacker's seed and round alone, so that a
-    resumed extraction makes the same choices."""
+    """Asks and learns, round by round.
+
+    An attack draws random numbers from streams that depend on the attacker's seed and round only, so that a
+    resumed extraction makes the same choices.
+    """
 
     answers: ClassVar[tuple[AnswerKind, ...]] = get_args(AnswerKind)
-    """What an interface must give for the attack to work."""
+    """Kinds of answers that the attack can work with."""
 
     needs_cost: ClassVar[bool] = False
-    """Whether the attack assumes the defender's own cost (`knows: [cost]`)."""
+    """Whether the attack has to know the defender's own costs (`knows: [cost]`)."""
 
     keeps_transfer_set: ClassVar[bool] = True
-    """Whether answers are kept for later rounds; one that asks millions learns from each as it comes."""
+    """Whether answers are kept for later rounds; not so where millions of answers are used at once."""
 
     def supply(self, pool: ImageSet, other_pool: ImageSet | None) -> int | None:
-        """How many images the attack can ask about; None where it makes its own."""
+        """Return how many images the attack can ask about; None if it makes its own."""
         return len(pool)
 
     @abstractmethod
     def run_round(self, attacker: Attacker, ask: Ask, count: int) -> None:
-        """Ask about at most `count` images; about none if that is too few to go on."""
+        """Ask one round's queries.
+
+        Args:
+            attacker: What the attacker has in this round.
+            ask: Asks the victim.
+            count: Images that may be asked at most; an attack that cannot work with so few asks none.
+        """
 
     def train(self, attacker: Attacker, network: nn.Module, recipe: Recipe) -> None:
-        """Train the round's network, in place, on the transfer set: supervised, by default."""
+        """Train the round's network in place; by default supervised, on the transfer set.
+
+        Args:
+            attacker: What the attacker has after this round's queries.
+            network: The network to train (`attacker.student`).
+            recipe: The substitute's recipe.
+        """
         known = attacker.transfer_set
         seed = derive_seed(attacker.seed, "substitute training", attacker.round)
         fit(network, known.images, known.targets, recipe, attacker.hardware, seed)
 
     def state_dict(self) -> dict[str, Any]:
-        """What the attack remembers between rounds, for the checkpoint; nothing by default."""
+        """Return what the attack remembers between rounds, for the checkpoint; nothing by default."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what `state_dict` gave."""
+        """Restore what `state_dict` returned."""
 
 
 class QueryAttack(Attack):
-    """Chooses all of a round's queries at once."""
+    """An attack that chooses all queries of a round before it asks the first."""
 
     @abstractmethod
     def queries(self, attacker: Attacker, count: int) -> Tensor:
-        """At most `count` images to ask about next, float32 in [0, 1] `[m, c, h, w]`, m >= 1."""
+        """Choose the round's images: 1 to `count` of them, float32 in [0, 1] `[m, c, h, w]`."""
 
     def run_round(self, attacker: Attacker, ask: Ask, count: int) -> None:
-        """Ask about what `queries` chooses."""
+        """Ask about the images that `queries` chooses."""
         ask(self.queries(attacker, count))
 
 
 def pool_images(attacker: Attacker, pool: ImageSet, index: Tensor) -> Tensor:
-    """Images of a pool as queries, float32 in [0, 1] `[n, c, h, w]` on the attacker's device."""
+    """Return images of a pool as queries, on the attacker's device.
+
+    Args:
+        attacker: Its hardware names the device.
+        pool: The attacker's pool, or its other pool.
+        index: Positions in the pool, int64 `[n]`.
+
+    Returns:
+        Images float32 in [0, 1] `[n, c, h, w]`.
+    """
     return to_float(pool.images[index.to(pool.images.device)].to(attacker.hardware.device))
 
 
 def random_pool_images(attacker: Attacker, count: int) -> Tensor:
-    """The next `count` images of the pool in the seed's random order, none twice: `[count, c, h, w]`.
+    """Return the pool's next `count` images in the seed's random order, `[count, c, h, w]`.
 
-    The transfer set's length says how many were taken before.
+    The transfer set's length says how many were asked before, so no image comes twice.
     """
     order = torch.randperm(len(attacker.pool), generator=generator(attacker.seed, "pool order"))
     taken = len(attacker.transfer_set)

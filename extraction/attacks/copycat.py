@@ -1,4 +1,4 @@
-"""Copycat CNN (Correia-Silva et al. 2018): foreign images, and the labels that the victim gives them."""
+"""Copycat CNN (Correia-Silva et al. 2018): out-of-distribution images with the victim's labels."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ from extraction.attacks.knockoff import Knockoff
 
 
 class Copycat(Knockoff):
-    """Asks about an out-of-distribution pool in random order, as Knockoff, but learns from hard labels."""
+    """Asks as Knockoff does; its configuration asks for labels instead of probabilities."""

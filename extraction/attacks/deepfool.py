@@ -11,10 +11,18 @@ from training.fit import predict_logits
 
 
 class DeepFool(PoolSelection):
-    """Asks about images that the smallest perturbation moves over the substitute's decision boundary.
+    """Asks about the images that lie nearest to the substitute's decision boundary.
 
-    Perturbations are found for the `candidates * count` images with the smallest margin between the two
-    largest logits; null: for all. `steps` limits the linearisations, `overshoot` is the paper's.
+    The distance is the norm of the smallest perturbation that DeepFool finds.
+
+    Args:
+        candidates: Perturbations are computed for the `candidates * count` images with the smallest margin
+            between the two largest logits; null: for all images.
+        steps: Linearisations at most.
+        overshoot: How far beyond the boundary a step goes, as a share of it (the paper's eta).
+
+    Raises:
+        ValueError: An option is out of range.
     """
 
     def __init__(self, candidates: int | None = 3, steps: int = 20, overshoot: float = 0.02) -> None:
@@ -26,27 +34,36 @@ class DeepFool(PoolSelection):
         self.candidates, self.steps, self.overshoot = candidates, steps, overshoot
 
     def choose(self, attacker: Attacker, left: Tensor, count: int) -> Tensor:
-        """See PoolSelection."""
+        """Choose the `count` images with the smallest perturbation."""
         assert attacker.substitute is not None
         images = pool_images(attacker, attacker.pool, left)
-        few = torch.arange(len(left), device=images.device)
+        candidates = torch.arange(len(left), device=images.device)
         if self.candidates is not None:
             logits = predict_logits(attacker.substitute, images, attacker.hardware)
             first, second = logits.topk(2, dim=1).values.unbind(1)
-            few = (first - second).argsort(stable=True)[: self.candidates * count]
+            candidates = (first - second).argsort(stable=True)[: self.candidates * count]
         norms = torch.cat(
             [
                 perturbation_norms(attacker.substitute, batch, self.steps, self.overshoot)
-                for batch in images[few].split(attacker.hardware.batch_size)
+                for batch in images[candidates].split(attacker.hardware.batch_size)
             ]
         )
-        return few[norms.argsort(stable=True)[:count]]
+        return candidates[norms.argsort(stable=True)[:count]]
 
 
 def perturbation_norms(network: nn.Module, images: Tensor, steps: int, overshoot: float) -> Tensor:
-    """L2 norm of each image's DeepFool perturbation, float32 `[n]`; images `[n, c, h, w]`.
+    """Return the L2 norm of each image's DeepFool perturbation (Moosavi-Dezfooli et al. 2016, Algorithm 2).
 
-    One backward pass a class serves a whole batch. Images that are over the boundary are done.
+    A whole batch shares one backward pass for each class. Images that are over the boundary move no more.
+
+    Args:
+        network: The network whose decision boundary is looked for; it is put into evaluation mode.
+        images: Float32 in [0, 1], `[n, c, h, w]`.
+        steps: Linearisations at most.
+        overshoot: How far beyond the boundary a step goes, as a share of it.
+
+    Returns:
+        Norms, float32 `[n]`.
     """
     network.eval()
     total = torch.zeros_like(images)
@@ -64,7 +81,7 @@ def perturbation_norms(network: nn.Module, images: Tensor, steps: int, overshoot
 
 
 def logits_and_gradients(network: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits `[n, classes]` and each one's gradient `[classes, n, c, h, w]`."""
+    """Return the logits `[n, classes]` of images, and the gradient of each logit `[classes, n, c, h, w]`."""
     inputs = images.detach().clone().requires_grad_(True)
     logits = network(inputs)
     gradients = [
@@ -74,13 +91,13 @@ def logits_and_gradients(network: nn.Module, images: Tensor) -> tuple[Tensor, Te
 
 
 def _smallest_step(logits: Tensor, gradients: Tensor, original: Tensor) -> Tensor:
-    """The step to the nearest boundary of the linearised network, `[n, c, h, w]`."""
+    """Return the step to the nearest boundary of the linearised network, `[n, c, h, w]`."""
     rows = torch.arange(len(logits), device=logits.device)
     difference = gradients - gradients[original, rows]
     norms = difference.flatten(2).norm(dim=2).T
     distance = (logits - logits[rows, original][:, None]).abs() / norms.clamp_min(1e-12)
     distance[rows, original] = torch.inf
     nearest = distance.argmin(1)
-    # A little beyond the boundary, as the published code, so that ties do not stop it.
+    # The published code adds 1e-4, so that an image on the boundary itself still moves.
     length = (distance[rows, nearest] + 1e-4) / norms[rows, nearest].clamp_min(1e-12)
     return length[:, None, None, None] * difference[nearest, rows]

@@ -1,4 +1,4 @@
-"""Entropy sampling (Shannon 1948; Lewis and Gale 1994): where the substitute is least sure."""
+"""Entropy sampling (Shannon 1948; Lewis and Gale 1994): ask where the substitute is least certain."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from extraction.attacks.selection import UncertaintySelection
 
 
 class Entropy(UncertaintySelection):
-    """Asks first about images whose answer by the substitute has the highest entropy."""
+    """Asks first about the images for which the substitute's probabilities have the highest entropy."""
 
     def scores(self, logits: Tensor) -> Tensor:
-        """Entropy of the substitute's probabilities, in nats."""
+        """Return the entropy of the substitute's probabilities in nats."""
         return entropy(logits)
 
 
 def entropy(logits: Tensor) -> Tensor:
-    """-sum p log p of the softmax of logits `[n, classes]`: nats, float64 `[n]`."""
+    """Return -sum p log p in nats, float64 `[n]`, where p is the softmax of logits `[n, classes]`."""
     log_probs = logits.double().log_softmax(1)
     return -(log_probs.exp() * log_probs).sum(1)

@@ -1,4 +1,4 @@
-"""Entropy sampling reversed: the images that the substitute is surest of, which a defense finds cheapest."""
+"""Reversed entropy sampling: ask where the substitute is most certain, since such queries cost least."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from extraction.attacks.selection import UncertaintySelection
 
 
 class EntropyReversed(UncertaintySelection):
-    """Asks first about images whose answer by the substitute has the lowest entropy."""
+    """Asks first about the images for which the substitute's probabilities have the lowest entropy."""
 
     def scores(self, logits: Tensor) -> Tensor:
-        """Minus the entropy of the substitute's probabilities, in nats."""
+        """Return minus the entropy of the substitute's probabilities in nats."""
         return -entropy(logits)

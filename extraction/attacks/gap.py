@@ -1,4 +1,4 @@
-"""Margin sampling (Scheffer et al. 2001), as the proof-of-work paper's code has it."""
+"""Margin sampling (Scheffer et al. 2001), as implemented in the code of the proof-of-work paper."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from extraction.attacks.selection import UncertaintySelection
 
 
 class Gap(UncertaintySelection):
-    """Asks first about images whose two likeliest classes are closest in the substitute's answer."""
+    """Asks first about the images whose two most likely classes are closest, by the substitute."""
 
     def scores(self, logits: Tensor) -> Tensor:
-        """1 minus the difference of a softmax over the two largest logits."""
+        """Return 1 minus the difference of the two probabilities of a softmax over the two largest logits."""
         first, second = logits.double().topk(2, dim=1).values.softmax(1).unbind(1)
         return 1 - (first - second)

@@ -10,10 +10,10 @@ from extraction.attacks.selection import PoolSelection
 
 
 class Greedy(PoolSelection):
-    """Asks about images that lie farthest, in the substitute's features, from all that was asked before."""
+    """Asks about the images that lie farthest from all asked images in the substitute's feature space."""
 
     def choose(self, attacker: Attacker, left: Tensor, count: int) -> Tensor:
-        """See PoolSelection."""
+        """Choose `count` images by greedy k-center around the images asked before."""
         assert attacker.substitute is not None
         images = attacker.pool.images
         points, centers = (

@@ -1,4 +1,4 @@
-"""In and out of distribution, by turns: an attacker who hides foreign queries among honest ones."""
+"""Rounds in and out of distribution by turns: out-of-distribution queries hide among ordinary ones."""
 
 from __future__ import annotations
 
@@ -11,20 +11,24 @@ from victims.datasets.images import ImageSet
 
 
 class InOutDist(QueryAttack):
-    """Odd rounds ask about the pool, even ones about the other pool, each in random order and none twice.
+    """Asks about the pool in odd rounds, and about the other pool in even ones.
 
-    When one is used up, the other serves.
+    Each pool is asked in random order, no image twice. When one is used up, the other takes its turns.
     """
 
     def __init__(self) -> None:
         self.taken = [0, 0]
 
     def supply(self, pool: ImageSet, other_pool: ImageSet | None) -> int | None:
-        """Both pools."""
+        """Return the number of images in both pools."""
         return len(pool) + len(other_pool or ())
 
     def queries(self, attacker: Attacker, count: int) -> Tensor:
-        """The next images of the round's pool."""
+        """Choose the next images of the pool whose turn it is.
+
+        Raises:
+            ValueError: The attack has no second pool.
+        """
         if attacker.other_pool is None:
             raise ValueError("attack.other_pool must name the second pool")
         pools = (attacker.pool, attacker.other_pool)
@@ -37,9 +41,9 @@ class InOutDist(QueryAttack):
         return pool_images(attacker, pools[turn], chosen)
 
     def state_dict(self) -> dict[str, list[int]]:
-        """How many images of each pool were asked."""
+        """Return how many images of each pool were asked."""
         return {"taken": list(self.taken)}
 
     def load_state_dict(self, state: dict[str, list[int]]) -> None:
-        """See Attack."""
+        """Restore the numbers of asked images."""
         self.taken = list(state["taken"])

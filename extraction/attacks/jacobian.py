@@ -1,9 +1,9 @@
 """Jacobian-based data-set augmentation, JBDA (Papernot et al. 2017, "Practical Black-Box Attacks").
 
-From a few images of its own, the attacker makes new ones by stepping along the sign of the substitute's
-gradient of the class that the victim answered (Algorithm 1, line 6): x + step * sign(dF_label/dx).
-Each round at most doubles the transfer set; beyond `count` images a random subset is stepped from
-(the reservoir sampling of the paper's section 5.3).
+The attacker starts from a few images of its own. It makes new ones by a step along the sign of the
+substitute's gradient for the class that the victim answered: x + step * sign(dF_label/dx) (Algorithm 1,
+line 6). A round at most doubles the transfer set. If that is more than the round may ask, a random subset is
+used (reservoir sampling, the paper's section 5.3).
 """
 
 from __future__ import annotations
@@ -18,7 +18,15 @@ from victims.datasets.images import ImageSet
 
 
 class Jacobian(QueryAttack):
-    """`initial` random images of the pool first; then steps of size `step` in every pixel."""
+    """Asks about random images of the pool first, then about images made from the transfer set.
+
+    Args:
+        initial: Images of the pool to ask about in the first round.
+        step: Change of each pixel of an image, on the scale [0, 1].
+
+    Raises:
+        ValueError: An option is out of range.
+    """
 
     def __init__(self, initial: int, step: float) -> None:
         if initial < 1:
@@ -29,11 +37,11 @@ class Jacobian(QueryAttack):
         self.step = step
 
     def supply(self, pool: ImageSet, other_pool: ImageSet | None) -> int | None:
-        """No limit: images are made."""
+        """Return None, no limit: the attack makes its images."""
         return None
 
     def queries(self, attacker: Attacker, count: int) -> Tensor:
-        """Initial images of the pool in the first round, images made from the transfer set afterwards."""
+        """Choose images of the pool in the first round, and make new ones in later rounds."""
         if attacker.substitute is None:
             return random_pool_images(attacker, min(count, self.initial, len(attacker.pool)))
         known = attacker.transfer_set
@@ -46,15 +54,24 @@ class Jacobian(QueryAttack):
         return (images + self.step * gradient.sign()).clamp_(0, 1)
 
     def classes(self, attacker: Attacker, labels: Tensor) -> Tensor:
-        """Whose gradient is followed, for images with these answers; int64 `[n]`."""
+        """Return the classes whose gradients are followed, int64 `[n]`, for the answered labels `[n]`."""
         return labels
 
 
 def label_gradient(network: nn.Module, images: Tensor, labels: Tensor, hardware: Hardware) -> Tensor:
-    """Gradient of each image's logit at the label given for it, `[n, c, h, w]`, in one backward pass a batch.
+    """Return the gradient of each image's logit at its label, in one backward pass for each batch.
 
-    An image's logits depend on that image alone (the network is in evaluation mode), so the gradient of
-    the sum over the batch holds each image's own gradient.
+    In evaluation mode an image's logits depend on that image alone. The gradient of the sum over a batch
+    therefore holds each image's own gradient.
+
+    Args:
+        network: The substitute; it is put into evaluation mode.
+        images: Float32 in [0, 1], `[n, c, h, w]`.
+        labels: Which logit to differentiate, int64 `[n]`.
+        hardware: Images at a time.
+
+    Returns:
+        Gradients, float32 `[n, c, h, w]`.
     """
     network.eval()
     gradients = []

@@ -1,4 +1,4 @@
-"""Greedy k-center selection: the points that lie farthest from all that is known, one after the other."""
+"""Greedy k-center selection: take, one after another, the point farthest from all centers so far."""
 
 from __future__ import annotations
 
@@ -9,19 +9,30 @@ from training.batches import to_float
 from training.recipe import Hardware
 
 BLOCK = 4096
-"""Points whose distances are kept up to date while centers are chosen, and rows of a distance block."""
+"""Points whose distances are kept up to date while centers are chosen; also rows of a distance block."""
 
 
 def k_center(points: Tensor, centers: Tensor, count: int) -> Tensor:
-    """Indices of `count` points `[n, d]`, each the farthest from `centers` `[m, d]` and those before it.
+    """Choose points so that each is the farthest from the centers and from those chosen before it.
 
-    The greedy 2-approximation of Gonzalez 1985, exactly: distances only shrink as centers are added, so a
-    point whose last known distance is below the best one at hand need not be looked at. Only the BLOCK
-    farthest are kept up to date; when their best falls below what the others had, all are. Raises
-    ValueError for more points than there are, or no center.
+    This is exactly the greedy 2-approximation of Gonzalez 1985. Distances only shrink as centers are added,
+    so the distances of most points need no update: only the BLOCK farthest points are kept up to date, until
+    the best of them is nearer than another point was at the last update of all.
+
+    Args:
+        points: Candidates, float `[n, d]`.
+        centers: Points chosen already, float `[m, d]`, m >= 1.
+        count: How many points to choose.
+
+    Returns:
+        Indices of the chosen points in their order, int64 `[count]`.
+
+    Raises:
+        ValueError: There are fewer than `count` points, or no center.
     """
     if count > len(points) or not len(centers):
         raise ValueError(f"{count} of {len(points)} points cannot be chosen around {len(centers)} centers")
+    # Exact when a pass of the loop starts; an upper bound while the pass adds centers.
     bound = squared_distance(points, centers)
     chosen: list[int] = []
     while len(chosen) < count:
@@ -36,7 +47,10 @@ def k_center(points: Tensor, centers: Tensor, count: int) -> Tensor:
 
 
 def _choose_among(points: Tensor, distance: Tensor, others: Tensor, count: int) -> Tensor:
-    """Positions chosen in turn while the farthest of these points lies beyond all others'; at least one."""
+    """Choose among points with exact distances while the farthest is beyond `others`; return positions.
+
+    At least one is chosen: the farthest of these points is the farthest of all at the start.
+    """
     chosen: list[Tensor] = []
     distance = distance.clone()
     norms = (points * points).sum(1)
@@ -52,7 +66,7 @@ def _choose_among(points: Tensor, distance: Tensor, others: Tensor, count: int) 
 
 
 def squared_distance(points: Tensor, centers: Tensor) -> Tensor:
-    """Of each point `[n, d]` to the nearest center `[m, d]`, `[n]`, in blocks."""
+    """Return the squared distance `[n]` of each point `[n, d]` to the nearest center `[m, d]`."""
     norms = (centers * centers).sum(1)
     nearest = [
         torch.cat(
@@ -70,7 +84,7 @@ def squared_distance(points: Tensor, centers: Tensor) -> Tensor:
 
 @torch.no_grad()
 def features(network: nn.Module, images: Tensor, hardware: Hardware) -> Tensor:
-    """What goes into the network's last linear layer, float32 `[n, d]`; its logits if it has none."""
+    """Return the inputs of the network's last linear layer, float32 `[n, d]`; its logits if it has none."""
     linear = [module for module in network.modules() if isinstance(module, nn.Linear)]
     seen: list[Tensor] = []
     hook = (

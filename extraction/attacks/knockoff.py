@@ -1,7 +1,7 @@
 """Knockoff Nets with the random strategy (Orekondy, Schiele, Fritz 2019, section 4.2).
 
-The attacker has no data of the victim's kind: it asks about natural images of another data set and trains
-on the probabilities that come back.
+The attacker has no data of the victim's distribution. It asks about natural images of another data set, and
+trains on the probabilities that the victim answers.
 """
 
 from __future__ import annotations
@@ -15,5 +15,5 @@ class Knockoff(QueryAttack):
     """Asks about an out-of-distribution pool in random order, no image twice."""
 
     def queries(self, attacker: Attacker, count: int) -> Tensor:
-        """The next `count` images of the pool's random order."""
+        """Choose the next `count` images of the pool's random order."""
         return random_pool_images(attacker, count)

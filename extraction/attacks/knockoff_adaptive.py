@@ -1,4 +1,4 @@
-"""Knockoff Nets, adaptive strategy (Orekondy et al. 2019, section 4.1.2): a bandit over pool classes."""
+"""Knockoff Nets, adaptive strategy (Orekondy et al. 2019, section 4.1.2): a bandit over classes of a pool."""
 
 from __future__ import annotations
 
@@ -18,11 +18,20 @@ REWARDS = ("certainty", "diversity", "loss")
 class KnockoffAdaptive(Attack):
     """Learns which classes of a labelled pool are worth asking about, by a gradient bandit.
 
-    The policy is a softmax over preferences, one a class. After each `batch` of queries, in order of the
-    paper's update: H += (r - mean r) / N(class) * (1[class] - policy), r being the mean of `rewards`, each in
-    [0, 1]: certainty, the margin between the answer's two largest probabilities; diversity, by how much the
-    answer exceeds the mean answer so far, summed over classes; loss, 1 - exp(-cross entropy) of the
-    substitute's answer to the victim's, 0 before there is a substitute.
+    The policy is a softmax over preferences H, one for each class. After each batch of queries the paper's
+    update is applied: H += (r - mean r) / N(class) * (1[class] - policy), where r is the mean of the chosen
+    rewards. Each reward lies in [0, 1]:
+
+    - certainty: margin between the answer's two largest probabilities;
+    - diversity: by how much the answer exceeds the mean answer so far, summed over classes;
+    - loss: 1 - exp(-cross entropy) of the substitute's answer to the victim's; 0 without a substitute.
+
+    Args:
+        batch: Queries between two updates of the policy.
+        rewards: Names of the rewards to average.
+
+    Raises:
+        ValueError: An option is out of range.
     """
 
     def __init__(self, batch: int = 50, rewards: tuple[str, ...] = REWARDS) -> None:
@@ -38,7 +47,7 @@ class KnockoffAdaptive(Attack):
         self.reward_sum = torch.zeros((), dtype=torch.float64)
 
     def run_round(self, attacker: Attacker, ask: Ask, count: int) -> None:
-        """Ask batch after batch, each drawn from the policy that the last one's rewards left."""
+        """Ask in batches; each is drawn from the policy, which its rewards then update."""
         if not len(self.taken):
             self.taken = torch.zeros(attacker.pool.num_classes, dtype=torch.int64)
             self.preference = torch.zeros(attacker.pool.num_classes, dtype=torch.float64)
@@ -57,7 +66,11 @@ class KnockoffAdaptive(Attack):
         return self.preference.softmax(0)
 
     def _draw(self, order: list[Tensor], size: int, random: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Classes by the policy, and for each the class's next image in random order, int64 `[size]` both."""
+        """Draw classes from the policy, and take each class's next images in random order.
+
+        Returns the classes and the images' positions in the pool, both int64 `[size]`. A class that runs out
+        of images is drawn no more.
+        """
         sizes = torch.tensor([len(images) for images in order])
         actions: list[Tensor] = []
         index: list[Tensor] = []
@@ -77,7 +90,7 @@ class KnockoffAdaptive(Attack):
         return torch.cat(actions), torch.cat(index)
 
     def _reward(self, attacker: Attacker, images: Tensor, answer: Answer) -> Tensor:
-        """The mean of the rewards of each query, float64 `[n]` in [0, 1]."""
+        """Return the mean reward of each query, float64 `[n]` in [0, 1]."""
         probabilities = _probabilities(answer, attacker.num_classes)
         known = int(self.taken.sum()) - len(images)
         mean = self.answer_sum / known if known else torch.zeros(attacker.num_classes, dtype=torch.float64)
@@ -93,7 +106,7 @@ class KnockoffAdaptive(Attack):
         return torch.stack([each[name] for name in self.rewards]).mean(0)
 
     def _learn(self, actions: Tensor, reward: Tensor) -> None:
-        """The paper's update of the preferences, summed over a batch."""
+        """Apply the paper's update of the preferences, summed over a batch."""
         asked = int(self.taken.sum())
         self.reward_sum = self.reward_sum + reward.sum()
         advantage = (reward - self.reward_sum / asked) / self.taken[actions]
@@ -101,24 +114,25 @@ class KnockoffAdaptive(Attack):
         self.preference = self.preference.index_add(0, actions, advantage) - advantage.sum() * policy
 
     def state_dict(self) -> dict[str, Any]:
-        """Preferences, and what the rewards compare with."""
+        """Return the preferences, and the sums that rewards are compared with."""
         names = ("preference", "taken", "answer_sum", "reward_sum")
         return {name: getattr(self, name).clone() for name in names}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """See Attack."""
+        """Restore what `state_dict` returned."""
         for name, value in state.items():
             setattr(self, name, value.cpu().clone())
 
 
 def images_by_class(attacker: Attacker) -> list[Tensor]:
-    """Numbers of the pool's images of each class, in the seed's random order."""
+    """Return for each class the positions of its images in the pool, in the seed's random order."""
     order = torch.randperm(len(attacker.pool), generator=generator(attacker.seed, "pool order"))
     labels = attacker.pool.labels.cpu()[order]
     return [order[labels == action] for action in range(attacker.pool.num_classes)]
 
 
 def _probabilities(answer: Answer, num_classes: int) -> Tensor:
+    """Return answers of any kind as probabilities float64 `[n, classes]` that sum to one."""
     values = answer.values.cpu()
     if values.dim() == 1:
         return torch.nn.functional.one_hot(values, num_classes).double()

@@ -1,4 +1,4 @@
-"""The queries that reveal most by the defender's own measure, first."""
+"""Maximum privacy cost: ask first about the images that reveal most, by the defender's own measure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from extraction.attacks.selection import CostSelection
 
 
 class MaxPrivacy(CostSelection):
-    """Asks first about images that the defender finds costliest; `measure` names the cost."""
+    """Asks first about the images with the highest cost under `measure`."""
 
     def __init__(self, measure: str = "pate") -> None:
         super().__init__(measure, most_expensive_first=True)

@@ -1,4 +1,4 @@
-"""MAZE (Kariyappa et al. 2021): data-free extraction with more directions, and answers that are replayed."""
+"""MAZE (Kariyappa et al. 2021): data-free extraction with more directions, and a replay of answers."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ from extraction.attacks.dfme import Dfme
 
 
 class Maze(Dfme):
-    """As Dfme, with the Kullback-Leibler divergence, and steps on earlier answers, which cost no query."""
+    """Runs DFME's loop with MAZE's recipe: KL divergence, and student steps on earlier answers for free."""

@@ -1,7 +1,7 @@
 """Semi-supervised extraction with MixMatch (Berthelot et al. 2019; Jagielski et al. 2020 for extraction).
 
-Few images of the pool are asked about; the substitute learns from their answers and from all other images of
-the pool, which cost nothing.
+The attacker asks about a few images of its pool. The substitute learns from their answers, and from all
+other images of the pool, for which it pays nothing.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from training.seeds import derive_seed
 
 
 class MixMatchExtraction(QueryAttack):
-    """Random queries; `recipe` trains on their answers, the only labels there are, and on the whole pool."""
+    """Asks random queries, and trains by MixMatch on their answers and on the whole pool without labels."""
 
     def __init__(self, recipe: MixMatchRecipe) -> None:
         self.recipe = recipe
 
     def queries(self, attacker: Attacker, count: int) -> Tensor:
-        """The next `count` images of the pool's random order."""
+        """Choose the next `count` images of the pool's random order."""
         return random_pool_images(attacker, count)
 
     def train(self, attacker: Attacker, network: nn.Module, recipe: Recipe) -> None:
-        """By MixMatch, whatever the substitute's own recipe."""
+        """Train `network` in place by this attack's own recipe; the substitute's `recipe` is not used."""
         known = attacker.transfer_set
         targets = known.targets
         if targets.dim() == 1:

@@ -1,4 +1,4 @@
-"""Choosing from a pool, round by round, by what the substitute or the defender's cost says of its images."""
+"""Selection from a pool, round by round, by the substitute's answers or by the defender's costs."""
 
 from __future__ import annotations
 
@@ -15,13 +15,16 @@ from training.seeds import generator
 
 
 class PoolSelection(QueryAttack):
-    """Asks about no image of the pool twice; the first round is random, since nothing is known yet."""
+    """An attack that selects images of its pool, none twice.
+
+    As long as it does not know enough to choose, it takes random images.
+    """
 
     def __init__(self) -> None:
         self.asked = torch.zeros(0, dtype=torch.int64)
 
     def queries(self, attacker: Attacker, count: int) -> Tensor:
-        """The round's choice among the images left."""
+        """Choose among the images that were not asked yet."""
         order = torch.randperm(len(attacker.pool), generator=generator(attacker.seed, "pool order"))
         left = order[~torch.isin(order, self.asked)]
         positions = self.choose(attacker, left, count) if self.knows_enough(attacker) else torch.arange(count)
@@ -30,27 +33,36 @@ class PoolSelection(QueryAttack):
         return pool_images(attacker, attacker.pool, chosen)
 
     def knows_enough(self, attacker: Attacker) -> bool:
-        """Whether the attack can choose already."""
+        """Return whether the attack can choose; by default, once there is a substitute."""
         return attacker.substitute is not None
 
     @abstractmethod
     def choose(self, attacker: Attacker, left: Tensor, count: int) -> Tensor:
-        """Positions in `left`, the numbers of the pool's images not asked yet, in random order."""
+        """Choose up to `count` of the images left.
+
+        Args:
+            attacker: What the attacker has in this round.
+            left: Positions in the pool of the images not asked yet, in random order, int64 `[n]`.
+            count: How many to choose.
+
+        Returns:
+            Positions in `left`, the first choice first, int64 `[m]`; those beyond `count` are ignored.
+        """
 
     def state_dict(self) -> dict[str, Any]:
-        """The numbers of the images asked."""
+        """Return the positions of the asked images."""
         return {"asked": self.asked}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """See Attack."""
+        """Restore the positions of the asked images."""
         self.asked = state["asked"].cpu()
 
 
 class UncertaintySelection(PoolSelection):
-    """The images with the highest score of the substitute's answers; of equal ones a random choice."""
+    """Selects the images with the highest score of the substitute's answers; ties are broken at random."""
 
     def choose(self, attacker: Attacker, left: Tensor, count: int) -> Tensor:
-        """See PoolSelection."""
+        """Choose the `count` images with the highest scores."""
         assert attacker.substitute is not None
         images = attacker.pool.images[left.to(attacker.pool.images.device)]
         logits = predict_logits(attacker.substitute, images, attacker.hardware)
@@ -58,13 +70,17 @@ class UncertaintySelection(PoolSelection):
 
     @abstractmethod
     def scores(self, logits: Tensor) -> Tensor:
-        """Which images to ask about first, float `[n]`, of the substitute's logits `[n, classes]`."""
+        """Return scores, float `[n]`, of the substitute's logits `[n, classes]`; the highest come first."""
 
 
 class CostSelection(PoolSelection):
-    """The images by the defender's own cost under a measure, the cheapest first, or the costliest.
+    """Selects images by the defender's own cost, the cheapest or the most expensive first.
 
-    An upper bound on what attackers can do: nobody but the defender knows these costs.
+    It is an upper bound on what attackers can do, since only the defender knows these costs.
+
+    Args:
+        measure: Name of the privacy measure whose cost counts, such as `pknn`.
+        most_expensive_first: Whether the most expensive images come first; false: the cheapest.
     """
 
     needs_cost = True
@@ -75,16 +91,17 @@ class CostSelection(PoolSelection):
         self.costs = torch.zeros(0, dtype=torch.float64)
 
     def knows_enough(self, attacker: Attacker) -> bool:
-        """From the start: no substitute is needed."""
+        """Return True: the choice needs no substitute."""
         return True
 
     def choose(self, attacker: Attacker, left: Tensor, count: int) -> Tensor:
-        """See PoolSelection. The whole pool is priced once."""
+        """Choose the `count` cheapest or most expensive images; the first call prices the whole pool."""
         if not len(self.costs):
             self.costs = self._price(attacker)
         return self.costs[left].argsort(descending=self.most_expensive_first, stable=True)[:count]
 
     def _price(self, attacker: Attacker) -> Tensor:
+        """Return the cost of each image of the pool, float64 `[n]`."""
         if attacker.costs is None:
             raise ValueError("this attack knows the defender's cost: add attack.knows=[cost]")
         costs = []
@@ -98,10 +115,10 @@ class CostSelection(PoolSelection):
         return torch.cat(costs)
 
     def state_dict(self) -> dict[str, Any]:
-        """The numbers of the images asked, and the pool's costs."""
+        """Return the positions of the asked images, and the pool's costs."""
         return super().state_dict() | {"costs": self.costs}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """See Attack."""
+        """Restore the positions of the asked images, and the pool's costs."""
         super().load_state_dict(state)
         self.costs = state["costs"].cpu()

@@ -1,4 +1,4 @@
-"""Random queries from the victim's own distribution; an honest user asks the same."""
+"""Random queries from the victim's own distribution, as honest users ask them."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ class Standard(QueryAttack):
     """Asks about the in-distribution pool in random order, no image twice."""
 
     def queries(self, attacker: Attacker, count: int) -> Tensor:
-        """The next `count` images of the pool's random order."""
+        """Choose the next `count` images of the pool's random order."""
         return random_pool_images(attacker, count)

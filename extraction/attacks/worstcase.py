@@ -1,4 +1,4 @@
-"""The paper's worst case: an attacker who knows the pkNN cost asks the cheapest queries first."""
+"""The worst case of the proof-of-work paper: the attacker asks queries of low pkNN cost first."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from extraction.attacks.selection import CostSelection
 
 
 class WorstCase(CostSelection):
-    """Asks first about images that the defender finds cheapest; `measure` names the cost."""
+    """Asks first about the images with the lowest cost under `measure`."""
 
     def __init__(self, measure: str = "pknn") -> None:
         super().__init__(measure, most_expensive_first=False)

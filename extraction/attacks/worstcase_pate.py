@@ -1,4 +1,4 @@
-"""The paper's worst case on PATE: an attacker who knows its cost asks the cheapest queries first."""
+"""The worst case of the proof-of-work paper on PATE: the attacker asks queries of low PATE cost first."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from extraction.attacks.worstcase import WorstCase
 
 
 class WorstCasePate(WorstCase):
-    """As WorstCase, of the PATE cost."""
+    """Asks first about the images with the lowest PATE cost."""
 
     def __init__(self, measure: str = "pate") -> None:
         super().__init__(measure)

@@ -1,1 +1,1 @@
-"""Kinds of training that only attacks use: without labels for most images, or without images."""
+"""Training that only attacks use: semi-supervised (MixMatch), and without data (DFME, MAZE)."""

@@ -1,8 +1,8 @@
-"""Data-free model extraction: a generator looks for images on which student and victim differ.
+"""Data-free model extraction: a generator makes images on which student and victim disagree.
 
-DFME (Truong et al. 2021) and MAZE (Kariyappa et al. 2021) share the loop: generator steps that raise the
-disagreement, whose gradient through the victim is estimated by forward differences, and student steps that
-lower it. Every image shown to the victim is a query.
+DFME (Truong et al. 2021) and MAZE (Kariyappa et al. 2021) share the loop. Generator steps raise the
+disagreement; its gradient through the victim is estimated by forward differences. Student steps lower it.
+Every image shown to the victim is a query.
 """
 
 from __future__ import annotations
@@ -22,15 +22,31 @@ from training.seeds import derive_seed
 
 Disagreement = Literal["l1", "kl"]
 Victim = Callable[[Tensor], Tensor]
-"""Probabilities `[n, classes]` of images in [0, 1] `[n, c, h, w]`; each image is one query."""
+"""Returns probabilities `[n, classes]` of images in [0, 1] `[n, c, h, w]`; each image is one query."""
 
 
 @dataclass(frozen=True)
 class DataFreeRecipe:
-    """Steps an iteration, sizes, and rates; defaults are DFME's.
+    """Steps, sizes and rates of the loop; the defaults are DFME's.
 
-    `directions` random directions estimate a gradient from differences at distance `epsilon`. `replay_steps`
-    train the student again on earlier answers, at no cost, of which `replay_size` are kept.
+    Attributes:
+        batch_size: Images in a step.
+        latent: Dimension of the generator's input.
+        width: Channels of the generator's last hidden layer.
+        generator_steps: Generator steps in an iteration.
+        student_steps: Student steps in an iteration.
+        directions: Random directions by which a gradient is estimated.
+        epsilon: Distance of the forward differences, before images are squashed to [0, 1].
+        disagreement: How student and victim are compared (see `disagreement`).
+        student_rate: Learning rate of the student's SGD.
+        student_momentum: Momentum of the student's SGD.
+        student_decay: Weight decay of the student's SGD.
+        generator_rate: Learning rate of the generator's Adam.
+        replay_steps: Student steps on earlier answers in an iteration; they cost no query.
+        replay_size: Earlier answers that are kept for them.
+
+    Raises:
+        ValueError: An option is out of range; the message names it.
     """
 
     batch_size: int = 256
@@ -60,12 +76,18 @@ class DataFreeRecipe:
 
     @property
     def queries_per_image(self) -> int:
-        """Queries of an iteration for each image of its batch."""
+        """Queries that an iteration asks for each image of its batch."""
         return self.generator_steps * (self.directions + 1) + self.student_steps
 
 
 class Generator(nn.Module):
-    """DFME's generator: latent vectors `[n, latent]` to images before their last squashing `[n, c, h, w]`."""
+    """DFME's generator; it maps latent vectors `[n, latent]` to unbounded images (see `squash`).
+
+    Args:
+        image_shape: Channels, height and width of the images.
+        latent: Dimension of the latent vectors.
+        width: Channels of the last hidden layer.
+    """
 
     def __init__(self, image_shape: tuple[int, int, int], latent: int, width: int) -> None:
         super().__init__()
@@ -88,21 +110,28 @@ class Generator(nn.Module):
         )
 
     def forward(self, latent: Tensor) -> Tensor:
-        """See the class."""
+        """Return unbounded images `[n, c, h, w]` of latent vectors `[n, latent]`."""
         images = self.layers(self.project(latent).unflatten(1, self.start))
         return images[:, :, : self.size[0], : self.size[1]]
 
 
 def squash(raw: Tensor) -> Tensor:
-    """Images in [0, 1]."""
+    """Return unbounded images as images in [0, 1]."""
     return (raw.tanh() + 1) / 2
 
 
 def disagreement(logits: Tensor, probabilities: Tensor, kind: Disagreement) -> Tensor:
-    """How far a student's logits are from a victim's probabilities, `[n]`; both `[n, classes]`.
+    """Measure how far a student's answers are from the victim's.
 
-    l1: mean distance to the victim's logits, recovered as mean-centred log-probabilities (DFME, section
-    3.3); kl: Kullback-Leibler divergence from the victim's answer to the student's (MAZE, equation 5).
+    Args:
+        logits: The student's logits, `[n, classes]`.
+        probabilities: The victim's answers, `[n, classes]`.
+        kind: `l1` is the mean distance to the victim's logits, which are recovered as mean-centred
+            log-probabilities (DFME, section 3.3). `kl` is the Kullback-Leibler divergence from the victim's
+            answer to the student's, in nats (MAZE, equation 5).
+
+    Returns:
+        The disagreement on each image, `[n]`.
     """
     log_victim = probabilities.clamp_min(torch.finfo(probabilities.dtype).tiny).log()
     if kind == "l1":
@@ -113,10 +142,19 @@ def disagreement(logits: Tensor, probabilities: Tensor, kind: Disagreement) -> T
 def estimated_gradient(
     objective: Callable[[Tensor], Tensor], raw: Tensor, directions: Tensor, epsilon: float
 ) -> Tensor:
-    """Gradient of `objective` (`[n, c, h, w]` to `[n]`) at `raw` by forward differences, `[n, c, h, w]`.
+    """Estimate the gradient of `objective` at `raw` by forward differences.
 
-    directions `[m, n, c, h, w]` are unit vectors, one set a sample: the mean over m of
-    d * (objective(raw + epsilon u) - objective(raw)) / epsilon * u, d being the dimension.
+    The estimate is the mean over directions u of d * (objective(raw + epsilon u) - objective(raw)) / epsilon
+    * u, where d is the dimension of an image.
+
+    Args:
+        objective: Maps images `[n, c, h, w]` to one number each, `[n]`; called once, on (m + 1) n images.
+        raw: Where to estimate, `[n, c, h, w]`.
+        directions: m unit vectors for each image, `[m, n, c, h, w]`.
+        epsilon: Distance of the differences.
+
+    Returns:
+        The estimated gradient, `[n, c, h, w]`.
     """
     shifted = (raw + epsilon * directions).flatten(0, 1)
     values = objective(torch.cat([raw, shifted]))
@@ -127,13 +165,19 @@ def estimated_gradient(
 
 
 class Iterations:
-    """Batches of DataFree (seed, images) that ask `queries` together, but for less than one image's share."""
+    """The batches of `DataFree`: pairs of a seed and a number of images.
+
+    Args:
+        queries: Queries to spend over all batches; less than one image's share may be left.
+        recipe: Batch size and queries for each image.
+        seed: Seed from which each batch's own derives.
+    """
 
     def __init__(self, queries: int, recipe: DataFreeRecipe, seed: int) -> None:
         images, size = queries // recipe.queries_per_image, recipe.batch_size
         self.sizes = [size] * (images // size)
         rest = images % size
-        # A batch of one image could not be normalised: it joins the one before.
+        # Batch normalisation needs two images or more, so a single one joins the batch before.
         if rest == 1 and self.sizes:
             self.sizes[-1] += 1
         elif rest:
@@ -149,10 +193,16 @@ class Iterations:
 
 
 class DataFree(pl.LightningModule):
-    """Student against generator; a batch is a seed and a number of images.
+    """Trains a student against a generator; a batch is a seed and a number of images.
 
-    Goes on from `optimizer_states` (the student's and the generator's) and from answers to `replay`, where
-    given; `student_rate` replaces the recipe's.
+    Args:
+        student: The substitute, trained in place.
+        generator: Makes the images; trained in place.
+        victim: Answers images with probabilities.
+        recipe: Steps, sizes and rates.
+        optimizer_states: States of the student's and the generator's optimiser to continue from.
+        student_rate: Learning rate of the student instead of the recipe's.
+        replay: Earlier images `[m, c, h, w]` and their answers `[m, classes]` to continue with.
     """
 
     def __init__(
@@ -173,7 +223,7 @@ class DataFree(pl.LightningModule):
         self.student_rate = recipe.student_rate if student_rate is None else student_rate
 
     def training_step(self, batch: tuple[int, int], batch_index: int) -> None:
-        """The iteration's generator, student and replay steps."""
+        """Run the generator, student and replay steps of one iteration."""
         seed, count = batch
         self.random = torch.Generator().manual_seed(seed)
         for _ in range(self.recipe.generator_steps):
@@ -187,7 +237,7 @@ class DataFree(pl.LightningModule):
         return torch.randn(count, self.recipe.latent, generator=self.random).to(self.device)
 
     def _generator_step(self, count: int) -> None:
-        """Raise the disagreement: the estimated gradient is handed back through the generator alone."""
+        """Raise the disagreement: backpropagate the estimated gradient through the generator alone."""
         self.generator.train()
         raw = self.generator(self._latent(count))
         shape = (self.recipe.directions, *raw.shape)
@@ -201,29 +251,32 @@ class DataFree(pl.LightningModule):
         optimizer.step()
 
     def _disagreement(self, raw: Tensor) -> Tensor:
+        """Ask the victim about squashed `raw` and return the student's disagreement with it, `[n]`."""
         images = squash(raw)
         self.student.eval()
-        # In full precision: differences at a distance of epsilon would drown in bf16's rounding.
+        # In full precision, since bf16 rounds away differences at a distance of epsilon.
         with torch.autocast(self.device.type, enabled=False):
             return disagreement(self.student(images), self.victim(images), self.recipe.disagreement)
 
     def _student_step(self, count: int) -> None:
+        """Lower the disagreement on new images, and keep their answers where a replay will need them."""
         with torch.no_grad():
             images = squash(self.generator(self._latent(count))).float()
         with torch.autocast(self.device.type, enabled=False):
             answers = self.victim(images)
-        self._teach(images, answers)
+        self._train_student(images, answers)
         if self.recipe.replay_steps:
-            self._remember(images, answers)
+            self._keep_for_replay(images, answers)
 
     def _replay_step(self, count: int) -> None:
+        """Lower the disagreement on earlier images, which costs no query."""
         assert self.replay is not None
         images, answers = self.replay
         index = torch.randint(len(images), (count,), generator=self.random).to(images.device)
-        self._teach(images[index], answers[index])
+        self._train_student(images[index], answers[index])
 
-    def _remember(self, images: Tensor, answers: Tensor) -> None:
-        """Keep the latest answers."""
+    def _keep_for_replay(self, images: Tensor, answers: Tensor) -> None:
+        """Append answers, and drop the oldest beyond `replay_size`."""
         old_images, old_answers = self.replay or (images[:0], answers[:0])
         keep = self.recipe.replay_size
         self.replay = (
@@ -231,7 +284,7 @@ class DataFree(pl.LightningModule):
             torch.cat([old_answers, answers])[-keep:],
         )
 
-    def _teach(self, images: Tensor, answers: Tensor) -> None:
+    def _train_student(self, images: Tensor, answers: Tensor) -> None:
         self.student.train()
         optimizer, _ = self._optimizers()
         loss = disagreement(self.student(images).float(), answers, self.recipe.disagreement).mean()
@@ -244,7 +297,7 @@ class DataFree(pl.LightningModule):
         return optimizers[0], optimizers[1]
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        """SGD for the student, Adam for the generator, in the states that they were left in."""
+        """Return SGD for the student and Adam for the generator, in the states to continue from."""
         recipe = self.recipe
         student = torch.optim.SGD(
             self.student.parameters(),

@@ -1,4 +1,4 @@
-"""MixMatch (Berthelot et al. 2019): semi-supervised training on few labels and many images without."""
+"""MixMatch (Berthelot et al. 2019): semi-supervised training on few labelled and many unlabelled images."""
 
 from __future__ import annotations
 
@@ -21,10 +21,23 @@ from training.seeds import derive_seed, generator, seeded
 
 @dataclass(frozen=True)
 class MixMatchRecipe:
-    """The paper's hyperparameters (its section 4): Adam, K `guesses`, `temperature` T, MixUp's `alpha`.
+    """The paper's hyperparameters (its section 4).
 
-    The weight of the unlabelled loss grows linearly to `unlabelled_weight` over the share `ramp_up` of the
-    `steps`. The network is left with the exponential moving average (`ema`) of its weights.
+    Attributes:
+        steps: Training steps.
+        batch_size: Labelled images in a step, and as many unlabelled ones.
+        learning_rate: Of AdamW.
+        weight_decay: Of AdamW (decoupled).
+        alpha: Parameter of MixUp's Beta distribution.
+        unlabelled_weight: Final weight of the unlabelled loss.
+        temperature: T of sharpening.
+        guesses: K, the augmented versions of an unlabelled image whose answers are averaged.
+        ema: Decay of the moving average of the weights, which the network gets in the end.
+        ramp_up: Share of the steps over which the unlabelled weight grows linearly to its final value.
+        augmentation: Random changes of labelled and unlabelled images.
+
+    Raises:
+        ValueError: An option is out of range; the message names it.
     """
 
     steps: int = 2000
@@ -49,13 +62,23 @@ class MixMatchRecipe:
 
 
 def sharpen(probabilities: Tensor, temperature: float) -> Tensor:
-    """p^(1/T), normalised (the paper's equation 7); `[n, classes]`."""
+    """Return p^(1/T), normalised (the paper's equation 7), for probabilities p `[n, classes]`."""
     powers = probabilities ** (1 / temperature)
     return powers / powers.sum(1, keepdim=True)
 
 
 def mix_up(inputs: Tensor, targets: Tensor, share: Tensor, order: Tensor) -> tuple[Tensor, Tensor]:
-    """Each row mixed with the row that `order` names, its own share at least a half (equations 8 to 11)."""
+    """Mix each row with another one (MixUp as in the paper's equations 8 to 11).
+
+    Args:
+        inputs: Images `[n, c, h, w]`.
+        targets: Probabilities `[n, classes]`.
+        share: A row's own share in the mixture, `[n]` in [0, 1]; below a half, its complement is used.
+        order: The row that each row is mixed with, int64 `[n]`.
+
+    Returns:
+        Mixed images and mixed targets, of the same shapes.
+    """
     share = torch.maximum(share, 1 - share)
     pixels = share[:, None, None, None]
     mixed = pixels * inputs + (1 - pixels) * inputs[order]
@@ -63,9 +86,10 @@ def mix_up(inputs: Tensor, targets: Tensor, share: Tensor, order: Tensor) -> tup
 
 
 class MixMatch(pl.LightningModule):
-    """One training of a network by MixMatch. A batch: labelled images and targets, unlabelled images.
+    """Trains a network by MixMatch, and keeps the moving average of its weights in `average`.
 
-    The unlabelled come in `guesses` augmented versions `[guesses, n, c, h, w]`.
+    A batch is labelled images `[n, c, h, w]`, their targets `[n, classes]`, and unlabelled images in
+    augmented versions `[guesses, n, c, h, w]`.
     """
 
     def __init__(self, network: nn.Module, recipe: MixMatchRecipe, seed: int) -> None:
@@ -76,28 +100,30 @@ class MixMatch(pl.LightningModule):
         self.random_generator = generator(seed, "mix up")
 
     def training_step(self, batch: tuple[Tensor, Tensor, Tensor], batch_index: int) -> Tensor:
-        """Cross entropy of mixed labelled images, and squared error of mixed unlabelled ones."""
+        """Return cross entropy on labelled images plus weighted squared error on unlabelled ones."""
         labelled, targets, unlabelled = batch
         guessed = self._guess(unlabelled)
         inputs = torch.cat([labelled, unlabelled.flatten(0, 1)])
-        wanted = torch.cat([targets, guessed.repeat(len(unlabelled), 1)])
-        inputs, wanted = mix_up(inputs, wanted, *self._draw(len(inputs), inputs.device))
+        targets = torch.cat([targets, guessed.repeat(len(unlabelled), 1)])
+        shares, order = self._draw_mixture(len(inputs), inputs.device)
+        inputs, targets = mix_up(inputs, targets, shares, order)
         log_probs = self.network(inputs).float().log_softmax(1)
         known = len(labelled)
-        supervised = -(wanted[:known] * log_probs[:known]).sum(1).mean()
-        consistency = (log_probs[known:].exp() - wanted[known:]).square().mean()
+        supervised = -(targets[:known] * log_probs[:known]).sum(1).mean()
+        consistency = (log_probs[known:].exp() - targets[known:]).square().mean()
         progress = min(1.0, batch_index / (self.recipe.ramp_up * self.recipe.steps))
         return supervised + progress * self.recipe.unlabelled_weight * consistency
 
     @torch.no_grad()
     def _guess(self, unlabelled: Tensor) -> Tensor:
-        """The sharpened mean of the network's answers to all versions of an image, `[n, classes]`."""
+        """Return the sharpened mean of the network's answers to all versions of an image, `[n, classes]`."""
         count = unlabelled.shape[1]
         answers = self.network(unlabelled.flatten(0, 1)).float().softmax(1)
         return sharpen(answers.unflatten(0, (-1, count)).mean(0), self.recipe.temperature)
 
-    def _draw(self, count: int, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Beta-distributed shares `[n]` and a permutation; Beta from two Gamma draws of one stream."""
+    def _draw_mixture(self, count: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Draw Beta-distributed shares `[n]` and a permutation `[n]`."""
+        # Beta as a ratio of Gammas, since torch's own Beta takes no generator.
         concentration = torch.full((2, count), self.recipe.alpha)
         first, second = torch._standard_gamma(concentration, generator=self.random_generator)
         share = first / (first + second).clamp_min(1e-30)
@@ -105,7 +131,7 @@ class MixMatch(pl.LightningModule):
         return share.to(device), order.to(device)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_index: int) -> None:
-        """Move the average; at first faster, so that it forgets the weights of the start."""
+        """Update the moving average; at first faster, so that it forgets the initial weights."""
         decay = min(self.recipe.ema, (1 + batch_index) / (10 + batch_index))
         with torch.no_grad():
             for average, value in zip(self.average.parameters(), self.network.parameters(), strict=True):
@@ -114,7 +140,7 @@ class MixMatch(pl.LightningModule):
                 kept.copy_(latest)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Adam, with weights that shrink by weight_decay * learning_rate a step (decoupled)."""
+        """Return AdamW: weights shrink by weight_decay * learning_rate in each step (decoupled)."""
         recipe = self.recipe
         return torch.optim.AdamW(
             self.network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
@@ -122,7 +148,7 @@ class MixMatch(pl.LightningModule):
 
 
 class MixMatchBatches:
-    """`steps` batches of labelled and unlabelled images, augmented, drawn with replacement."""
+    """The batches of `MixMatch`: augmented images, drawn with replacement, `recipe.steps` times."""
 
     def __init__(
         self, images: Tensor, targets: Tensor, unlabelled: Tensor, recipe: MixMatchRecipe, seed: int
@@ -136,12 +162,13 @@ class MixMatchBatches:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         for _ in range(self.recipe.steps):
-            labelled, known = self._some(self.images)
-            free, _ = self._some(self.unlabelled)
-            versions = torch.stack([self._augment(free) for _ in range(self.recipe.guesses)])
-            yield self._augment(labelled), self.targets[known], versions
+            labelled, index = self._draw(self.images)
+            unlabelled, _ = self._draw(self.unlabelled)
+            versions = torch.stack([self._augment(unlabelled) for _ in range(self.recipe.guesses)])
+            yield self._augment(labelled), self.targets[index], versions
 
-    def _some(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def _draw(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Draw a batch; return its images as float32 in [0, 1], and their positions."""
         index = torch.randint(len(images), (self.recipe.batch_size,), generator=self.random)
         index = index.to(images.device)
         return to_float(images[index]), index
@@ -159,7 +186,17 @@ def fit_mixmatch(
     hardware: Hardware,
     seed: int,
 ) -> None:
-    """Train `network` in place. images `[n, c, h, w]`, targets `[n, classes]`, unlabelled `[m, c, h, w]`."""
+    """Train `network` in place by MixMatch.
+
+    Args:
+        network: The network; it ends in evaluation mode with the average of its weights.
+        images: Labelled images, uint8 or float32 in [0, 1], `[n, c, h, w]`.
+        targets: Their probabilities, float32 `[n, classes]`.
+        unlabelled: Images without labels, uint8 or float32 in [0, 1], `[m, c, h, w]`.
+        recipe: Hyperparameters.
+        hardware: Where the network runs.
+        seed: Seed of batches, augmentation and MixUp.
+    """
     network = hardware.place(network)
     device = hardware.device
     batches = MixMatchBatches(

@@ -1,4 +1,4 @@
-"""What an attacker makes of answers before it learns from them (`attack.recover`): one file each."""
+"""Recoveries (`attack.recover`): they estimate the victim's own answers from defended ones; a file each."""
 
 from extraction.recovery.base import Imagine, Recovery, RecoveryName
 from extraction.recovery.bayes import Bayes

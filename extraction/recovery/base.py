@@ -1,4 +1,4 @@
-"""What a recovery is."""
+"""The interface of a recovery."""
 
 from __future__ import annotations
 
@@ -12,15 +12,24 @@ from victims.types import Answer
 RecoveryName = Literal["none", "denoise", "bayes"]
 
 Imagine = Callable[[Tensor, Tensor, int], Answer]
-"""What a service with the victim's defense would answer, as nobody but `knows: [defense]` may know.
+"""Returns what a service with the victim's defense would answer.
 
-Takes images in [0, 1] `[n, c, h, w]`, the probabilities `[n, classes]` that its network would give them,
-and how many answers were imagined before. The defense's random choices are not the victim's."""
+It takes images in [0, 1] `[n, c, h, w]`, the probabilities `[n, classes]` that the service's network would
+give them, and how many answers were imagined before. Random choices of the defense are drawn from another
+stream than the victim's. Only an attack with `knows: [defense]` may call it."""
 
 
 class Recovery(Protocol):
-    """From answers to what the victim's own may have been."""
+    """Estimates the victim's own answers from answers that a defense has changed."""
 
     def __call__(self, answer: Answer, repeats: int) -> Answer:
-        """One answer for each image `[n]`, of the `repeats` answers in a row that it got `[n * repeats]`."""
+        """Recover one answer for each image.
+
+        Args:
+            answer: `n * repeats` answers; those to one image stand in a row.
+            repeats: Answers to each image.
+
+        Returns:
+            `n` answers.
+        """
         ...

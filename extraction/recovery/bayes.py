@@ -1,8 +1,9 @@
-"""The mean of what the victim may have said, given its answer: the partial Bayes attack of Tang et al. 2024.
+"""The partial Bayes attack of Tang et al. 2024: the victim's expected own answer, given its defended one.
 
-The attacker knows the defense, and of probabilities only what is true of all classifiers: it draws some,
-passes them through the defense, and learns to undo it. ("ModelGuard: Information-Theoretic Defense Against
-Model Extraction Attacks"; the authors look answers up in a table, where a network generalises here.)
+The attacker knows the defense, but nothing of the victim's probabilities except what holds for all
+classifiers. It draws probabilities from such a prior, passes them through the defense, and learns to undo it.
+("ModelGuard: Information-Theoretic Defense Against Model Extraction Attacks". The authors look answers up in
+a table; here a network learns the map, so that it generalises.)
 """
 
 from __future__ import annotations
@@ -30,14 +31,22 @@ RECIPE = Recipe(
     schedule="one_cycle",
 )
 SMALLEST = 1e-6
-"""Added to answers before their logarithm, which the network sees beside them."""
+"""Added to answers before the logarithm that the network gets as an input."""
 
 
 class Bayes:
-    """E[y | answer] under a prior on y (see `prior`), as a network learns it from `samples` draws.
+    """Estimates E[y | answer] under a prior on the victim's probabilities y (see `prior`).
 
-    Cross entropy with y as target is least at that mean. The images whose answers are imagined are the
-    attacker's own. Learned once, when the first answer comes.
+    A network learns this mean, since the cross entropy with y as target is least there. It is trained once,
+    when the first answer comes.
+
+    Args:
+        imagine: Passes probabilities through the victim's defense.
+        pool: The attacker's images, for which answers are imagined.
+        num_classes: Classes of the victim.
+        hardware: Where the network runs; its precision is always 32 bits.
+        seed: Seed of all random choices.
+        samples: Probabilities drawn from the prior.
     """
 
     def __init__(
@@ -55,13 +64,14 @@ class Bayes:
         self._network: nn.Module | None = None
 
     def __call__(self, answer: Answer, repeats: int) -> Answer:
-        """See Recovery."""
+        """Return the estimated own answer of the victim to each image."""
         if self._network is None:
             self._network = self._learn(repeats)
         logits = predict_logits(self._network, features(mean_answers(answer, repeats)), self.hardware)
         return Answer(logits.softmax(1))
 
     def _learn(self, repeats: int) -> nn.Module:
+        """Train the network on imagined answers, with the probabilities behind them as targets."""
         probabilities = prior(self.samples, self.num_classes, self.seed).to(self.hardware.device)
         answers = torch.cat(
             [
@@ -76,18 +86,18 @@ class Bayes:
         return network
 
     def _imagined(self, probabilities: Tensor, repeats: int, number: int) -> Tensor:
-        """Answers `[n, classes]` to random images of the pool, for which the network says `probabilities`."""
+        """Imagine the answers `[n, classes]` to random images of the pool that have these probabilities."""
         random = generator(self.seed, "imagined images", number)
         chosen = torch.randint(len(self.pool), (len(probabilities),), generator=random)
         images = to_float(self.pool.images[chosen.to(self.pool.images.device)].to(probabilities.device))
-        asked, said = (values.repeat_interleave(repeats, 0) for values in (images, probabilities))
-        return mean_answers(self.imagine(asked, said, number), repeats)
+        queries, own = (values.repeat_interleave(repeats, 0) for values in (images, probabilities))
+        return mean_answers(self.imagine(queries, own, number), repeats)
 
 
 def prior(count: int, classes: int, seed: int) -> Tensor:
-    """Probabilities float32 `[count, classes]` of classifiers in general, from almost sure to any at all.
+    """Draw probabilities float32 `[count, classes]` as classifiers give them, from certain to uncertain ones.
 
-    Symmetric Dirichlet, so no class is likelier than another, its concentration log-uniform in [0.01, 1].
+    They are Dirichlet-distributed with a log-uniform concentration in [0.01, 1]; no class is preferred.
     """
     with seeded(seed, "prior"):
         concentration = 10 ** (-2 * torch.rand(count, 1, dtype=torch.float64))
@@ -95,12 +105,12 @@ def prior(count: int, classes: int, seed: int) -> Tensor:
 
 
 def features(answers: Tensor) -> Tensor:
-    """Answers `[n, classes]` and their logarithms, as images of `2 * classes` channels and one pixel."""
+    """Return answers `[n, classes]` and their logarithms as images `[n, 2 * classes, 1, 1]`."""
     return torch.cat([answers, (answers + SMALLEST).log()], 1)[:, :, None, None]
 
 
 def undoing_network(classes: int, width: int = 128) -> nn.Module:
-    """From features to the logits of E[y | answer]."""
+    """Build the network that maps features to the logits of E[y | answer]."""
     return nn.Sequential(
         nn.Flatten(),
         nn.Linear(2 * classes, width),

@@ -1,4 +1,4 @@
-"""Answers as they are."""
+"""No recovery: answers are taken as they are."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from victims.types import Answer
 
 
 class FirstAnswer:
-    """The first of an image's answers; one that asks again for nothing."""
+    """Takes the first answer to each image, and ignores the others."""
 
     def __call__(self, answer: Answer, repeats: int) -> Answer:
-        """See Recovery."""
+        """Return the first answer to each image."""
         return Answer(answer.values[::repeats])

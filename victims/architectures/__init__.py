@@ -1,4 +1,4 @@
-"""Networks for victims, teachers and substitutes; each factory takes `image_shape` and `num_classes`."""
+"""Networks of victims, teachers and substitutes; a factory takes `image_shape` and `num_classes`."""
 
 from victims.architectures.build import Architecture, build_network
 

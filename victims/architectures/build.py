@@ -1,4 +1,4 @@
-"""From an architecture's factory to a network that normalises its own input."""
+"""Networks built by an architecture's factory, with the normalisation of their input inside."""
 
 from __future__ import annotations
 
@@ -9,11 +9,17 @@ import torch
 from torch import Tensor, nn
 
 Architecture = Callable[..., nn.Module]
-"""A factory of networks: called with those of `image_shape` and `num_classes` that it has parameters for."""
+"""A factory of networks. It gets `image_shape` and `num_classes`, if it has parameters of these names."""
 
 
 class Normalized(nn.Module):
-    """A network behind the normalisation of its input, so that callers only ever handle [0, 1]."""
+    """Normalises images and passes them to a network, so that callers always give images in [0, 1].
+
+    Args:
+        network: Maps normalised images `[n, c, h, w]` to logits `[n, classes]`.
+        mean: Mean of each channel, `[c]`.
+        std: Standard deviation of each channel, `[c]`.
+    """
 
     mean: Tensor
     std: Tensor
@@ -25,12 +31,12 @@ class Normalized(nn.Module):
         self.register_buffer("std", std.float().reshape(-1, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits `[n, classes]` of images in [0, 1] `[n, c, h, w]`."""
+        """Return the logits `[n, classes]` of images in [0, 1] `[n, c, h, w]`."""
         return self.network((images - self.mean) / self.std)
 
 
 def channel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each channel of uint8 images `[n, c, h, w]`, on the scale [0, 1]."""
+    """Return mean and standard deviation `[c]`, on the scale [0, 1], of uint8 images `[n, c, h, w]`."""
     counts = torch.stack([channel.flatten().bincount(minlength=256) for channel in images.unbind(1)]).double()
     share = counts / counts.sum(1, keepdim=True)
     levels = torch.arange(256, device=images.device) / 255
@@ -45,9 +51,17 @@ def build_network(
     num_classes: int,
     normalize_by: Tensor | None = None,
 ) -> nn.Module:
-    """A network for images of `image_shape`, normalised by the statistics of `normalize_by` (uint8 images).
+    """Build a network, and check that it fits the data.
 
-    Raises ValueError when the network does not take such images or does not give `num_classes` logits.
+    Args:
+        architecture: Factory of the network.
+        image_shape: Channels, height and width of its images.
+        num_classes: Logits that it must give.
+        normalize_by: Images uint8 `[n, c, h, w]` whose channel statistics normalise its input; None for no
+            normalisation.
+
+    Raises:
+        ValueError: The network does not take such images, or does not give `num_classes` logits.
     """
     offered = {"image_shape": tuple(image_shape), "num_classes": num_classes}
     parameters = inspect.signature(architecture).parameters
@@ -61,6 +75,7 @@ def build_network(
 
 @torch.no_grad()
 def _check_shapes(network: nn.Module, image_shape: tuple[int, ...], num_classes: int) -> None:
+    """Raise ValueError unless the network gives `num_classes` logits for images of `image_shape`."""
     training = network.training
     try:
         output = network.eval()(torch.zeros(2, *image_shape))

@@ -1,4 +1,4 @@
-"""LeNet-5 with rectified units (LeCun et al. 1998), the MNIST victim of the data-free attack."""
+"""LeNet-5 with ReLUs (LeCun et al. 1998), the MNIST victim of the data-free attack."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from torch import nn
 
 
 def lenet5(image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
-    """Convolutions 6, 16 and 120 of 5x5 (the first padded by two), then 84 hidden units.
+    """Build 5x5 convolutions of 6, 16 and 120 channels (the first padded by two), then 84 hidden units.
 
-    Raises ValueError for images below 28x28, which the third convolution cannot cover.
+    Raises ValueError for images below 28x28, which are too small for the third convolution.
     """
     channels, height, width = image_shape
     left_height, left_width = ((side // 2 - 4) // 2 - 4 for side in (height, width))

@@ -6,15 +6,15 @@ from torch import nn
 
 
 def mnistnet(image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
-    """Two 5x5 convolutions (20, 50) with 2x2 max pooling, then 500 hidden units.
+    """Build two 5x5 convolutions (20, 50 channels) with 2x2 max pooling, then 500 hidden units.
 
-    Raises ValueError for images below 16x16, of which nothing would be left to classify.
+    Raises ValueError for images below 16x16, which are too small for the second convolution and pooling.
     """
     channels, height, width = image_shape
     left_height, left_width = (((side - 4) // 2 - 4) // 2 for side in (height, width))
     if left_height < 1 or left_width < 1:
         raise ValueError(f"mnistnet takes images of 16x16 pixels or more, not {height}x{width}")
-    # The maximum and ReLU may change places; pooled first, ReLU has a quarter of the work.
+    # Pooling first gives the same result as ReLU first, and leaves ReLU a quarter of the work.
     return nn.Sequential(
         nn.Conv2d(channels, 20, 5),
         nn.MaxPool2d(2),

@@ -1,7 +1,7 @@
 """Residual networks (He et al. 2016) for small images.
 
-`resnet10`, `resnet18` and `resnet34` have the 32x32 form that the data-free extraction papers call
-"8x": a 3x3 stem without pooling and four stages, so that 32 pixels become 4 (eight times fewer).
+`resnet10`, `resnet18` and `resnet34` have the form for 32x32 images that the data-free extraction papers
+call "8x": a 3x3 stem without pooling and four stages, so that 32 pixels become 4 (eight times fewer).
 `resnet8` has three stages of one block, for training on CPUs.
 """
 
@@ -13,7 +13,13 @@ from torch import Tensor, nn
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and a shortcut, projected where the shape changes."""
+    """Two 3x3 convolutions and a shortcut, which is projected if the shape changes.
+
+    Args:
+        inputs: Channels of the input.
+        outputs: Channels of the output.
+        stride: Stride of the first convolution.
+    """
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -31,13 +37,14 @@ class BasicBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """The block's output, rectified."""
+        """Return the block's output after its ReLU."""
         return nn.functional.relu(self.residual(x) + self.shortcut(x))
 
 
 def _resnet(
     image_shape: tuple[int, int, int], num_classes: int, blocks: Sequence[int], width: int
 ) -> nn.Module:
+    """Build a stem, stages of so many `blocks` (`width` channels, doubled in each stage), and a head."""
     stem = [nn.Conv2d(image_shape[0], width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
     layers: list[nn.Module] = []
     inputs = width
@@ -51,20 +58,20 @@ def _resnet(
 
 
 def resnet8(image_shape: tuple[int, int, int], num_classes: int, width: int = 32) -> nn.Module:
-    """Three stages of one block; `width` channels in the first."""
+    """Build three stages of one block; the first has `width` channels."""
     return _resnet(image_shape, num_classes, (1, 1, 1), width)
 
 
 def resnet10(image_shape: tuple[int, int, int], num_classes: int, width: int = 64) -> nn.Module:
-    """Four stages of one block; `width` channels in the first."""
+    """Build four stages of one block; the first has `width` channels."""
     return _resnet(image_shape, num_classes, (1, 1, 1, 1), width)
 
 
 def resnet18(image_shape: tuple[int, int, int], num_classes: int, width: int = 64) -> nn.Module:
-    """Four stages of two blocks; `width` channels in the first."""
+    """Build four stages of two blocks; the first has `width` channels."""
     return _resnet(image_shape, num_classes, (2, 2, 2, 2), width)
 
 
 def resnet34(image_shape: tuple[int, int, int], num_classes: int, width: int = 64) -> nn.Module:
-    """Four stages of 3, 4, 6 and 3 blocks; `width` channels in the first."""
+    """Build four stages of 3, 4, 6 and 3 blocks; the first has `width` channels."""
     return _resnet(image_shape, num_classes, (3, 4, 6, 3), width)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class _AsColour(nn.Module):
-    """A network for colour images that takes grey ones too."""
+    """Lets a network for colour images take grey ones: the grey channel is given three times."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -20,7 +20,7 @@ class _AsColour(nn.Module):
 
 
 def torchvision_model(name: str, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
-    """`torchvision.models.<name>` with fresh weights; raises ValueError for a name that it does not have."""
+    """Build `torchvision.models.<name>` with new weights; raises ValueError for an unknown name."""
     valid = torchvision.models.list_models(module=torchvision.models)
     if name not in valid:
         close = difflib.get_close_matches(str(name), valid, 3)

@@ -1,4 +1,4 @@
-"""Images: where they come from, how they are cut into splits; one file each kind of source."""
+"""Data sets: sources of images (a file for each kind), and how images are cut into splits."""
 
 from victims.datasets.images import ImageSet
 from victims.datasets.splits import Splits

@@ -1,4 +1,4 @@
-"""Decoded images on disk, so that compressed files are decoded once."""
+"""A cache of decoded images on disk, so that compressed files are decoded once."""
 
 from __future__ import annotations
 
@@ -17,13 +17,18 @@ from victims.datasets.images import ImageSet, content_hash
 log = logging.getLogger(__name__)
 
 FORMAT = 2
-"""Raised whenever the same files would be decoded into something else."""
+"""Version of the decoding; it is raised when the same files would be decoded into something else."""
 
 
 def cached(cache: str | None, identity: Mapping[str, Any], decode: Callable[[], ImageSet]) -> ImageSet:
-    """The part that `identity` describes: from the folder `cache`, else decoded and kept there.
+    """Return a part of a data set from the cache, or decode it and keep it there.
 
-    A file whose content is not what was written is named in a warning and made again.
+    A damaged file of the cache is named in a warning, and made again.
+
+    Args:
+        cache: Folder of the cache; None for no cache.
+        identity: What decides the decoded images: files, sizes, options. Its hash is the file's name.
+        decode: Decodes the part.
     """
     if cache is None:
         return decode()
@@ -38,6 +43,7 @@ def cached(cache: str | None, identity: Mapping[str, Any], decode: Callable[[], 
 
 
 def _read(path: Path) -> ImageSet | None:
+    """Return the part in a file of the cache; None if it is missing or damaged."""
     if not path.exists():
         return None
     try:
@@ -60,6 +66,7 @@ def _read(path: Path) -> ImageSet | None:
 
 
 def _checksum(part: ImageSet) -> str:
+    """Return a hash of all that a file of the cache holds."""
     description = json.dumps([part.source, part.class_names])
     return content_hash(description, part.images, part.labels, part.ids)
 

@@ -1,4 +1,4 @@
-"""Light corruptions, as honest users' cameras and crops make them."""
+"""Light corruptions of images, as they come from honest users' cameras and crops."""
 
 from __future__ import annotations
 
@@ -6,13 +6,18 @@ import torch
 from torch import Tensor
 
 NOISE, BRIGHTNESS, SHIFT = 0.05, 0.1, 1
-"""Standard deviation of noise, largest change of brightness (both on the scale [0, 1]), and pixels."""
+"""Standard deviation of noise and largest change of brightness, on the scale [0, 1]; shift in pixels."""
 
 
 def lightly_corrupted(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Images in [0, 1] `[n, c, h, w]`, each with noise, or another brightness, or shifted by a pixel.
+    """Corrupt each image in one way at random: noise, another brightness, or a shift by a pixel.
 
-    The generator is one of the CPU; a shift repeats no pixel but fills with zero.
+    Args:
+        images: Float32 in [0, 1], `[n, c, h, w]`.
+        generator: CPU generator.
+
+    Returns:
+        Corrupted images of the same shape and range; pixels that a shift moves in are 0.
     """
     count, shape = len(images), images.shape
     kind = torch.randint(3, (count, 1, 1, 1), generator=generator).to(images.device)
@@ -23,7 +28,7 @@ def lightly_corrupted(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _shifted(images: Tensor, direction: Tensor) -> Tensor:
-    """Each image moved by SHIFT pixels down, up, right or left."""
+    """Move each image by SHIFT pixels: directions 0 to 3 are down, up, right and left."""
     height, width = images.shape[2:]
     padded = torch.nn.functional.pad(images, (SHIFT, SHIFT, SHIFT, SHIFT))
     corners = [(0, SHIFT), (2 * SHIFT, SHIFT), (SHIFT, 0), (SHIFT, 2 * SHIFT)]

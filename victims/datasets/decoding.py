@@ -1,4 +1,4 @@
-"""From compressed images to one tensor."""
+"""Decoding of compressed images into one tensor."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Source = bytes | str
 
 GREY_MODES = ("1", "L", "LA")
 DEEP_GREY_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N")
-"""Modes of 16-bit greys; some versions of Pillow open them with 32 bits."""
+"""Pillow's modes of 16-bit greys; some versions open them with 32 bits (`I`)."""
 
 
 def decode_images(
@@ -28,12 +28,20 @@ def decode_images(
     image_size: tuple[int, int] | None = None,
     channels: int | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Images uint8 `[n, c, h, w]` and the ids of their pixels before any change (see ImageSet), int64 `[n]`.
+    """Decode compressed images, in threads.
 
-    Images are grey if all of them are, unless `channels` (1 or 3) says otherwise.
+    Args:
+        sources: Content or path of each file.
+        describe: Returns the name of the i-th image, for error messages.
+        image_size: Height and width to resize to; None if all images have one size.
+        channels: 1 for grey, 3 for colour; None for grey if all images are grey, else colour.
 
-    `image_size` (height, width) resizes each; without it all must be of one size. Raises ValueError,
-    with `describe(i)` to name the image, for one that is broken or of another size.
+    Returns:
+        Images uint8 `[n, c, h, w]`, and the ids of their pixels before any change, int64 `[n]`
+        (see `ImageSet`).
+
+    Raises:
+        ValueError: An image is broken or of another size, or an option is out of range.
     """
     if channels not in (None, 1, 3):
         raise ValueError(f"dataset.channels must be 1 (grey), 3 (colour) or null, not {channels}")
@@ -45,37 +53,46 @@ def decode_images(
 
     def decode(index: int) -> tuple[np.ndarray, int]:
         image = _open(sources[index], describe(index))
-        identity = pixel_id(np.asarray(image))
-        if (image.height, image.width) != size:
-            if image_size is None:
-                raise ValueError(
-                    f"{describe(index)} has {image.height}x{image.width} pixels and others "
-                    f"{size[0]}x{size[1]}; dataset.image_size=[height,width] resizes them all"
-                )
-            image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR, reducing_gap=None)
-        wanted = {1: "L", 3: "RGB", None: image.mode}[channels]
-        return np.asarray(image if image.mode == wanted else image.convert(wanted)), identity
+        if image_size is None and (image.height, image.width) != size:
+            raise ValueError(
+                f"{describe(index)} has {image.height}x{image.width} pixels and others "
+                f"{size[0]}x{size[1]}; dataset.image_size=[height,width] resizes them all"
+            )
+        return _pixels(image, size, channels), pixel_id(np.asarray(image))
 
     with ThreadPoolExecutor() as pool:
         arrays, ids = map(list, zip(*pool.map(decode, range(len(sources))), strict=True))
-    if channels is None and len({array.ndim for array in arrays}) > 1:
+    return _stacked(arrays), torch.tensor(ids, dtype=torch.int64)
+
+
+def _pixels(image: Image.Image, size: tuple[int, int], channels: int | None) -> np.ndarray:
+    """Return an image resized to `size` (height, width), in grey `[h, w]` or in colour `[h, w, 3]`."""
+    if (image.height, image.width) != size:
+        image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR, reducing_gap=None)
+    mode = {1: "L", 3: "RGB", None: image.mode}[channels]
+    return np.asarray(image if image.mode == mode else image.convert(mode))
+
+
+def _stacked(arrays: list[np.ndarray]) -> Tensor:
+    """Stack grey and colour images to `[n, c, h, w]`; if there are both kinds, all are in colour."""
+    if len({array.ndim for array in arrays}) > 1:
         arrays = [np.repeat(a[:, :, None], 3, axis=2) if a.ndim == 2 else a for a in arrays]
     stacked = torch.from_numpy(np.stack(arrays))
-    images = stacked[:, None] if stacked.dim() == 3 else stacked.permute(0, 3, 1, 2).contiguous()
-    return images, torch.tensor(ids, dtype=torch.int64)
+    return stacked[:, None] if stacked.dim() == 3 else stacked.permute(0, 3, 1, 2).contiguous()
 
 
 def _open(source: Source, name: str) -> Image.Image:
-    """A decoded image in mode L or RGB."""
+    """Decode an image into mode L or RGB; raises ValueError naming it if that fails."""
     try:
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
             image.load()
-            return _plain(image)
+            return _eight_bits(image)
     except (OSError, ValueError, SyntaxError, TypeError, Image.DecompressionBombError) as error:
         raise ValueError(f"{name} is not an image that can be decoded: {error}") from error
 
 
-def _plain(image: Image.Image) -> Image.Image:
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Convert an image of any mode to 8 bits a pixel, mode L or RGB."""
     if image.mode in DEEP_GREY_MODES:
         # Pillow's own conversion would clip them at 255.
         values: Any = np.asarray(image, dtype=np.float64)

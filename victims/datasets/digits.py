@@ -1,4 +1,4 @@
-"""The 1,797 handwritten digits inside scikit-learn (8x8, 16 grey levels): no download."""
+"""The 1,797 handwritten digits that come with scikit-learn (8x8, 16 grey levels); no download."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from victims.datasets.images import ImageSet, check_image_size
 
 
 def load(image_size: tuple[int, int] | None = (16, 16)) -> dict[str, ImageSet]:
-    """One part, `train`, scaled to `image_size` (height, width), or 8x8 as they are."""
+    """Return one part, `train`, resized to `image_size` (height, width); None keeps 8x8."""
     from sklearn.datasets import load_digits
 
     check_image_size(image_size)

@@ -19,9 +19,17 @@ def load(
     channels: int | None = None,
     cache: str | None = None,
 ) -> dict[str, ImageSet]:
-    """A part for each folder of class folders, classes in alphabetical order of the `train` part.
+    """Return a part for each folder of class folders; the classes are those of `train`, in order.
 
-    Raises FileNotFoundError where there are no images, ValueError, naming the file, for a broken one.
+    Args:
+        path: The folder.
+        image_size: Height and width to resize to; None if all images have one size.
+        channels: 1 for grey, 3 for colour; None for grey if all images are grey, else colour.
+        cache: Folder of the cache of decoded images; None for no cache.
+
+    Raises:
+        FileNotFoundError: There are no images.
+        ValueError: An image is broken, lies in the wrong place, or has a class that `train` has not.
     """
     if path is None:
         raise ValueError(
@@ -32,28 +40,36 @@ def load(
         raise FileNotFoundError(f"{path} holds no images as <part>/<class>/<file> or <class>/<file>")
     first = parts.get("train", next(iter(parts.values())))
     classes = tuple(sorted({file.parent.name for file in first}))
-    loaded = {}
-    for name, files in parts.items():
-        _check_classes(files, classes)
-        identity = {
-            "files": [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files],
-            "image_size": image_size,
-            "channels": channels,
-            "classes": classes,
-        }
+    return {name: _load_part(files, classes, image_size, channels, cache) for name, files in parts.items()}
 
-        def decode(files: list[Path] = files) -> ImageSet:
-            images, ids = decode_images(
-                [str(file) for file in files], lambda i: str(files[i]), image_size, channels
-            )
-            labels = torch.tensor([classes.index(file.parent.name) for file in files])
-            return ImageSet.decoded(images, labels, classes, ids)
 
-        loaded[name] = cached(cache, identity, decode)
-    return loaded
+def _load_part(
+    files: list[Path],
+    classes: tuple[str, ...],
+    image_size: tuple[int, int] | None,
+    channels: int | None,
+    cache: str | None,
+) -> ImageSet:
+    """Return one part, from the cache if it is there; see `load`."""
+    _check_classes(files, classes)
+    identity = {
+        "files": [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files],
+        "image_size": image_size,
+        "channels": channels,
+        "classes": classes,
+    }
+
+    def decode() -> ImageSet:
+        paths = [str(file) for file in files]
+        images, ids = decode_images(paths, lambda i: paths[i], image_size, channels)
+        labels = torch.tensor([classes.index(file.parent.name) for file in files])
+        return ImageSet.decoded(images, labels, classes, ids)
+
+    return cached(cache, identity, decode)
 
 
 def _parts(path: Path) -> dict[str, list[Path]]:
+    """Return the image files of each part, sorted; all are `train` if they lie at <class>/<file>."""
     files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
     depths = {len(file.relative_to(path).parts) for file in files}
     if depths == {2}:

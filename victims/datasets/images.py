@@ -1,4 +1,4 @@
-"""A labelled set of images as one tensor."""
+"""Labelled images as one tensor."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 
 CONFORM_BLOCK = 4096
-"""Images that are resized at a time."""
+"""Images resized at a time, which bounds the memory for their float32 copies."""
 
 LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in a grey value (ITU-R BT.601)."""
 
 
 def content_hash(description: str, *tensors: Tensor) -> str:
-    """SHA-256 over a description and the shapes and bytes of tensors, hexadecimal."""
+    """Return the SHA-256 of a description and of tensors' shapes and bytes, hexadecimal."""
     digest = hashlib.sha256(description.encode())
     for tensor in tensors:
         digest.update(str(tuple(tensor.shape)).encode())
@@ -28,14 +28,14 @@ def content_hash(description: str, *tensors: Tensor) -> str:
 
 
 def pixel_id(pixels: np.ndarray) -> int:
-    """63 bits of a hash of one image's shape and bytes: equal for equal pixels, however they were stored."""
+    """Return 63 bits of a hash of one image's shape and pixels, which does not depend on the file format."""
     digest = hashlib.blake2b(str(pixels.shape).encode(), digest_size=8)
     digest.update(np.ascontiguousarray(pixels).data)
     return int.from_bytes(digest.digest(), "big") >> 1
 
 
 def pixel_ids(images: Tensor) -> Tensor:
-    """`pixel_id` of each image of a uint8 tensor `[n, c, h, w]`, int64 `[n]`."""
+    """Return the `pixel_id` of each image of uint8 `[n, c, h, w]`, int64 `[n]`."""
     arrays = images.cpu().permute(0, 2, 3, 1).contiguous().numpy()
     if arrays.shape[-1] == 1:
         arrays = arrays[..., 0]
@@ -52,11 +52,17 @@ def check_image_size(image_size: Sequence[int] | None) -> None:
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """Images uint8 `[n, c, h, w]` with labels int64 `[n]`.
+    """Images with labels, and with what tells whether two sets share images.
 
-    `ids` int64 `[n]` are hashes of the pixels as they were before any resizing. `source` is a hash over all
-    ids of the part of a data set that the images come from, `rows` int64 `[n]` their numbers in it. So two
-    sets know whether they share images, however they were cut, resized or stored.
+    Sources, rows and ids stay with the images when a set is cut, resized or stored in another format.
+
+    Attributes:
+        images: Uint8 `[n, c, h, w]`.
+        labels: Int64 `[n]`.
+        class_names: Name of each class.
+        source: Hash of all ids of the part of the data set that the images come from.
+        rows: Positions of the images in that part, int64 `[n]`.
+        ids: Hashes of the pixels before any resizing (see `pixel_id`), int64 `[n]`.
     """
 
     images: Tensor
@@ -70,7 +76,14 @@ class ImageSet:
     def decoded(
         cls, images: Tensor, labels: Tensor, class_names: tuple[str, ...], ids: Tensor | None = None
     ) -> ImageSet:
-        """A whole part of a data set; `ids` where the images are no longer as they were stored."""
+        """Make the set of a whole part of a data set.
+
+        Args:
+            images: Uint8 `[n, c, h, w]`.
+            labels: Int64 `[n]`.
+            class_names: Name of each class.
+            ids: Hashes of the pixels before any resizing, int64 `[n]`; None if the images were not resized.
+        """
         ids = pixel_ids(images) if ids is None else ids
         source = content_hash("part of a data set", ids)
         return cls(images, labels, class_names, source, torch.arange(len(images)), ids)
@@ -80,7 +93,7 @@ class ImageSet:
 
     @property
     def num_classes(self) -> int:
-        """How many classes the labels may name."""
+        """Number of classes."""
         return len(self.class_names)
 
     @property
@@ -91,11 +104,11 @@ class ImageSet:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Content hash of these very images and labels, and of how many classes there are."""
+        """Hash of the images, the labels and the number of classes."""
         return content_hash(f"{self.num_classes} classes", self.images, self.labels)
 
     def select(self, index: Tensor | slice) -> ImageSet:
-        """Some of the images, by their positions in this set."""
+        """Return some of the images, by their positions in this set."""
         return replace(
             self,
             images=self.images[index],
@@ -105,7 +118,14 @@ class ImageSet:
         )
 
     def conform(self, image_shape: tuple[int, int, int]) -> ImageSet:
-        """The images in another network's shape: resized (bilinear, antialiased), grey or colour."""
+        """Return the images in another shape: resized (bilinear, antialiased), in grey or in colour.
+
+        Args:
+            image_shape: Channels (1 or 3), height and width.
+
+        Raises:
+            ValueError: The images have, or should get, other numbers of channels.
+        """
         if self.image_shape == tuple(image_shape):
             return self
         channels, height, width = image_shape

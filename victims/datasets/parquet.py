@@ -1,15 +1,15 @@
 """Images in Parquet files, in the layout of the Hugging Face hub.
 
-`<path>/<part>-*.parquet` with columns `image` (a struct with `bytes`) and `label` (an integer); the names of
-the classes in the schema's `huggingface` metadata, if any.
+Files are `<path>/<part>-*.parquet` with columns `image` (a struct with `bytes`) and `label` (an integer). The
+schema's `huggingface` metadata may name the classes.
 """
 
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
+from storage.files import file_hash
 from victims.datasets.cache import cached
 from victims.datasets.decoding import decode_images
 from victims.datasets.images import ImageSet
@@ -32,8 +33,19 @@ def load(
     num_classes: int | None = None,
     cache: str | None = None,
 ) -> dict[str, ImageSet]:
-    """A part for each group of files. Raises FileNotFoundError where there are none, and ValueError,
-    naming file and row, for a broken image or a label out of range."""
+    """Return a part of the data set for each group of files.
+
+    Args:
+        path: Folder of the files.
+        image_size: Height and width to resize to; None if all images have one size.
+        channels: 1 for grey, 3 for colour; None for grey if all images are grey, else colour.
+        num_classes: Number of classes; None takes it from the files.
+        cache: Folder of the cache of decoded images; None for no cache.
+
+    Raises:
+        FileNotFoundError: There are no such files.
+        ValueError: An image is broken, or a label is out of range; the message names file and row.
+    """
     if num_classes is not None and num_classes < 2:
         raise ValueError(f"dataset.num_classes must be at least 2, or null, not {num_classes}")
     if path is None:
@@ -47,13 +59,13 @@ def load(
     decode = functools.partial(_decode, image_size=image_size, channels=channels, num_classes=num_classes)
     parts = {}
     for part, names in files.items():
-        hashes = [_hash(name) for name in names]
+        hashes = [file_hash(name) for name in names]
         parts[part] = cached(cache, {"parquet": hashes, **options}, functools.partial(decode, names))
     return parts
 
 
 def parquet_parts(path: Path) -> dict[str, list[Path]]:
-    """The Parquet files in a folder, by the part of the data set that their names start with."""
+    """Return the Parquet files in a folder, by the part of the data set that their names start with."""
     parts: dict[str, list[Path]] = {}
     for file in sorted(path.glob("*.parquet")):
         match = _PART.fullmatch(file.name)
@@ -62,17 +74,13 @@ def parquet_parts(path: Path) -> dict[str, list[Path]]:
     return parts
 
 
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _decode(
     files: list[Path],
     image_size: tuple[int, int] | None,
     channels: int | None,
     num_classes: int | None,
 ) -> ImageSet:
+    """Decode the files of one part; see `load`."""
     tables = [_read(file) for file in files]
     rows = [(file.name, row) for file, table in zip(files, tables, strict=True) for row in range(len(table))]
     column = pa.chunked_array([chunk for table in tables for chunk in table["image"].chunks])
@@ -88,17 +96,22 @@ def _decode(
     if len(set(stated.values())) > 1:
         raise ValueError(f"the files name different classes: {stated}")
     names = _class_names(stated[files[0].name], labels, num_classes)
-    wrong = ((labels < 0) | (labels >= len(names))).nonzero().flatten()
-    if len(wrong):
-        first = int(wrong[0])
-        raise ValueError(
-            f"{describe(first)}: label {int(labels[first])} is out of range for {len(names)} classes "
-            "(the file's metadata or dataset.num_classes says how many)"
-        )
+    _check_labels(labels, len(names), describe)
     return ImageSet.decoded(images, labels, names, ids)
 
 
+def _check_labels(labels: Tensor, num_classes: int, describe: Callable[[int], str]) -> None:
+    wrong = ((labels < 0) | (labels >= num_classes)).nonzero().flatten()
+    if len(wrong):
+        first = int(wrong[0])
+        raise ValueError(
+            f"{describe(first)}: label {int(labels[first])} is out of range for {num_classes} classes "
+            "(the file's metadata or dataset.num_classes says how many)"
+        )
+
+
 def _read(file: Path) -> pa.Table:
+    """Read a file and check its columns."""
     try:
         table = pq.read_table(file)
     except (pa.ArrowException, OSError) as error:
@@ -113,6 +126,7 @@ def _read(file: Path) -> pa.Table:
 
 
 def _labels(table: pa.Table, name: str) -> Tensor:
+    """Return the labels of a file as int64 `[n]`."""
     column = table["label"]
     if not pa.types.is_integer(column.type) or column.null_count:
         raise ValueError(f"{name}: column label must hold whole numbers without gaps, not {column.type}")
@@ -120,7 +134,7 @@ def _labels(table: pa.Table, name: str) -> Tensor:
 
 
 def _stated_names(table: pa.Table) -> tuple[str, ...]:
-    """The classes' names in the schema's metadata; none where that is missing or malformed."""
+    """Return the classes' names from the schema's metadata; none if it is missing or malformed."""
     try:
         metadata = json.loads((table.schema.metadata or {}).get(b"huggingface", b"{}"))
         feature: dict[str, Any] = metadata.get("info", {}).get("features", {}).get("label", {})
@@ -130,6 +144,6 @@ def _stated_names(table: pa.Table) -> tuple[str, ...]:
 
 
 def _class_names(names: tuple[str, ...], labels: Tensor, num_classes: int | None) -> tuple[str, ...]:
-    """Stated names where they are as many as asked for, else the classes' numbers."""
+    """Return the stated names if their number fits, else the classes' numbers as names."""
     count = num_classes or len(names) or int(labels.max()) + 1
     return names if len(names) == count else tuple(map(str, range(count)))

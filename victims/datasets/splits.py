@@ -1,4 +1,4 @@
-"""Cutting a data set into the victim's training images, the attacker's pool and the test images."""
+"""Splits of a data set: the victim's training images, the attacker's pool, and the test images."""
 
 from __future__ import annotations
 
@@ -15,14 +15,20 @@ from victims.datasets.images import ImageSet
 log = logging.getLogger(__name__)
 
 TOLERATED_DUPLICATES = 0.01
-"""Share of a set that may have the pixels of images elsewhere before they count as the same images."""
+"""Share of a set's images whose pixels may also occur in another set (see `overlap`)."""
 
 _SLICE = re.compile(r"(?P<part>\w+)(?:\[(?P<start>[^:\]]*):(?P<stop>[^:\]]*)\])?")
 
 
 @dataclass(frozen=True, eq=False)
 class Splits:
-    """What the victim trains on, what the attacker draws in-distribution queries from, what scores both."""
+    """The three sets of an experiment.
+
+    Attributes:
+        train: The victim's training images.
+        pool: The attacker's in-distribution images.
+        test: Images that score victim and substitute.
+    """
 
     train: ImageSet
     pool: ImageSet
@@ -32,9 +38,14 @@ class Splits:
 def resolve_splits(
     splits: str | Mapping[str, str], choices: Mapping[str, Mapping[str, str]]
 ) -> Mapping[str, str]:
-    """The slices that `splits` names among `choices`, or `splits` itself where it maps train, pool, test.
+    """Return the slices of a split.
 
-    Raises ValueError, with the valid names, for anything else.
+    Args:
+        splits: Name of a split, or slices for train, pool and test.
+        choices: The named splits of the data set.
+
+    Raises:
+        ValueError: There is no such split (the message lists those there are), or not all three slices.
     """
     if isinstance(splits, str):
         if splits not in choices:
@@ -51,10 +62,19 @@ def resolve_splits(
 
 
 def select(parts: Mapping[str, ImageSet], text: str, option: str, hint: str = "") -> ImageSet:
-    """The images that a slice such as `train`, `test[9000:]`, `train[:80%]` or `train[-1000:]` names.
+    """Return the images that a slice names, such as `train`, `test[9000:]` or `train[:80%]`.
 
-    Bounds are numbers of images, percentages, or fractions with a point. Several slices of one part can
-    be joined by `+`. Raises ValueError naming `option` for a slice that is malformed, empty or too long.
+    Bounds are numbers of images, percentages, or fractions with a point; negative ones count from the end.
+    Slices of one part can be joined by `+`.
+
+    Args:
+        parts: Parts of the data set by their names.
+        text: The slice.
+        option: The option that it comes from, for the error message.
+        hint: What else to say in an error message.
+
+    Raises:
+        ValueError: The slice is malformed, empty, too long, or names an image twice.
     """
     pieces = [_positions(parts, piece.strip(), option, hint) for piece in str(text).split("+")]
     names = {name for name, _ in pieces}
@@ -69,6 +89,7 @@ def select(parts: Mapping[str, ImageSet], text: str, option: str, hint: str = ""
 
 
 def _positions(parts: Mapping[str, ImageSet], text: str, option: str, hint: str) -> tuple[str, torch.Tensor]:
+    """Return the part that one slice names, and the positions of its images there."""
     match = _SLICE.fullmatch(text)
     if match is None or match["part"] not in parts:
         raise ValueError(
@@ -82,7 +103,7 @@ def _positions(parts: Mapping[str, ImageSet], text: str, option: str, hint: str)
 
 
 def _bound(text: str | None, length: int, default: int, where: str, hint: str) -> int:
-    """A slice's bound as a position; percentages and fractions are rounded down, so that they meet."""
+    """Return a slice's bound as a position; rounding down lets `[:80%]` and `[80%:]` meet."""
     if not text:
         return default
     try:
@@ -101,10 +122,10 @@ def _bound(text: str | None, length: int, default: int, where: str, hint: str) -
 
 
 def overlap(first: ImageSet, second: ImageSet) -> int:
-    """How many images of `first` are also in `second`: the same rows of one source, or the same pixels.
+    """Count the images of `first` that are also in `second`: same rows of one source, or same pixels.
 
-    Published data sets hold a few images twice, under other rows: up to TOLERATED_DUPLICATES of the
-    smaller set, such pixels are named in a warning and not counted.
+    Published data sets contain a few images twice. Equal pixels in other rows are therefore not counted, but
+    only warned about, if they are at most TOLERATED_DUPLICATES of the smaller set.
     """
     same_rows = 0 if first.source != second.source else int(torch.isin(first.rows, second.rows).sum())
     same_pixels = int(torch.isin(first.ids, second.ids).sum())
@@ -134,9 +155,17 @@ def split(
     allow_overlap: bool = False,
     hint: str = "",
 ) -> Splits:
-    """Cut the parts by the slices of train, pool and test, which may share no image.
+    """Cut a data set into training images, pool and test images.
 
-    With `shuffle_seed` each part is put into a random order first, for data sorted by class.
+    Args:
+        parts: Parts of the data set by their names.
+        slices: Slices for train, pool and test (see `select`).
+        shuffle_seed: Seed of a random order for each part, for data sorted by class; None keeps the order.
+        allow_overlap: Whether the three sets may share images.
+        hint: What else to say in an error message about a slice.
+
+    Raises:
+        ValueError: A slice is not valid, sets share images, or parts name different classes.
     """
     parts = with_the_same_classes(parts)
     if shuffle_seed is not None:
@@ -157,9 +186,9 @@ def split(
 
 
 def with_the_same_classes(parts: Mapping[str, ImageSet]) -> dict[str, ImageSet]:
-    """The parts with one list of classes; raises ValueError where they name different ones.
+    """Return the parts with one list of classes; raises ValueError if they name different ones.
 
-    Parts whose classes are mere numbers get as many as the part with the most.
+    If the classes are mere numbers, each part gets as many as the part with the most.
     """
     longest = max((part.class_names for part in parts.values()), key=len)
     named = {part.class_names for part in parts.values()}

@@ -1,4 +1,4 @@
-"""MNIST, FashionMNIST, SVHN, CIFAR10, CIFAR100: from Parquet files where they lie, else by torchvision."""
+"""MNIST, FashionMNIST, SVHN, CIFAR10 and CIFAR100, from Parquet files or from torchvision's own."""
 
 from __future__ import annotations
 
@@ -24,9 +24,19 @@ def load(
     cache: str | None = None,
     download: bool = True,
 ) -> dict[str, ImageSet]:
-    """Parts `train` and `test`, from `<path>/<part>-*.parquet` or from torchvision's files in `path`.
+    """Return the parts `train` and `test`.
 
-    What is missing is downloaded. Raises FileNotFoundError, saying what to put where, if it cannot be.
+    Args:
+        name: One of `NAMES`.
+        path: Folder with `<part>-*.parquet`, or with torchvision's files.
+        image_size: Height and width to resize to; None keeps the size.
+        channels: 1 for grey, 3 for colour; None keeps them.
+        cache: Folder of the cache of decoded images; None for no cache.
+        download: Whether missing files are downloaded.
+
+    Raises:
+        ValueError: There is no such data set, or an option is out of range.
+        FileNotFoundError: Files are missing and cannot be downloaded; the message says what to put where.
     """
     if name not in NAMES:
         raise ValueError(f"{name!r} is none of torchvision's data sets known here: {', '.join(NAMES)}")
@@ -44,6 +54,7 @@ def load(
 
 
 def _open(name: str, path: str, train: bool, download: bool) -> Any:
+    """Return torchvision's data set, downloaded if it is missing and may be."""
     import torchvision
 
     factory = getattr(torchvision.datasets, name)
@@ -60,7 +71,7 @@ def _open(name: str, path: str, train: bool, download: bool) -> Any:
 
 
 def _files(path: Path) -> list[list[str | int]]:
-    """Names, sizes and times of the files in a folder, which change when what is in them does."""
+    """Return names, sizes and times of the files in a folder, by which a change of them is noticed."""
     files = sorted(file for file in path.rglob("*") if file.is_file())
     return [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
 
@@ -75,7 +86,7 @@ def _where_to_put(name: str, path: str) -> str:
 
 
 def _tensors(dataset: Any) -> ImageSet:
-    """Images and labels of a torchvision data set, whose arrays differ in their order of dimensions."""
+    """Return images and labels of a torchvision data set; the order of dimensions differs between them."""
     images = torch.as_tensor(np.asarray(dataset.data))
     if images.dim() == 3:
         images = images[:, None]
