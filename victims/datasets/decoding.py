@@ -49,7 +49,7 @@ def decode_images(
     if not sources:
         raise ValueError("there are no images")
     first = _open(sources[0], describe(0))
-    size = tuple(image_size) if image_size is not None else (first.height, first.width)
+    size = (image_size[0], image_size[1]) if image_size else (first.height, first.width)
 
     def decode(index: int) -> tuple[np.ndarray, int]:
         image = _open(sources[index], describe(index))
