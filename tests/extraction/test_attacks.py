@@ -217,8 +217,10 @@ def test_the_bandit_against_a_loop() -> None:
     def follow(actions: list[int], answers: Tensor) -> None:
         nonlocal total
         asked = sum(taken)
+        # In float32 a softmax sums to 1 only nearly; the attack divides by the sum, too.
+        rows = (answers.double() / answers.double().sum(1, keepdim=True)).tolist()
         rewards = []
-        for row in answers.double().tolist():
+        for row in rows:
             top = sorted(row, reverse=True)
             others = [m / asked if asked else 0.0 for m in mean]
             diversity = sum(max(0.0, p - m) for p, m in zip(row, others, strict=True))
@@ -226,7 +228,7 @@ def test_the_bandit_against_a_loop() -> None:
         for action in actions:
             taken[action] += 1
         total += sum(rewards)
-        for row in answers.double().tolist():
+        for row in rows:
             for k in range(10):
                 mean[k] += row[k]
         exps = [math.exp(h) for h in preference]
