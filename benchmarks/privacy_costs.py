@@ -157,10 +157,10 @@ def neighbour_works(
     train: np.ndarray, labels: np.ndarray, query: np.ndarray, device: str
 ) -> dict[str, Works]:
     """Return how neighbours vote, and how pkNN is computed, at once and by the loop."""
-    tensors = [torch.from_numpy(values).to(device) for values in (train, labels, query)]
+    points, truth, queries = (torch.from_numpy(values).to(device) for values in (train, labels, query))
 
     def neighbours() -> Tensor:
-        return pknn.neighbour_votes(*tensors, NEIGHBOURS, CLASSES)
+        return pknn.neighbour_votes(points, truth, queries, NEIGHBOURS, CLASSES)
 
     return {
         f"votes of {NEIGHBOURS} of {len(train):,} neighbours": (
