@@ -1,8 +1,8 @@
-"""Microseconds a query of each privacy measure, against a plain loop over queries in NumPy.
+"""How many microseconds each privacy measure takes for a query, against a plain loop in NumPy.
 
     python -m benchmarks.privacy_costs [--queries 10000] [--train 50000] [--loop 100] [--device cpu]
 
-The loop is what one would write first: a list of orders, `norm` and `argsort`. Both must agree.
+The loop is what one would write first: over queries and orders, with `norm` and `argsort`. Both must agree.
 """
 
 from __future__ import annotations
@@ -24,9 +24,12 @@ from privacy import gnmax, pknn, uncertainty
 CLASSES, NEIGHBOURS, TEACHERS = 10, 300, 250
 SIGMA, PKNN_SIGMA, DELTA = 10.0, 28.0, 1e-5
 
+Works = tuple[Callable[[], Tensor], Callable[[int], object]]
+"""Computes a measure of all queries at once, and of one query by the loop."""
+
 
 def loop_epsilon(votes: np.ndarray, sigma: float) -> float:
-    """Propositions 7, 8, 10 and Theorem 6, order by order."""
+    """Return epsilon of one query by Propositions 7, 8, 10 and Theorem 6, order by order."""
     winner = votes.argmax()
     q = sum(erfc((votes[winner] - v) / (2 * sigma)) / 2 for i, v in enumerate(votes) if i != winner)
     q = min(q, 1 - 1 / len(votes))
@@ -37,7 +40,7 @@ def loop_epsilon(votes: np.ndarray, sigma: float) -> float:
 
 
 def loop_rdp(q: float, sigma: float, order: float) -> float:
-    """RDP of one query at one order."""
+    """Return the RDP of one query at one order."""
     independent = order / sigma**2
     if q <= 0:
         return independent
@@ -54,22 +57,24 @@ def loop_rdp(q: float, sigma: float, order: float) -> float:
 
 
 def loop_neighbours(train: np.ndarray, labels: np.ndarray, query: np.ndarray) -> np.ndarray:
-    """Votes of the nearest training points of one query."""
+    """Return the votes of the nearest training points of one query."""
     nearest = np.argsort(np.linalg.norm(train - query, axis=1))[:NEIGHBOURS]
     return np.bincount(labels[nearest], minlength=CLASSES)
 
 
 def loop_entropy(probs: np.ndarray) -> float:
+    """Return the entropy of one answer over the log of the number of classes."""
     return -sum(p * math.log(p) for p in probs if p > 0) / math.log(len(probs))
 
 
 def loop_gap(probs: np.ndarray) -> float:
+    """Return 1 minus the gap of the two largest probabilities of one answer, over their sum."""
     second, first = np.sort(probs)[-2:]
     return float(1 - (first - second) / (first + second))
 
 
 def answers(count: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Log-probabilities `[count, classes]` of a victim that is sure of some and unsure of others."""
+    """Draw log-probabilities `[count, classes]` of a victim of any certainty, and the labels `[count]`."""
     labels = random.integers(0, CLASSES, count)
     logits = random.normal(size=(count, CLASSES)) * 1.5
     logits[np.arange(count), labels] += random.uniform(0, 14, count)
@@ -78,13 +83,13 @@ def answers(count: int, random: np.random.Generator) -> tuple[np.ndarray, np.nda
 
 
 def ensemble_votes(count: int, random: np.random.Generator) -> np.ndarray:
-    """Histograms `[count, classes]` of teachers that agree to any degree."""
+    """Draw histograms `[count, classes]` of teachers that agree to any degree."""
     share = random.dirichlet(np.full(CLASSES, 0.2), count)
     return np.stack([random.multinomial(TEACHERS, row) for row in share]).astype(np.float64)
 
 
 def seconds_a_call(call: Callable[[], object], device: str, repeats: int = 3) -> float:
-    """The fastest of a few calls, after one that warms up."""
+    """Return the seconds of the fastest of a few calls, after one that warms up."""
     times = []
     for _ in range(repeats + 1):
         started = time.perf_counter()
@@ -102,7 +107,18 @@ def row(
     options: argparse.Namespace,
     rows: Sequence[int],
 ) -> tuple[str, float, float, float]:
-    """A measure's microseconds a query, the loop's, and the largest difference between their results."""
+    """Measure one row.
+
+    Args:
+        name: Name of the row.
+        fast: Computes all queries at once.
+        slow: Computes one query by the loop.
+        options: Of the command.
+        rows: Queries that the loop computes.
+
+    Returns:
+        The name, microseconds a query of both, and the largest difference between their results.
+    """
     ours = fast().cpu().numpy()
     started = time.perf_counter()
     theirs = [slow(i) for i in rows]
@@ -111,68 +127,64 @@ def row(
     return name, seconds_a_call(fast, options.device) / len(ours) * 1e6, loop * 1e6, difference
 
 
-Contender = tuple[str, Callable[[], Tensor], Callable[[int], object]]
-"""A measure's name, all queries by our code, and one of them by the loop."""
-
-
 def measure(options: argparse.Namespace) -> list[tuple[str, float, float, float]]:
-    """A row for each measure."""
+    """Measure a row for each privacy measure."""
     random = np.random.default_rng(0)
     votes = ensemble_votes(options.queries, random)
     train, labels = answers(options.train, random)
     query, _ = answers(options.queries, random)
     rows = range(min(options.loop, options.queries))
-    contenders = [
-        votes_epsilon(votes, options.device),
-        *neighbour_costs(train, labels, query, options.device),
-        *uncertainties(np.exp(query.astype(np.float64)), options.device),
-    ]
-    return [row(*contender, options, rows) for contender in contenders]
+    works = {
+        **vote_works(votes, options.device),
+        **neighbour_works(train, labels, query, options.device),
+        **uncertainty_works(np.exp(query.astype(np.float64)), options.device),
+    }
+    return [row(name, fast, slow, options, rows) for name, (fast, slow) in works.items()]
 
 
-def votes_epsilon(votes: np.ndarray, device: str) -> Contender:
-    """PATE."""
-    ours = torch.from_numpy(votes).to(device)
-    return (
-        "epsilon of a histogram (PATE)",
-        lambda: gnmax.query_epsilon(ours, SIGMA, DELTA),
-        lambda i: loop_epsilon(votes[i], SIGMA),
-    )
+def vote_works(votes: np.ndarray, device: str) -> dict[str, Works]:
+    """Return how epsilon is computed from votes, at once and by the loop."""
+    on_device = torch.from_numpy(votes).to(device)
+    return {
+        "epsilon of a histogram (PATE)": (
+            lambda: gnmax.query_epsilon(on_device, SIGMA, DELTA),
+            lambda i: loop_epsilon(votes[i], SIGMA),
+        )
+    }
 
 
-def neighbour_costs(
+def neighbour_works(
     train: np.ndarray, labels: np.ndarray, query: np.ndarray, device: str
-) -> tuple[Contender, Contender]:
-    """The neighbours' votes of pkNN, and these with their epsilon."""
-    ours, known, asked = (torch.from_numpy(values).to(device) for values in (train, labels, query))
+) -> dict[str, Works]:
+    """Return how neighbours vote, and how pkNN is computed, at once and by the loop."""
+    points, truth, queries = (torch.from_numpy(values).to(device) for values in (train, labels, query))
 
     def neighbours() -> Tensor:
-        return pknn.neighbour_votes(ours, known, asked, NEIGHBOURS, CLASSES)
+        return pknn.neighbour_votes(points, truth, queries, NEIGHBOURS, CLASSES)
 
-    def looped(i: int) -> np.ndarray:
-        return loop_neighbours(train, labels, query[i])
-
-    return (
-        (f"votes of {NEIGHBOURS} of {len(train):,} neighbours", neighbours, looped),
-        (
-            "pkNN: neighbours and epsilon",
-            lambda: gnmax.query_epsilon(neighbours(), PKNN_SIGMA, DELTA),
-            lambda i: loop_epsilon(looped(i), PKNN_SIGMA),
+    return {
+        f"votes of {NEIGHBOURS} of {len(train):,} neighbours": (
+            neighbours,
+            lambda i: loop_neighbours(train, labels, query[i]),
         ),
-    )
+        "pkNN: neighbours and epsilon": (
+            lambda: gnmax.query_epsilon(neighbours(), PKNN_SIGMA, DELTA),
+            lambda i: loop_epsilon(loop_neighbours(train, labels, query[i]), PKNN_SIGMA),
+        ),
+    }
 
 
-def uncertainties(probs: np.ndarray, device: str) -> tuple[Contender, Contender]:
-    """Entropy and gap."""
-    ours = torch.from_numpy(probs).to(device)
-    return (
-        ("entropy", lambda: uncertainty.entropy(ours), lambda i: loop_entropy(probs[i])),
-        ("gap", lambda: uncertainty.gap(ours), lambda i: loop_gap(probs[i])),
-    )
+def uncertainty_works(probs: np.ndarray, device: str) -> dict[str, Works]:
+    """Return how entropy and gap are computed, at once and by the loop."""
+    on_device = torch.from_numpy(probs).to(device)
+    return {
+        "entropy": (lambda: uncertainty.entropy(on_device), lambda i: loop_entropy(probs[i])),
+        "gap": (lambda: uncertainty.gap(on_device), lambda i: loop_gap(probs[i])),
+    }
 
 
 def main() -> None:
-    """Print the table."""
+    """Measure, and print the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -36,27 +36,34 @@ def k_center(points: Tensor, centers: Tensor, count: int) -> Tensor:
     bound = squared_distance(points, centers)
     chosen: list[int] = []
     while len(chosen) < count:
-        near = bound.topk(min(BLOCK, len(points)))
-        others = bound.index_fill(0, near.indices, -torch.inf).max()
-        new = _choose_among(points[near.indices], near.values, others, count - len(chosen))
-        picked = near.indices[new]
-        chosen += picked.tolist()
-        bound = torch.minimum(bound, squared_distance(points, points[picked]))
-        bound[picked] = -torch.inf
+        far = bound.topk(min(BLOCK, len(points)))
+        farthest_other = bound.index_fill(0, far.indices, -torch.inf).max()
+        positions = _choose_among(points[far.indices], far.values, farthest_other, count - len(chosen))
+        new = far.indices[positions]
+        chosen += new.tolist()
+        bound = torch.minimum(bound, squared_distance(points, points[new]))
+        bound[new] = -torch.inf
     return torch.tensor(chosen, device=points.device)
 
 
-def _choose_among(points: Tensor, distance: Tensor, others: Tensor, count: int) -> Tensor:
-    """Choose among points with exact distances while the farthest is beyond `others`; return positions.
+def _choose_among(points: Tensor, distance: Tensor, farthest_other: Tensor, count: int) -> Tensor:
+    """Choose among the farthest points until one of the other points may be farther.
 
-    At least one is chosen: the farthest of these points is the farthest of all at the start.
+    Args:
+        points: The farthest points, float `[n, d]`; the first choice is the farthest of all points.
+        distance: Their squared distances to the centers, `[n]`.
+        farthest_other: Upper bound of the squared distance of any other point.
+        count: How many to choose at most.
+
+    Returns:
+        Positions of the chosen points, one or more.
     """
     chosen: list[Tensor] = []
     distance = distance.clone()
     norms = (points * points).sum(1)
     while len(chosen) < min(count, len(points)):
         farthest = distance.argmax()
-        if chosen and distance[farthest] < others:
+        if chosen and distance[farthest] < farthest_other:
             break
         chosen.append(farthest)
         to_new = norms + norms[farthest] - 2 * (points @ points[farthest])
@@ -67,19 +74,16 @@ def _choose_among(points: Tensor, distance: Tensor, others: Tensor, count: int) 
 
 def squared_distance(points: Tensor, centers: Tensor) -> Tensor:
     """Return the squared distance `[n]` of each point `[n, d]` to the nearest center `[m, d]`."""
+    # In blocks, since the matrix of all distances may not fit into memory.
+    return torch.cat([_squared_distance(block, centers) for block in points.split(BLOCK)])
+
+
+def _squared_distance(points: Tensor, centers: Tensor) -> Tensor:
+    """Return the squared distances `[n]` of one block of points."""
     norms = (centers * centers).sum(1)
-    nearest = [
-        torch.cat(
-            [
-                (norms[j : j + BLOCK] - 2 * block @ centers[j : j + BLOCK].T).amin(1)[:, None]
-                for j in range(0, len(centers), BLOCK)
-            ],
-            dim=1,
-        ).amin(1)
-        + (block * block).sum(1)
-        for block in points.split(BLOCK)
-    ]
-    return torch.cat(nearest)
+    blocks = zip(centers.split(BLOCK), norms.split(BLOCK), strict=True)
+    nearest = [(norm - 2 * points @ block.T).amin(1) for block, norm in blocks]
+    return torch.stack(nearest, 1).amin(1) + (points * points).sum(1)
 
 
 @torch.no_grad()

@@ -92,18 +92,20 @@ class KnockoffAdaptive(Attack):
     def _reward(self, attacker: Attacker, images: Tensor, answer: Answer) -> Tensor:
         """Return the mean reward of each query, float64 `[n]` in [0, 1]."""
         probabilities = _probabilities(answer, attacker.num_classes)
-        known = int(self.taken.sum()) - len(images)
-        mean = self.answer_sum / known if known else torch.zeros(attacker.num_classes, dtype=torch.float64)
-        self.answer_sum = probabilities.sum(0) + (self.answer_sum if known else 0)
-        each = {
+        asked = int(self.taken.sum()) - len(images)
+        if not asked:
+            self.answer_sum = torch.zeros(attacker.num_classes, dtype=torch.float64)
+        mean_answer = self.answer_sum / max(asked, 1)
+        self.answer_sum = self.answer_sum + probabilities.sum(0)
+        rewards = {
             "certainty": _margin(probabilities),
-            "diversity": (probabilities - mean).clamp_min(0).sum(1),
+            "diversity": (probabilities - mean_answer).clamp_min(0).sum(1),
             "loss": torch.zeros(len(images), dtype=torch.float64),
         }
         if attacker.substitute is not None:
             logits = predict_logits(attacker.substitute, images, attacker.hardware).double().cpu()
-            each["loss"] = 1 - (probabilities * logits.log_softmax(1)).sum(1).exp()
-        return torch.stack([each[name] for name in self.rewards]).mean(0)
+            rewards["loss"] = 1 - (probabilities * logits.log_softmax(1)).sum(1).exp()
+        return torch.stack([rewards[name] for name in self.rewards]).mean(0)
 
     def _learn(self, actions: Tensor, reward: Tensor) -> None:
         """Apply the paper's update of the preferences, summed over a batch."""

@@ -17,7 +17,7 @@ from training.seeds import generator
 class PoolSelection(QueryAttack):
     """An attack that selects images of its pool, none twice.
 
-    As long as it does not know enough to choose, it takes random images.
+    It takes random images until it knows enough to choose.
     """
 
     def __init__(self) -> None:

@@ -49,16 +49,16 @@ def decode_images(
     if not sources:
         raise ValueError("there are no images")
     first = _open(sources[0], describe(0))
-    size = (image_size[0], image_size[1]) if image_size else (first.height, first.width)
+    height, width = image_size if image_size is not None else (first.height, first.width)
 
     def decode(index: int) -> tuple[np.ndarray, int]:
         image = _open(sources[index], describe(index))
-        if image_size is None and (image.height, image.width) != size:
+        if image_size is None and (image.height, image.width) != (height, width):
             raise ValueError(
                 f"{describe(index)} has {image.height}x{image.width} pixels and others "
-                f"{size[0]}x{size[1]}; dataset.image_size=[height,width] resizes them all"
+                f"{height}x{width}; dataset.image_size=[height,width] resizes them all"
             )
-        return _pixels(image, size, channels), pixel_id(np.asarray(image))
+        return _pixels(image, (height, width), channels), pixel_id(np.asarray(image))
 
     with ThreadPoolExecutor() as pool:
         arrays, ids = map(list, zip(*pool.map(decode, range(len(sources))), strict=True))
