@@ -6,6 +6,7 @@ of waiting), is sent the outcome, and returns its result.
 
 from __future__ import annotations
 
+import io
 import json
 import time
 from collections.abc import Generator
@@ -15,8 +16,11 @@ from typing import Any
 import httpx
 import numpy as np
 
-from gate.payloads import JSON, NPY, encode
 from pow.puzzles import KINDS, Puzzle, PuzzleSettings, Solution
+
+NPY = "application/x-npy"
+JSON = "application/json"
+"""Content types: images in NumPy's format, and everything else."""
 
 RETRIED = {429, 503}
 FIRST_WAIT = 0.5
@@ -147,6 +151,13 @@ def request(images: np.ndarray, willing: Willing) -> Exchange:
     return Receipt(
         _values(answer), puzzle.expected_hashes, solution.tried, seconds, asked_seconds=said["seconds"]
     )
+
+
+def encode(images: np.ndarray) -> bytes:
+    """Images as npy."""
+    file = io.BytesIO()
+    np.save(file, np.ascontiguousarray(images), allow_pickle=False)
+    return file.getvalue()
 
 
 def _puzzle(said: dict[str, Any]) -> Puzzle:
