@@ -13,6 +13,9 @@ from storage.conf import CONF
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+VALUED_FLAGS = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--experimental-rerun")
+"""Hydra's flags whose value follows and may hold an equals sign."""
+
 
 def run_application(
     name: str, config_name: str, task: Callable[[DictConfig], None], arguments: Sequence[str]
@@ -41,5 +44,15 @@ def run_application(
 
 
 def rewritten(arguments: Sequence[str]) -> list[str]:
-    """The arguments as Hydra takes them; shorter ways to write an override are spelled out here."""
-    return list(arguments)
+    """The arguments as Hydra takes them: overrides before flags, between which it takes none."""
+    places = list(zip(["", *arguments], arguments, strict=False))
+    overrides = [argument for before, argument in places if _is_override(before, argument)]
+    flags = [argument for before, argument in places if not _is_override(before, argument)]
+    return [*overrides, *flags]
+
+
+def _is_override(before: str, argument: str) -> bool:
+    """Whether an argument is `key=value` or `~key`, given the one before it."""
+    if argument.startswith("-") or before in VALUED_FLAGS:
+        return False
+    return "=" in argument or argument.startswith("~")

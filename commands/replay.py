@@ -13,6 +13,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from commands.parsing import options_of, packages_of, parser
 
@@ -46,7 +47,7 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _parsed(arguments: Sequence[str]) -> dict[str, object]:
+def _parsed(arguments: Sequence[str]) -> dict[str, Any]:
     """The options by the names of Replay's attributes, and `out`."""
     options = vars(_parser().parse_intermixed_args(arguments))
     short = {override: options.pop(name) for name, override in SHORT.items()}

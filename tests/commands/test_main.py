@@ -1,4 +1,4 @@
-"""The command `tollgate`: its subcommands, what each imports to explain itself, and what is said of errors."""
+"""The command `tollgate`: its subcommands, what their help imports, and what is said of errors."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from commands.application import rewritten
 from commands.main import SUBCOMMANDS, main
 from commands.parsing import packages_of
 from support.commands import ROOT, run_program, run_python
@@ -133,14 +134,13 @@ def test_a_config_and_an_attack_of_ones_own(tmp_path: Path) -> None:
     text = text.replace(target, "my_attack.Mine").replace("name: standard", "name: mine")
     (tmp_path / "my_conf" / "attack" / "mine.yaml").write_text(text)
     module, name = target.rsplit(".", 1)
-    (tmp_path / "my_attack.py").write_text(
-        f"from {module} import {name}\n\n\nclass Mine({name}):\n    pass\n"
-    )
+    code = f"from {module} import {name}\n\n\nclass Mine({name}):\n    pass\n"
+    (tmp_path / "my_attack.py").write_text(code)
     arguments = ("plan", "-m", "attack=mine,standard", "logger=none", "--config-dir", "my_conf")
     process = run_program("-m", "commands", *arguments, folder=tmp_path, PYTHONPATH=str(ROOT))
     assert process.returncode == 0, process.stderr
     assert "mine on digits: 1 cells, 1 to do" in process.stdout
-    wrong = ("plan", "attack=mine", "attack.budgt=3", "--config-dir", "my_conf")
+    wrong = ("run", "attack=mine", "attack.budgt=3", "--config-dir", "my_conf")
     process = run_program("-m", "commands", *wrong, folder=tmp_path, PYTHONPATH=str(ROOT))
     assert process.returncode == 1 and "Did you mean attack.budget?" in process.stderr
 
@@ -154,3 +154,13 @@ def test_the_folder_of_the_command_comes_last(tmp_path: Path) -> None:
     process = run_python("-c", code + "print(sys.path[-1])", folder=tmp_path, PYTHONPATH=str(ROOT))
     assert process.stdout.splitlines()[-1] == str(tmp_path), process.stderr
     assert sys.path[-1] != str(tmp_path)
+
+
+def test_overrides_and_flags_come_in_any_order() -> None:
+    given = ["-m", "a=1", "--config-dir", "x=y", "~b", "--cfg", "job", "+c=[1,2]"]
+    assert rewritten(given) == ["a=1", "~b", "+c=[1,2]", "-m", "--config-dir", "x=y", "--cfg", "job"]
+
+
+def test_overrides_and_flags_come_in_any_order() -> None:
+    given = ["-m", "a=1", "--config-dir", "x=y", "~b", "--cfg", "job", "+c=[1,2]"]
+    assert rewritten(given) == ["a=1", "~b", "+c=[1,2]", "-m", "--config-dir", "x=y", "--cfg", "job"]
