@@ -159,8 +159,3 @@ def test_the_folder_of_the_command_comes_last(tmp_path: Path) -> None:
 def test_overrides_and_flags_come_in_any_order() -> None:
     given = ["-m", "a=1", "--config-dir", "x=y", "~b", "--cfg", "job", "+c=[1,2]"]
     assert rewritten(given) == ["a=1", "~b", "+c=[1,2]", "-m", "--config-dir", "x=y", "--cfg", "job"]
-
-
-def test_overrides_and_flags_come_in_any_order() -> None:
-    given = ["-m", "a=1", "--config-dir", "x=y", "~b", "--cfg", "job", "+c=[1,2]"]
-    assert rewritten(given) == ["a=1", "~b", "+c=[1,2]", "-m", "--config-dir", "x=y", "--cfg", "job"]
