@@ -1,32 +1,10 @@
-"""A victim behind the gate: ``python serve.py dataset=mnist pow_calibration=fitted server.port=8000``."""
+"""`python serve.py ...` is `tollgate serve ...`: a victim behind the gate."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import sys
 
-import hydra
-from omegaconf import DictConfig
-
-from commands.errors import readable_errors
-
-CONFIG = Path(__file__).resolve().parent / "conf"
-
-
-@hydra.main(config_path=str(CONFIG), config_name="serve", version_base="1.3")
-def run(config: DictConfig) -> None:
-    """Serve the composed cell's victim."""
-    from experiment.serving.running import (
-        serve,  # here, so that --help and --cfg answer without importing torch
-    )
-
-    serve(config)
-
-
-def main() -> None:
-    """The command line."""
-    with readable_errors(CONFIG, "serve"):
-        run()
-
+from commands.serve import main
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))

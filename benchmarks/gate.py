@@ -44,7 +44,8 @@ from gate.challenges import load_keyring
 from gate.gate import Asked, Gate
 from gate.ledgers.base import Limits
 from gate.ledgers.sqlite import Synchronous
-from gate.payloads import NPY, as_json, decode, encode
+from gate.payloads import as_json, decode
+from gate.protocol import NPY, encode
 from pow.calibration.constant import ConstantCalibration
 from pow.puzzles import PuzzleSettings, Sha256Puzzle
 

@@ -5,7 +5,7 @@
 The grid is every attack at two calibrations and six strengths, for so many seeds; overrides choose another
 data set. Planning composes and checks each cell, looks for what is stored, and writes the plan. It is timed
 twice: first it has to decode the images, then they are cached. Two thirds of the cells then get a result, the
-others an error, and the status command reads them.
+others an error, and `tollgate status` reads them.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def seconds_of_status(plan: Plan) -> float:
                 cell.directory / FAILURE, {"error": "RuntimeError: it broke", "traceback": "..." * 1000}
             )
     started = time.perf_counter()
-    command = [sys.executable, "-m", "sweeps.status", str(plan.directory)]
+    command = [sys.executable, "-m", "commands", "status", str(plan.directory)]
     said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout
     seconds = time.perf_counter() - started
     assert f"{len(plan.cells):,} cells: " in said, said

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
@@ -53,6 +54,7 @@ def _message(error: BaseException) -> str:
 def wrong_key_hints(arguments: Sequence[str], config_dir: Path, config_name: str = "config") -> list[str]:
     """For each override that names no key of the config, a sentence with the keys that are valid there."""
     overrides = [argument for argument in arguments if "=" in argument and not argument.startswith("-")]
+    added = _added_folder(arguments)
     try:
         parsed = OverridesParser.create().parse_overrides(overrides)
     except CompactHydraException:
@@ -62,22 +64,29 @@ def wrong_key_hints(arguments: Sequence[str], config_dir: Path, config_name: str
     with initialize_config_dir(str(config_dir), version_base="1.3"):
         # Each group that is chosen is composed in, since the valid keys depend on it.
         try:
-            chosen = _groups_chosen(overrides, config_dir)
+            chosen = _groups_chosen(overrides, [config_dir, *added])
+            chosen += [f"hydra.searchpath=[file://{folder.absolute()}]" for folder in added]
             config = compose(config_name, chosen, return_hydra_config=True)
         except CompactHydraException:
             return []
     return [hint for key in keys if (hint := _hint(config, key, config_dir))]
 
 
-def _groups_chosen(overrides: Sequence[str], config_dir: Path) -> list[str]:
+def _added_folder(arguments: Sequence[str]) -> list[Path]:
+    """The folder that --config-dir adds to the config, if it does."""
+    return [Path(value) for flag, value in pairwise(arguments) if flag in ("--config-dir", "-cd")]
+
+
+def _groups_chosen(overrides: Sequence[str], folders: Sequence[Path]) -> list[str]:
     pairs = (override.split("=", 1) for override in overrides)
-    return [f"{group}={value}" for group, value in pairs if _is_option(config_dir, group, value)]
+    return [f"{group}={value}" for group, value in pairs if _is_option(folders, group, value)]
 
 
-def _is_option(config_dir: Path, group: str, value: str) -> bool:
+def _is_option(folders: Sequence[Path], group: str, value: str) -> bool:
     """Whether the value is an option of the group, or several of them as in `[rounding,pow]`."""
     names = value[1:-1].split(",") if value.startswith("[") else [value]
-    return all((config_dir / group / f"{name.strip()}.yaml").exists() for name in names)
+    files = [f"{group}/{name.strip()}.yaml" for name in names]
+    return all(any((folder / file).exists() for folder in folders) for file in files)
 
 
 def _hint(config: DictConfig, key: str, config_dir: Path) -> str | None:

@@ -1,26 +1,27 @@
-"""What queries cost, and why: `python -m commands.explain dataset=mnist explain.queries=1000`."""
+"""`tollgate explain`: what queries cost, and why."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import hydra
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from commands.application import run_application
+from commands.parsing import packages_of
 
-from commands.errors import readable_errors
-
-CONFIG = Path(__file__).resolve().parents[1] / "conf"
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 
-@hydra.main(config_path=str(CONFIG), config_name="explain", version_base="1.3")
+def main(arguments: Sequence[str]) -> int:
+    """Explain the costs of the victim that the arguments describe."""
+    return run_application("explain", "explain", run, arguments)
+
+
 def run(config: DictConfig) -> None:
     """Explain the costs of the composed cell's victim in Hydra's output directory."""
-    from experiment.explain import explain
+    from hydra.core.hydra_config import HydraConfig
 
+    with packages_of("sweeps"):
+        from experiment.explain import explain
     explain(config, Path(HydraConfig.get().runtime.output_dir))
-
-
-if __name__ == "__main__":
-    with readable_errors(CONFIG, "explain"):
-        run()

@@ -1,14 +1,11 @@
 """A client of a gate: asks, solves the puzzle, redeems it.
 
 Client("http://127.0.0.1:8000", key).predict(images)
-python -m gate.client http://127.0.0.1:8000 image.png
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import os
 import sys
 import threading
 import time
@@ -27,7 +24,6 @@ from pow.puzzles import Solution, Unsolved, solve
 
 __all__ = ["AsyncClient", "Client", "Model", "Receipt", "Refused", "TooExpensive", "Willing"]
 
-KEY_VARIABLE = "TOLLGATE_KEY"
 SHOWN_FROM = 2.0
 """Seconds of work from which a bar is shown, on a terminal."""
 
@@ -200,28 +196,12 @@ def read_image(path: Path, image_shape: tuple[int, int, int]) -> np.ndarray:
     return pixels.reshape(height, width, channels).transpose(2, 0, 1)[None].copy()
 
 
-def main() -> None:
-    """Ask about one picture, and print the answer with its price."""
-    parser = argparse.ArgumentParser(description="Ask a gate about a picture.")
-    parser.add_argument("url")
-    parser.add_argument("image", type=Path)
-    parser.add_argument("--key", default=os.environ.get(KEY_VARIABLE), help=f"default: ${KEY_VARIABLE}")
-    parser.add_argument("--max-hashes", type=float, default=Willing.max_hashes)
-    options = parser.parse_args()
-    if not options.key:
-        parser.error(f"an API key is needed: --key, or the environment variable {KEY_VARIABLE}")
-    try:
-        with Client(options.url, options.key, Willing(max_hashes=options.max_hashes)) as client:
-            receipt = client.request(read_image(options.image, client.model().image_shape))
-    except (Refused, TooExpensive, OSError) as error:
-        raise SystemExit(f"{type(error).__name__}: {error}") from error
+def sentences(receipt: Receipt) -> list[str]:
+    """The first image's label, or its five most probable classes, and what the answer was paid with."""
+    answer = receipt.answer[0]
     if receipt.answer.ndim == 1:
-        print(f"class {receipt.answer[0]}")
+        lines = [f"class {answer}"]
     else:
-        for label in np.argsort(-receipt.answer[0], kind="stable")[:5]:
-            print(f"class {label}  {100 * receipt.answer[0, label]:6.2f} %")
-    print(f"paid with {receipt.tried_hashes:,} hashes in {receipt.solve_seconds:.2f} s")
-
-
-if __name__ == "__main__":
-    main()
+        best = np.argsort(-answer, kind="stable")[:5]
+        lines = [f"class {label}  {100 * answer[label]:6.2f} %" for label in best]
+    return [*lines, f"paid with {receipt.tried_hashes:,} hashes in {receipt.solve_seconds:.2f} s"]

@@ -8,8 +8,8 @@ from fastapi.responses import Response
 
 from gate.challenges import TOKEN_LIMIT
 from gate.gate import AnswerKind, Service
-from gate.payloads import JSON, NPY
 from gate.problems import STATUS
+from gate.protocol import JSON, NPY
 from pow.puzzles import KINDS
 from pow.puzzles.base import MOST_PARTS, NONCES
 

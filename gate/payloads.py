@@ -11,9 +11,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
 
 from gate.problems import Problem, first_fault
+from gate.protocol import JSON, NPY
 
-NPY = "application/x-npy"
-JSON = "application/json"
 FORMATS = (NPY, JSON)
 JSON_DIGITS = 24
 """Most bytes of a pixel in JSON."""
@@ -60,13 +59,6 @@ def decode(body: bytes, content_type: str, image_shape: tuple[int, ...], largest
         case other:
             raise Problem("unknown_format", f"images are taken as {' or '.join(FORMATS)}, not as {other!r}")
     return _checked(images, image_shape, largest_batch)
-
-
-def encode(images: np.ndarray) -> bytes:
-    """Write images as npy."""
-    file = io.BytesIO()
-    np.save(file, np.ascontiguousarray(images), allow_pickle=False)
-    return file.getvalue()
 
 
 def query_digest(images: np.ndarray) -> str:

@@ -7,6 +7,7 @@ exchange returns its result.
 
 from __future__ import annotations
 
+import io
 import json
 import time
 from collections.abc import Generator
@@ -16,8 +17,11 @@ from typing import Any
 import httpx
 import numpy as np
 
-from gate.payloads import JSON, NPY, encode
 from pow.puzzles import KINDS, Puzzle, PuzzleSettings, Solution
+
+NPY = "application/x-npy"
+JSON = "application/json"
+"""Content types: images in NumPy's format, and everything else."""
 
 RETRIED = {429, 503}
 """HTTP statuses after which a request is sent again."""
@@ -167,6 +171,13 @@ def request(images: np.ndarray, willing: Willing) -> Exchange:
     body = json.dumps({"challenge": asked["challenge"], "nonces": list(solution.nonces)}).encode()
     answer = _answer((yield from _send(Call("POST", "/v1/redeem", body), willing.retries)).json())
     return Receipt(answer, puzzle.expected_hashes, solution.tried, seconds, asked_seconds=asked["seconds"])
+
+
+def encode(images: np.ndarray) -> bytes:
+    """Write images as npy."""
+    file = io.BytesIO()
+    np.save(file, np.ascontiguousarray(images), allow_pickle=False)
+    return file.getvalue()
 
 
 def _puzzle(fields: dict[str, Any]) -> Puzzle:

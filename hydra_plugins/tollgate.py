@@ -6,14 +6,15 @@ A thin door to `sweeps.launch`, imported only once a sweep begins.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
+
+from sweeps.grid.hydra_internals import BasicSweeper
 
 if TYPE_CHECKING:
     from sweeps.grid.units import Stage
@@ -21,12 +22,16 @@ if TYPE_CHECKING:
 
 
 class GridSweeper(BasicSweeper):
-    """Hydra's own sweeper, which composes every cell to check it, unless our launcher plans the sweep."""
+    """Hydra's own grid, given to the launcher as a whole, which plans it.
+
+    Hydra's sweeper composes every cell to check it; the plan does so a hundred times faster.
+    """
+
+    def __init__(self, params: Mapping[str, str] | None = None) -> None:
+        super().__init__(max_batch_size=None, params=dict(params or {}))
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
-        """Leave the check to the launcher's plan, which is a hundred times faster."""
-        if not isinstance(self.launcher, PlannedLauncher):
-            super().validate_batch_is_legal(list(map(list, batch)))
+        """Leave the check to the launcher's plan."""
 
 
 class PlannedLauncher(Launcher):
@@ -79,7 +84,7 @@ class LocalLauncher(PlannedLauncher):
 
 
 class InProcessLauncher(PlannedLauncher):
-    """hydra/launcher=in_process."""
+    """hydra/launcher=in_process, which a grid has unless it names another."""
 
     def launcher(self) -> SweepLauncher:
         """In this process."""
@@ -89,7 +94,7 @@ class InProcessLauncher(PlannedLauncher):
 
 
 class DryRunLauncher(PlannedLauncher):
-    """hydra/launcher=dry_run, which `python run.py -m ... --dry-run` chooses."""
+    """hydra/launcher=dry_run, which `tollgate plan` chooses."""
 
     def launcher(self) -> None:
         """Nowhere: the plan is printed."""

@@ -1,19 +1,12 @@
 """How fast this machine solves and checks each kind of puzzle; as a profile of one of its cores if asked for.
 
-    python -m pow.hash_rate [--seconds 3] [--no-compiled]
-    python -m pow.hash_rate --out conf/hardware/NAME.yaml --watts 4.5 --usd-per-hour 0.00074 [--name NAME]
-
 Rates are of puzzles with standard options. A profile has the fastest solver's rate of one core for each kind,
-with all cores busy if that is faster. PyTorch's kernel for sha256, with one thread and with all, takes a
-minute each to compile when its cache is cold; --no-compiled leaves it out. Power and price of a core are not
-measured, so a profile needs them named.
+with all cores busy if that is faster.
 """
 
 from __future__ import annotations
 
-import argparse
 import itertools
-import math
 import multiprocessing
 import os
 import platform
@@ -28,7 +21,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
@@ -149,6 +141,21 @@ def rates(seconds: float, compiled: Sequence[tuple[str, int]]) -> Iterator[Rate]
         yield Rate(kind, CHECKS, check_rate(kind, seconds))
 
 
+def measure(seconds: float, compiled: bool) -> list[Rate]:
+    """Every measurement of so many seconds each, with a bar on a terminal; of PyTorch's kernel if asked for.
+
+    Raises RuntimeError where the kernel cannot be compiled.
+    """
+    asked = kernels(compiled)
+    steps = 3 * len(KINDS) + len(asked)
+    measured = []
+    with tqdm(total=steps, desc="measuring", leave=False, disable=not sys.stderr.isatty()) as bar:
+        for rate in rates(seconds, asked):
+            measured.append(rate)
+            bar.update()
+    return measured
+
+
 def shown(number: float) -> str:
     """Whole numbers where they are large."""
     return f"{number:,.0f}" if number >= 1000 else f"{number:.4g}"
@@ -180,7 +187,7 @@ def profile(measured: Sequence[Rate], name: str, watts: float, usd_per_hour: flo
         "usd_per_hour": usd_per_hour,
         "measured": True,
         "source": (
-            f"Rates of python -m pow.hash_rate with {solvers} on one core of {processor()}, "
+            f"Rates of tollgate hash-rate with {solvers} on one core of {processor()}, "
             f"{datetime.now(UTC):%Y-%m-%d}, Python {platform.python_version()}, torch {version('torch')}, "
             f"argon2-cffi {version('argon2-cffi')}. Power and price as given on the command line."
         ),
@@ -202,84 +209,9 @@ def write_profile(path: Path, node: Mapping[str, Any]) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         temporary.write_text(
-            "# One core of a machine on which python -m pow.hash_rate was run.\n"
+            "# One core of a machine on which tollgate hash-rate was run.\n"
             + OmegaConf.to_yaml(OmegaConf.create(dict(node)))
         )
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _finite(text: str, valid: Callable[[float], bool], rule: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not (math.isfinite(number) and valid(number)):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number {rule}")
-    return number
-
-
-def _seconds(text: str) -> float:
-    return _finite(text, lambda number: number > 0, "above 0")
-
-
-def _figure(text: str) -> float:
-    return _finite(text, lambda number: number >= 0, "of at least 0")
-
-
-def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """The command's options; ends the program with a line that names the option for what makes no sense."""
-    parser = argparse.ArgumentParser(
-        prog="python -m pow.hash_rate",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--seconds", type=_seconds, default=3.0, help="of each measurement")
-    parser.add_argument("--out", type=Path, help="write a profile of one core to this YAML file")
-    parser.add_argument("--name", help="the profile's name; the file's, without .yaml, unless given")
-    parser.add_argument("--watts", type=_figure, help="a core's power while it hashes")
-    parser.add_argument("--usd-per-hour", type=_figure, help="a core's rent, or its electricity")
-    parser.add_argument("--compiled", action=argparse.BooleanOptionalAction, default=True)
-    options = parser.parse_args(arguments)
-    if options.out is not None:
-        _check_profile(parser, options)
-    return options
-
-
-def _check_profile(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
-    """Before anything is measured, and the name if none was given."""
-    options.name = options.out.stem if options.name is None else options.name
-    if options.out.suffix != ".yaml" or not options.out.absolute().parent.is_dir() or options.out.is_dir():
-        parser.error(f"argument --out: {options.out} is not a .yaml file in a folder that exists")
-    if not re.fullmatch(r"[A-Za-z0-9_]+", options.name):
-        parser.error(f"argument --name: {options.name!r} is not made of letters, digits and underscores")
-    for option in ("watts", "usd_per_hour"):
-        if getattr(options, option) is None:
-            dashed = option.replace("_", "-")
-            parser.error(f"argument --{dashed}: a profile needs it; 0 leaves it out of the bill")
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the rates and write the profile; 1 with one clear sentence where that fails."""
-    options = parse(sys.argv[1:] if arguments is None else arguments)
-    measured = []
-    try:
-        compiled = kernels(options.compiled)
-        steps = 3 * len(KINDS) + len(compiled)
-        with tqdm(total=steps, desc="measuring", leave=False, disable=not sys.stderr.isatty()) as bar:
-            for rate in rates(options.seconds, compiled):
-                measured.append(rate)
-                bar.update()
-        Console(width=100).print(table(measured))
-        if options.out is not None:
-            node = profile(measured, options.name, options.watts, options.usd_per_hour)
-            write_profile(options.out, node)
-    except (OSError, RuntimeError) as error:
-        print("error: " + str(error).partition("\n")[0], file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,25 +1,15 @@
-"""A recorded trace under a calibration: what it would have cost.
-
-    python -m pow.replay TRACE --calibration paper --dataset mnist [--hardware NAME] [--out FILE] [OVERRIDES]
-
-TRACE is a run's trace.parquet or a CSV in the format of the proof-of-work paper's authors. OVERRIDES change
-options of the calibration or the puzzle: pow_calibration.request_size=64, puzzle=argon2id. The expectation is
-that of --benign (an honest user's trace of either kind), else the calibration's or the data set's published
-one. --hardware NAME bills the work on a file of conf/hardware.
-"""
+"""A recorded trace under a calibration: what it would have cost."""
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from pyarrow import parquet
-from rich.console import Console
 from rich.table import Table
 
 from pow.calibration import REQUEST_QUERIES, Calibration, LinearExpectation
@@ -31,16 +21,51 @@ from pow.pricing import Pricing, make_pricing
 from pow.puzzles.settings import PuzzleSettings
 from pow.requests import Scope, ScopeName, charge
 from pow.traces import read_authors_trace, read_query_trace, split_over_accounts
+from storage.conf import CONF
 from storage.options import instantiate
 
-CONFIG = Path(__file__).resolve().parents[1] / "conf"
+
+@dataclass(frozen=True)
+class Replay:
+    """What is priced, and how.
+
+    Attributes:
+        trace: a run's trace.parquet, or a CSV in the format of the proof-of-work paper's authors.
+        dataset: a file of conf/dataset: what a request takes, and what honest users' queries cost.
+        calibration: a file of conf/pow_calibration.
+        overrides: of the config, such as `pow_calibration.strength=4` or `puzzle=argon2id`.
+        cost: the measure of our traces that is charged.
+        accounts: share our trace's queries over so many accounts; None: as recorded.
+        scope: whose costs add up, with `subnet_size` accounts in a subnet.
+        surcharge: multiplies an account's toll from its alarm on; None: alarms change nothing.
+        hardware: files of conf/hardware on which the work is billed.
+        benign: an honest user's trace of either kind; None: the published expectation.
+        seed: of simulated honest users.
+        config_dir: a folder of one's own beside conf/.
+    """
+
+    trace: Path
+    dataset: str = "mnist"
+    calibration: str = "paper"
+    overrides: Sequence[str] = ()
+    cost: str = "pate"
+    accounts: int | None = None
+    scope: ScopeName = "account"
+    subnet_size: int = 256
+    surcharge: float | None = None
+    hardware: Sequence[str] = ()
+    benign: Path | None = None
+    seed: int = 0
+    config_dir: Path | None = None
 
 
 def replay_authors(trace: pd.DataFrame, calibration: Calibration, puzzle: PuzzleSettings) -> pd.DataFrame:
-    """The trace of `read_authors_trace`, each row a request, with `time_pow`, `overhead`, `expected_hashes`.
+    """The trace of `read_authors_trace`, each row a request, with what its queries and its work add up to.
 
-    time_pow: cumulative seconds with proof of work. A row without queries, which opens the authors' traces,
-    is charged under their own calibration as one of no cost, less a second, as they do; under others nothing.
+    The columns query_seconds, pow_seconds, total_seconds, overhead and expected_hashes are cumulative as in
+    curve.csv; time and time_pow are the authors' names of the first and of the third. A row without queries,
+    which opens the authors' traces, is charged under their own calibration as one of no cost, less a second,
+    as they do; under others it is charged nothing.
     """
     queries = trace["queries"].to_numpy()
     opening = queries == 0
@@ -89,7 +114,10 @@ def _with_work(rows: pd.DataFrame, seconds: np.ndarray, hashes: np.ndarray) -> p
     work = pd.DataFrame({"seconds": seconds, "hashes": hashes, "mode": rows["mode"].to_numpy()})
     totals = work.groupby("mode", sort=False)[["seconds", "hashes"]].cumsum()
     rows["time_pow"] = rows["time"].to_numpy() + totals["seconds"].to_numpy()
-    rows["overhead"] = rows["time_pow"] / rows["time"]
+    rows["query_seconds"] = rows["time"]
+    rows["pow_seconds"] = totals["seconds"].to_numpy()
+    rows["total_seconds"] = rows["time_pow"]
+    rows["overhead"] = rows["total_seconds"] / rows["query_seconds"]
     rows["expected_hashes"] = totals["hashes"].to_numpy()
     return rows
 
@@ -106,91 +134,90 @@ def expectation(path: Path, cost: str) -> LinearExpectation:
     return LinearExpectation.fit(rows["queries"].to_numpy(), rows["privacy"].to_numpy())
 
 
-def configured(options: argparse.Namespace) -> tuple[Calibration, PuzzleSettings, float]:
-    """The calibration, the puzzle, and the data set's seconds for a request of 64 queries."""
+def composed(asked: Replay) -> dict[str, Any]:
+    """The config of what is asked for, resolved; under `bills` each hardware that is asked for."""
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 
-    overrides = [f"dataset={options.dataset}", f"pow_calibration={options.calibration}", *options.overrides]
-    if options.strength is not None:
-        overrides.append(f"pow_calibration.strength={options.strength}")
-    with initialize_config_dir(str(CONFIG), version_base=None):
+    overrides = [f"dataset={asked.dataset}", f"pow_calibration={asked.calibration}", *asked.overrides]
+    overrides += [f"+hardware@bills.{name}={name}" for name in asked.hardware]
+    if asked.config_dir is not None:
+        overrides.append(f"hydra.searchpath=[file://{asked.config_dir.absolute()}]")
+    with initialize_config_dir(str(CONF), version_base=None):
         config = compose("config", overrides)
-    groups = ("pow_calibration", "puzzle", "hardware", "honest_hardware", "reference_client")
-    pricing = make_pricing({name: OmegaConf.to_container(config[name], resolve=True) for name in groups})
-    return (
-        calibrated(pricing, config.dataset.benign_cost, options),
-        pricing.puzzle,
-        config.dataset.request_seconds,
-    )
+    groups = ("pow_calibration", "puzzle", "hardware", "honest_hardware", "reference_client", "dataset")
+    plain = {name: OmegaConf.to_container(config[name], resolve=True) for name in groups}
+    return plain | {"bills": OmegaConf.to_container(config.get("bills", OmegaConf.create()), resolve=True)}
 
 
-def calibrated(
-    pricing: Pricing, benign_cost: Mapping[str, float] | None, options: argparse.Namespace
-) -> Calibration:
-    """The pricing's calibration, to an honest user as the options name one, or as the data set does."""
+def calibrated(pricing: Pricing, benign_cost: Mapping[str, float] | None, asked: Replay) -> Calibration:
+    """The pricing's calibration, to the honest user that is named, or to the data set's."""
     if pricing.users is not None:
-        return fitted(pricing, pricing.users, options)
-    if options.benign is not None:
-        return pricing.calibration(expected=expectation(options.benign, options.cost))
+        return fitted(pricing, pricing.users, asked)
+    if asked.benign is not None:
+        return pricing.calibration(expected=expectation(asked.benign, asked.cost))
     published = pricing.published or (LinearExpectation(**benign_cost) if benign_cost else None)
     if published is None:
-        raise ValueError(f"{options.dataset} has no published expectation: name an honest trace by --benign")
+        raise ValueError(f"{asked.dataset} has no published expectation: name an honest trace by --benign")
     return pricing.calibration(expected=published)
 
 
-def fitted(pricing: Pricing, users: HonestUsers, options: argparse.Namespace) -> Calibration:
+def fitted(pricing: Pricing, users: HonestUsers, asked: Replay) -> Calibration:
     """A calibration fitted to honest users who draw from the queries of --benign; says what it guarantees."""
     unfitted = pricing.calibration(expected=LinearExpectation(0.0, 0.0))
     assert isinstance(unfitted, FittedCalibration)
-    if options.benign is None or options.benign.suffix != ".parquet":
-        raise ValueError(f"--calibration {options.calibration} needs a trace.parquet by --benign")
-    priced = read_query_trace(options.benign, options.cost)
+    if asked.benign is None or asked.benign.suffix != ".parquet":
+        raise ValueError(f"--calibration {asked.calibration} needs a trace.parquet by --benign")
+    priced = read_query_trace(asked.benign, asked.cost)
     calibration, guarantee = fit_to_users(
-        unfitted, users, priced, lambda rows: rows[f"cost_{options.cost}"].to_numpy().cumsum(), options.seed
+        unfitted, users, priced, lambda rows: rows[f"cost_{asked.cost}"].to_numpy().cumsum(), asked.seed
     )
     print(guarantee.sentence(calibration))
     return calibration
 
 
-def replay(options: argparse.Namespace) -> pd.DataFrame:
-    """All rows of the trace, priced, with the data set's name in front and the hardware's bills behind."""
-    calibration, puzzle, request_seconds = configured(options)
-    if options.surcharge is not None:
-        check_surcharge(options)
-    if options.trace.suffix == ".parquet":
-        trace = read_query_trace(options.trace, options.cost)
-        mode = options.trace.absolute().parent.name
-        if options.accounts is not None:
-            trace = split_over_accounts(trace, options.accounts)
-        scope = Scope(options.scope, options.subnet_size)
-        rows = replay_queries(
-            trace, options.cost, calibration, puzzle, request_seconds, mode, scope, options.surcharge or 1.0
-        )
+def replay(asked: Replay) -> pd.DataFrame:
+    """All rows of the trace, priced, with the data set's name in front and the hardware's bills behind.
+
+    Raises:
+        ValueError, OSError: naming what cannot be priced.
+        HydraException: for an override that the config does not take.
+    """
+    config = composed(asked)
+    pricing = make_pricing(config)
+    calibration = calibrated(pricing, config["dataset"]["benign_cost"], asked)
+    if asked.surcharge is not None:
+        check_surcharge(asked, asked.surcharge)
+    if asked.trace.suffix == ".parquet":
+        rows = _replay_ours(asked, calibration, pricing.puzzle, config["dataset"]["request_seconds"])
     else:
-        rows = replay_authors(read_authors_trace(options.trace), calibration, puzzle)
-    rows.insert(0, "dataset", options.dataset)
-    for name in options.hardware:
-        add_bill(rows, load_hardware(name), puzzle)
+        rows = replay_authors(read_authors_trace(asked.trace), calibration, pricing.puzzle)
+    rows.insert(0, "dataset", asked.dataset)
+    for name, node in config["bills"].items():
+        add_bill(rows, instantiate(node, f"--hardware {name}"), pricing.puzzle)
     return rows
 
 
-def check_surcharge(options: argparse.Namespace) -> None:
+def _replay_ours(
+    asked: Replay, calibration: Calibration, puzzle: PuzzleSettings, request_seconds: float
+) -> pd.DataFrame:
+    trace = read_query_trace(asked.trace, asked.cost)
+    mode = asked.trace.absolute().parent.name
+    if asked.accounts is not None:
+        trace = split_over_accounts(trace, asked.accounts)
+    scope = Scope(asked.scope, asked.subnet_size)
+    surcharge = asked.surcharge or 1.0
+    return replay_queries(trace, asked.cost, calibration, puzzle, request_seconds, mode, scope, surcharge)
+
+
+def check_surcharge(asked: Replay, surcharge: float) -> None:
     """Raise ValueError where there are no alarms to charge for, or not those of the accounts that pay."""
-    if not options.surcharge >= 1:
-        raise ValueError(f"--surcharge must be at least 1, not {options.surcharge:g}")
-    if options.accounts is not None:
+    if not surcharge >= 1:
+        raise ValueError(f"--surcharge must be at least 1, not {surcharge:g}")
+    if asked.accounts is not None:
         raise ValueError("--surcharge needs the alarms of the accounts that asked, so --accounts is left out")
-    if options.trace.suffix != ".parquet" or "alarm" not in parquet.read_schema(options.trace).names:
-        raise ValueError(f"--surcharge needs alarms, and {options.trace} has none: no defense watched")
-
-
-def load_hardware(name: str) -> Hardware:
-    """The hardware of a file in conf/hardware."""
-    from omegaconf import OmegaConf
-
-    hardware: Hardware = instantiate(OmegaConf.load(CONFIG / "hardware" / f"{name}.yaml"), "--hardware")
-    return hardware
+    if asked.trace.suffix != ".parquet" or "alarm" not in parquet.read_schema(asked.trace).names:
+        raise ValueError(f"--surcharge needs alarms, and {asked.trace} has none: no defense watched")
 
 
 def add_bill(rows: pd.DataFrame, hardware: Hardware, puzzle: PuzzleSettings) -> None:
@@ -226,56 +253,3 @@ def summary(rows: pd.DataFrame) -> Table:
             *(f"{value:.3g}" for value in (row.overhead, row.expected_hashes)),
         )
     return table
-
-
-def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """The command's options."""
-    parser = argparse.ArgumentParser(
-        prog="python -m pow.replay", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    names = sorted(path.stem for path in (CONFIG / "pow_calibration").glob("*.yaml"))
-    datasets = sorted(path.stem for path in (CONFIG / "dataset").glob("*.yaml"))
-    parser.add_argument("trace", type=Path)
-    parser.add_argument("overrides", nargs="*", metavar="option=value")
-    parser.add_argument("--calibration", choices=names, default="paper")
-    parser.add_argument("--dataset", choices=datasets, default="mnist")
-    parser.add_argument("--strength", type=float)
-    parser.add_argument("--cost", default="pate", help="the measure of our traces that is charged")
-    parser.add_argument("--accounts", type=int, help="share our traces' queries over so many accounts")
-    parser.add_argument("--scope", choices=get_args(ScopeName), default="account", help="whose costs add up")
-    parser.add_argument("--surcharge", type=float, help="multiplies an account's toll from its alarm on")
-    parser.add_argument("--subnet-size", type=int, default=256, help="accounts in a subnet")
-    parser.add_argument(
-        "--hardware",
-        action="append",
-        default=[],
-        choices=sorted(path.stem for path in (CONFIG / "hardware").glob("*.yaml")),
-        help="bill the work on this hardware; may be given several times",
-    )
-    parser.add_argument("--benign", type=Path, help="an honest user's trace")
-    parser.add_argument("--seed", type=int, default=0, help="of simulated honest users")
-    parser.add_argument("--out", type=Path, help="CSV file for all rows")
-    return parser.parse_intermixed_args(arguments)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the summary and write the rows; 1 with one clear sentence for what cannot be priced."""
-    from hydra.errors import HydraException
-
-    options = parse(sys.argv[1:] if arguments is None else arguments)
-    try:
-        rows = replay(options)
-        if options.out:
-            rows.to_csv(options.out, index=False)
-    except (ValueError, OSError, HydraException) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    console = Console(width=110)
-    console.print(summary(rows))
-    if options.hardware:
-        console.print(bills(rows, options.hardware))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

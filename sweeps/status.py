@@ -1,16 +1,8 @@
-"""How the cells of a sweep stand: done, running, failed (with the last line of the error), pending.
-
-    python -m sweeps.status DIR [--wait] [--all]
-
-With --wait it returns when nothing is under way any more, and takes over from a head that was killed. It
-exits with 1 if cells failed or, with --wait, if any has no result.
-"""
+"""How the cells of a sweep stand, as a table."""
 
 from __future__ import annotations
 
-import argparse
 import sys
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -18,7 +10,6 @@ from rich.table import Table
 from sweeps.launch.folder import SweepFolder
 from sweeps.launch.head import wait_for
 from sweeps.launch.states import UNDER_WAY, CellState, cell_states, job_states, sentence
-from sweeps.launch.types import ClusterSilent
 
 STYLES = {"done": "green", "running": "cyan", "pending": "dim"}
 
@@ -35,37 +26,28 @@ def table(states: list[CellState]) -> Table:
     return rows
 
 
-def main() -> None:
-    """Print the states, and wait if asked to."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("directory", type=Path, help="the sweep's folder")
-    parser.add_argument("--wait", action="store_true", help="until nothing is under way")
-    parser.add_argument("--all", action="store_true", help="list the done and the pending too")
-    options = parser.parse_args()
-    folder = SweepFolder(options.directory)
-    if not folder.exists:
-        parser.error(
-            f"{options.directory} is not the folder of a sweep that was started with hydra/launcher=slurm, "
-            "local or debug"
-        )
-    try:
-        if options.wait:
-            wait_for(folder, poll_seconds=5.0)
-        states = cell_states(folder, job_states(folder))
-    except ClusterSilent as error:
-        raise SystemExit(f"error: {error}") from None
+def show(folder: SweepFolder, wait: bool, everything: bool) -> bool:
+    """Print how the cells stand; returns whether all is well.
+
+    Args:
+        folder: of the sweep.
+        wait: return only once nothing is under way.
+        everything: list the done and the pending cells too.
+
+    Returns:
+        Whether no cell failed and, with `wait`, each has its result.
+
+    Raises:
+        ClusterSilent: where the cluster does not answer.
+    """
+    if wait:
+        wait_for(folder, poll_seconds=5.0)
+    states = cell_states(folder, job_states(folder))
     console = Console(width=None if sys.stdout.isatty() else 200)
     quiet = ("done", "pending")
-    shown = [state for state in states if options.all or state.word not in quiet]
+    shown = [state for state in states if everything or state.word not in quiet]
     if shown:
         console.print(table(shown))
     console.print(sentence(states))
     missing = {state.word for state in states} - {"done"}
-    if missing - set(UNDER_WAY) or (options.wait and missing):
-        raise SystemExit(1)
-
-
-if __name__ == "__main__":
-    main()
+    return not (missing if wait else missing - set(UNDER_WAY))

@@ -81,7 +81,7 @@ function unknownPuzzle(kind) {
 }
 
 function pythonClient() {
-  return `The Python client can: python -m gate.client ${location.origin} picture.png`;
+  return `The Python client can: tollgate ask ${location.origin} picture.png`;
 }
 
 function tellUnable(text) {

@@ -154,11 +154,13 @@ def _solve_as_fits(puzzle: Puzzle, start: int, limits: _Limits) -> Solution:
 
 
 def _compiled_search(puzzle: Puzzle) -> tuple[Search, int] | None:
-    """Return PyTorch's search on its best device, or None for other puzzles or if it cannot compile."""
+    """Return PyTorch's search on its best device, or None for other puzzles, or if it cannot compile."""
     if not isinstance(puzzle, Sha256Puzzle):
         return None
-    from pow.puzzles import kernel  # PyTorch takes seconds to import
-
+    try:
+        from pow.puzzles import kernel  # PyTorch takes seconds to import
+    except ModuleNotFoundError:
+        return None
     try:
         return kernel.searcher(puzzle, kernel.best_device())
     except RuntimeError as error:

@@ -9,29 +9,23 @@ values that it reads, directly or through the sections that it interpolates.
 from __future__ import annotations
 
 import json
-import pickle
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 from hydra import initialize_config_dir
-from hydra._internal import defaults_list
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.config_repository import CachingConfigRepository, IConfigRepository
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from experiment import naming
 from experiment.keys import Config
+from sweeps.grid.hydra_internals import ConfigLoaderImpl, caching_loader, few_interpolation_maps, put_in
 
 REFERENCE = re.compile(r"\$\{(\.*)([^}:$]*)(:?)")
 """An interpolation: its leading dots, the path it reads, and a colon where it calls a resolver."""
@@ -49,7 +43,7 @@ class Composed:
 
 @contextmanager
 def hydra_loader(config_dir: Path) -> Iterator[ConfigLoaderImpl]:
-    """Hydra's loader of a folder of configs, for who composes outside a Hydra application."""
+    """Hydra's loader of the configs in a folder, for a program that is no Hydra application."""
     naming.register()
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(config_dir), version_base="1.3"):
@@ -67,8 +61,7 @@ class GridComposer:
     """Composes cells of one sweep, given by their overrides."""
 
     def __init__(self, loader: ConfigLoaderImpl, master: DictConfig) -> None:
-        self.loader = copy(loader)
-        self.loader.repository = _ReadOnce(loader.repository)  # type: ignore[assignment]
+        self.loader = caching_loader(loader)
         self.master = master
         self.parser = OverridesParser.create(config_loader=loader)
         self._bases: dict[tuple[str, ...], _Base] = {}
@@ -80,7 +73,7 @@ class GridComposer:
         parsed = [self._parse(override) for override in overrides]
         choices = tuple(override.input_line or "" for override, chooses in parsed if chooses)
         if choices not in self._bases:
-            with _few_interpolation_maps():
+            with few_interpolation_maps():
                 composed = self.loader.load_sweep_config(self.master, list(choices))
             self._bases[choices] = _Base(composed, self._resolved)
         base = self._bases[choices]
@@ -96,42 +89,6 @@ class GridComposer:
             structural = "." not in override.key_or_group and (override.is_add() or override.is_delete())
             self._parsed[text] = override, chooses or structural or "${" in text
         return self._parsed[text]
-
-
-@contextmanager
-def _few_interpolation_maps() -> Iterator[None]:
-    """Hydra meanwhile prepares to resolve interpolations only in those defaults lists that hold any.
-
-    It does so in each of some forty lists of a composition, of which one or none does: a third of its time.
-    """
-    prepare = defaults_list._create_interpolation_map
-
-    def prepare_if_needed(overrides: Any, defaults: list[Any], self_added: bool) -> DictConfig | None:
-        if any(default.is_interpolation() for default in defaults):
-            return prepare(overrides, defaults, self_added)
-        return None
-
-    with mock.patch.object(defaults_list, prepare.__name__, prepare_if_needed):
-        yield
-
-
-class _ReadOnce(CachingConfigRepository):
-    """Reads and parses each file of the config once; Hydra changes what it is given, so it gets copies."""
-
-    def __init__(self, delegate: IConfigRepository) -> None:
-        super().__init__(delegate)
-        self.pickled: dict[str, bytes] = {}  # unpickling copies twice as fast as deepcopy
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> _ReadOnce:
-        """Itself: Hydra copies its repository for each composition, and would read all files again."""
-        return self
-
-    def load_config(self, config_path: str) -> ConfigResult | None:
-        """A copy of the parsed file."""
-        if config_path not in self.pickled:
-            self.pickled[config_path] = pickle.dumps(self.delegate.load_config(config_path))
-        result: ConfigResult | None = pickle.loads(self.pickled[config_path])
-        return result
 
 
 class _Base:
@@ -178,7 +135,7 @@ class _Base:
         keys = [(value.key_or_group, _is_plain(value)) for value in values]
         if keys != self._written or not all(plain for _, plain in keys):
             self._working, self._written = self.config.copy(), keys
-        ConfigLoaderImpl._apply_overrides_to_config(list(values), self._working)
+        put_in(values, self._working)
         return self._working
 
     def subdir(self, config: Config, overrides: Sequence[str], number: int) -> str:

@@ -7,24 +7,32 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from experiment.compose import compose_resolved
 from experiment.images import CellData, CellImages
 from experiment.keys import Config, DataPrints, Identity
 from storage.errors import InputError
 from storage.store import Store, identity_key
-from sweeps.grid.compose import GridComposer
+from sweeps.grid.compose import Composed
 from sweeps.grid.units import Plan, PlannedCell, Unit, finished_key, unit_of
 
 KEPT_IMAGES = 3
 """Data sets, and pools, that are held at a time: most attacks share one of three pools."""
 
 
+class Composer(Protocol):
+    """Makes a cell's config; see GridComposer."""
+
+    def compose(self, overrides: Sequence[str], number: int) -> Composed:
+        """The config of the `number`-th cell, given by its overrides."""
+        ...
+
+
 class Planner:
     """Makes a plan from the overrides of each cell; checks every kind of cell before anything runs."""
 
-    def __init__(self, composer: GridComposer, directory: Path) -> None:
+    def __init__(self, composer: Composer, directory: Path) -> None:
         self.composer = composer
         self.directory = directory
         self._prints: dict[str, DataPrints] = {}

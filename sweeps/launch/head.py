@@ -39,23 +39,24 @@ class Head:
         self.folder.write_plan(self.plan)
         under_way = {unit for unit, state in _patiently(self.folder).items() if state.under_way}
         units = [unit for unit in self.plan.units if unit.id not in under_way]
-        if units:
-            self.launcher.start(pack(units, self.cells_per_job), self.folder, self.logging)
-        if not wait:
-            return
-        if units or under_way:
-            try:
+        try:
+            if units:
+                self.launcher.start(pack(units, self.cells_per_job), self.folder, self.logging)
+            if not wait:
+                return
+            if units or under_way:
                 wait_for(self.folder, self.launcher.poll_seconds, self.launcher.step, self.launcher.waiting)
-            except KeyboardInterrupt:
-                self.launcher.stop()
-                raise SweepFailed(self._left_behind()) from None
+        except KeyboardInterrupt:
+            self.launcher.stop()
+            raise SweepFailed(self._left_behind()) from None
         raise_failures(self.folder)
 
     def _left_behind(self) -> str:
+        again = "the same command goes on where this one stopped"
         if self.launcher.outlives_head:
-            command = f"python -m sweeps.status {self.folder.directory} --wait"
-            return f"interrupted; the jobs go on, and {command} takes over"
-        return "interrupted; the same command goes on where this one stopped"
+            status = f"tollgate status {self.folder.directory} --wait"
+            return f"interrupted; the jobs go on, and {status} waits for them; {again}"
+        return f"interrupted; {again}"
 
 
 def wait_for(

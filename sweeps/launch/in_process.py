@@ -1,4 +1,4 @@
-"""A sweep in this very process, one job after another, for a debugger."""
+"""A sweep in this very process, one job after another."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sweeps.launch.job import CellsFailed, JobRun
 class InProcessLauncher:
     """Runs the jobs at once; breakpoints work, and failures are reported at the end as elsewhere."""
 
-    name = "debug"
+    name = "in_process"
     outlives_head = False
     poll_seconds = 0.0
 

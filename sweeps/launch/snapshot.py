@@ -48,7 +48,8 @@ def snapshot(root: Path) -> Path:
 def environment(code: Path) -> dict[str, str]:
     """Variables under which Python takes our packages from `code`, wherever it is started.
 
-    Modules of the user's own are still found in the project's folder and along PYTHONPATH.
+    Modules of the user's own are still found in the project's folder, along PYTHONPATH, and in the folder of
+    the command.
     """
-    paths = [str(code), str(PROJECT), os.environ.get("PYTHONPATH", "")]
+    paths = [str(code), str(PROJECT), os.environ.get("PYTHONPATH", ""), str(Path.cwd())]
     return {"PYTHONPATH": os.pathsep.join(path for path in paths if path), "PYTHONSAFEPATH": "1"}

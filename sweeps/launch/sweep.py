@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,14 +10,15 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
+from experiment.keys import Config
 from storage.errors import InputError
 from storage.files import check_writable
 from storage.store import identity_key
-from sweeps.grid.compose import GridComposer
-from sweeps.grid.plan import Planner
+from sweeps.grid.compose import Composed, GridComposer
+from sweeps.grid.plan import Composer, Planner
 from sweeps.grid.units import Plan, Stage
 from sweeps.launch.estimate import Estimates
-from sweeps.launch.head import Head, SweepFailed
+from sweeps.launch.head import Head
 from sweeps.launch.types import Launcher
 from sweeps.report.summary import summarize
 
@@ -31,31 +31,66 @@ def run_sweep(
     cells_per_job: Mapping[Stage, int],
     wait: bool,
 ) -> None:
-    """Plan the cells given by their overrides, run what is missing and wait; without a launcher, only plan.
+    """Plan a grid, run what is missing, wait, and print the table; without a launcher, only plan.
 
-    Raises InputError before anything runs, or SweepFailed once all is over.
+    Args:
+        context: Hydra's, with the loader that composes the cells.
+        config: of the sweep, with Hydra's own node.
+        jobs: the overrides of each cell.
+        launcher: where the jobs run.
+        cells_per_job: how many cells are put together into a job of each stage.
+        wait: whether to return only once all is over.
+
+    Raises:
+        InputError: before anything runs, for what cannot work.
+        SweepFailed: once all is over, if cells lack their results.
     """
-    started = time.perf_counter()
     directory = Path(config.hydra.sweep.dir).resolve()
-    try:
-        check_writable(directory, "hydra.sweep.dir or paths.output")
-        check_writable(Path(config.paths.store), "paths.store")
-    except OSError as error:
-        raise InputError(str(error)) from error
-    plan = Planner(GridComposer(context.config_loader, config), directory).plan(jobs)  # type: ignore[arg-type]
-    console = Console(soft_wrap=True)
-    for line in plan_lines(plan, Estimates(Path(config.paths.store))):
-        console.print(line)
-    console.print(f"planned in {time.perf_counter() - started:.1f} s; results go to {plan.directory}")
+    plan = _planned(GridComposer(context.config_loader, config), jobs, directory, "hydra.sweep.dir", config)  # type: ignore[arg-type] # Hydra's only loader
     if launcher is None:
         return
     logging = OmegaConf.to_container(config.hydra.job_logging, resolve=False)
     try:
         Head(plan, launcher, cells_per_job, logging).run(wait)
-    except SweepFailed:
-        with contextlib.suppress(ValueError):  # cells that no table tells apart must not hide the failures
-            summarize(directory)  # which Hydra's callback does for a sweep that ends well
-        raise
+    finally:
+        _report(directory)
+
+
+def plan_cell(config: DictConfig, overrides: Sequence[str], directory: Path) -> None:
+    """Print the plan of one cell, given by its config, that would leave its files in `directory`."""
+
+    class Given:
+        def compose(self, overrides: Sequence[str], number: int) -> Composed:
+            plain: Config = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment] # a mapping
+            return Composed(plain, ".")
+
+    _planned(Given(), [overrides], directory.resolve(), "hydra.run.dir", config)
+
+
+def _planned(
+    composer: Composer, jobs: Sequence[Sequence[str]], directory: Path, option: str, config: DictConfig
+) -> Plan:
+    """The plan, printed, of a sweep whose folder is `directory` by that option of the config."""
+    started = time.perf_counter()
+    try:
+        check_writable(directory, f"{option} or paths.output")
+        check_writable(Path(config.paths.store), "paths.store")
+    except OSError as error:
+        raise InputError(str(error)) from error
+    plan = Planner(composer, directory).plan(jobs)
+    console = Console(soft_wrap=True)
+    for line in plan_lines(plan, Estimates(Path(config.paths.store))):
+        console.print(line)
+    console.print(f"planned in {time.perf_counter() - started:.1f} s; results go to {plan.directory}")
+    return plan
+
+
+def _report(directory: Path) -> None:
+    """Print the table of what is finished, and draw its plots."""
+    try:
+        summarize(directory)
+    except ValueError as error:  # no column tells two cells apart; the cells' results are there
+        Console(soft_wrap=True).print(f"there is no table: {error}")
 
 
 def plan_lines(plan: Plan, estimates: Estimates) -> list[str]:

@@ -1,29 +1,20 @@
-"""What happens around Hydra's jobs."""
+"""What a sweep prints at its end."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from rich.console import Console
 
-
-class SweepSummary(Callback):
-    """At the end of a multirun: the table in the terminal and one plot a data set in the sweep's folder."""
-
-    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Gather the finished cells of the sweep."""
-        summarize(Path(config.hydra.sweep.dir))
+from sweeps.report.results import load_cells
+from sweeps.report.write import terminal_table, write_plots
 
 
 def summarize(directory: Path) -> None:
-    """Print the table of a sweep's finished cells, and draw its plots; nothing where there are none."""
-    from rich.console import Console
+    """Print the table of a sweep's finished cells, and draw its plots; nothing where there are none.
 
-    from sweeps.report.results import load_cells
-    from sweeps.report.write import terminal_table, write_plots
-
+    Raises ValueError where nothing tells two cells of one seed apart.
+    """
     cells = load_cells([directory])
     if not cells:
         return

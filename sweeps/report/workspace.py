@@ -1,19 +1,11 @@
-"""A saved workspace on Weights & Biases that shows what the report shows.
-
-    python -m sweeps.report.workspace [--project tollgate] [--entity TEAM]
-
-Curves of accuracy against what it cost on four axes, grouped by attack; overhead against accuracy; a table
-that compares runs. Without a key it prints the workspace's specification and saves nothing.
-"""
+"""A saved workspace on Weights & Biases that shows what the report shows."""
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
 from typing import TYPE_CHECKING, Any
 
-from experiment.tracking import AXES, has_wandb_key
+from experiment.tracking import AXES
 
 if TYPE_CHECKING:
     from wandb_workspaces.workspaces import Workspace
@@ -26,6 +18,10 @@ TITLES = {
     "seconds": "seconds of queries and work",
     "money": "USD for solving",
 }
+
+
+class NotSaved(Exception):
+    """The server refused to save the workspace."""
 
 
 def workspace(project: str, entity: str) -> Workspace:
@@ -76,30 +72,8 @@ def specification(made: Workspace) -> dict[str, Any]:
     return view
 
 
-def main() -> None:
-    """Save the workspace and say where, or print it."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--project", default="tollgate")
-    parser.add_argument("--entity", help="a user or a team (default: the key's own)")
-    options = parser.parse_args()
-    try:
-        import wandb_workspaces  # noqa: F401
-    except ImportError:
-        parser.error("this needs the package wandb-workspaces: pip install 'tollgate[workspace]'")
-    if not has_wandb_key():
-        print(json.dumps(specification(workspace(options.project, options.entity or "")), indent=2))
-        print(
-            "nothing was saved: no key of Weights & Biases is set (WANDB_API_KEY or wandb login)",
-            file=sys.stderr,
-        )
-        return
-    print(_saved(options.project, options.entity))
-
-
-def _saved(project: str, entity: str | None) -> str:
-    """Save the workspace; returns its address. Exits with a sentence where the server refuses."""
+def save(project: str, entity: str | None) -> str:
+    """Save the workspace for an entity (None: the key's own); returns its address, or raises NotSaved."""
     import requests
     import wandb
 
@@ -107,9 +81,5 @@ def _saved(project: str, entity: str | None) -> str:
         made = workspace(project, entity or wandb.Api().default_entity or "")
         made.save()
     except (wandb.Error, requests.RequestException) as error:
-        raise SystemExit(f"error: the workspace was not saved: {error}") from None
+        raise NotSaved(f"the workspace was not saved: {error}") from None
     return str(made.url)
-
-
-if __name__ == "__main__":
-    main()

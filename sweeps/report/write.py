@@ -1,13 +1,7 @@
-"""What finished cells say: tables, pictures and a page, with means and 95 % intervals over seeds.
-
-    python -m sweeps.report.write FOLDER... [--at 1000 3000] [--out FOLDER]
-
-writes table.csv, table.md and table.tex, plots as PNG, and report.html, a page that stands alone.
-"""
+"""What finished cells say: tables, pictures and a page, with means and 95 % intervals over seeds."""
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -69,28 +63,3 @@ def write_report(sweep: Sweep, out: Path, at: Iterable[int] = ()) -> pd.DataFram
         write_atomically(out / name, partial(write_text, text=text))
     draw(sweep, out)
     return means
-
-
-def main() -> None:
-    """Write the report and print the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("folders", nargs="+", type=Path, help="of cells or of sweeps")
-    parser.add_argument(
-        "--at", type=int, nargs="+", default=[], help="numbers of queries in the tables (default: the last)"
-    )
-    parser.add_argument("--out", type=Path, help="where the files go (default: the first folder)")
-    options = parser.parse_args()
-    try:
-        sweep = load(options.folders)
-        out = options.out or options.folders[0]
-        means = write_report(sweep, out, options.at)
-    except (FileNotFoundError, ValueError) as error:
-        parser.error(str(error))
-    print(markdown(means, sweep.names), end="")
-    print(f"\n{out / 'report.html'}")
-
-
-if __name__ == "__main__":
-    main()

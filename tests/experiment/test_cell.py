@@ -143,7 +143,16 @@ def test_attackers_who_know_share_an_extraction_and_agree_with_replay(
 
     expected = results["1_None"]["expected_cost"]
     replayed = run_program(
-        *("-m", "pow.replay", f"{folder}/1_None/trace.parquet", "--dataset", "digits", "--accounts", "5"),
+        *(
+            "-m",
+            "commands",
+            "replay",
+            f"{folder}/1_None/trace.parquet",
+            "--dataset",
+            "digits",
+            "--accounts",
+            "5",
+        ),
         *("--calibration", "linear", "--hardware", "rtx4090", "--out", f"{folder}/rows.csv"),
         f"pow_calibration.expected={{slope: {expected['slope']}, intercept: {expected['intercept']}}}",
     )
@@ -236,8 +245,8 @@ def test_bad_input_is_one_clear_error_before_any_training(
 @pytest.mark.parametrize("flags", [["--help"], ["--cfg", "job"]])
 def test_help_does_not_import_torch(flags: list[str]) -> None:
     code = (
-        "import sys, run; sys.argv[1:] = sys.argv[1:]\n"
-        "try: run.main()\nfinally: print('torch' in sys.modules)"
+        "import sys; from commands.run import main\n"
+        "try: main(sys.argv[1:])\nfinally: print('torch' in sys.modules)"
     )
     process = run_python("-c", code, *flags)
     assert process.stdout.strip().endswith("False"), process.stderr

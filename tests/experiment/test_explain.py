@@ -11,7 +11,7 @@ from support.commands import run_program
 
 def test_attackers_queries_cost_more_than_honest_ones(tmp_path: Path) -> None:
     process = run_program(
-        *("-m", "commands.explain", "explain.queries=200", "explain.pictures=4"),
+        *("-m", "commands", "explain", "explain.queries=200", "explain.pictures=4"),
         *(f"paths.store={tmp_path}/store", f"hydra.run.dir={tmp_path}/run", "trainer=cpu"),
     )
     assert process.returncode == 0, process.stderr

@@ -10,11 +10,9 @@ from pathlib import Path
 
 import pytest
 
-import gate.accounts
-import gate.app
-import gate.client
+from commands import accounts
 from gate.ledgers.base import Limits
-from gate.payloads import NPY, encode
+from gate.protocol import NPY, encode
 from support.gate_over_http import HTTP, IMAGES, Server, assert_answered, assert_refused, serving, solved
 from support.gate_server import add_accounts, running, small_app
 
@@ -78,32 +76,25 @@ def test_requests_a_minute_are_limited_for_each_account(tmp_path: Path) -> None:
         server.ask(account="bob")
 
 
-def accounts(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
-    monkeypatch.setattr("sys.argv", ["accounts", *map(str, arguments)])
-    gate.accounts.main()
-
-
 def test_accounts_come_and_go_while_the_gate_serves(
-    server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    server: Server, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ledger = server.folder / "ledger.sqlite"
-    accounts(monkeypatch, "add", "carol", "--ledger", ledger)
+    ledger = str(server.folder / "ledger.sqlite")
+    assert accounts.main(["add", "carol", "--ledger", ledger]) == 0
     key = capsys.readouterr().out.strip()
     known = replace(server, keys={"carol": key})
     known.ask(account="carol")
     for name in ("carol", "no name"):
-        with pytest.raises(SystemExit, match="error: "):
-            accounts(monkeypatch, "add", name, "--ledger", ledger)
-    accounts(monkeypatch, "remove", "carol", "--ledger", ledger)
+        assert accounts.main(["add", name, "--ledger", ledger]) == 1
+        assert capsys.readouterr().err.startswith("error: ")
+    assert accounts.main(["remove", "carol", "--ledger", ledger]) == 0
     assert_refused(known.post("/v1/predict", encode(IMAGES), "carol", NPY), 401, "unknown_key")
-    with pytest.raises(SystemExit, match="there is no account 'carol'"):
-        accounts(monkeypatch, "remove", "carol", "--ledger", ledger)
+    assert accounts.main(["remove", "carol", "--ledger", ledger]) == 1
+    assert "there is no account 'carol'" in capsys.readouterr().err
     assert server.queries("carol") == 3, "what it revealed stays on record"
 
 
-def test_challenges_outlive_a_restart_and_as_many_keys_as_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_challenges_outlive_a_restart_and_as_many_keys_as_told(tmp_path: Path) -> None:
     keys = add_accounts(tmp_path)
 
     @contextmanager
@@ -115,7 +106,8 @@ def test_challenges_outlive_a_restart_and_as_many_keys_as_told(
         asked = [server.ask(IMAGES[:1]) for _ in range(3)]
     for said, keep, valid in [(asked[0], None, True), (asked[1], 1, True), (asked[2], 0, False)]:
         if keep is not None:
-            accounts(monkeypatch, "rotate-keys", "--keys", tmp_path / "keys", "--keep", keep)
+            rotate = ["rotate-keys", "--keys", str(tmp_path / "keys"), "--keep", str(keep)]
+            assert accounts.main(rotate) == 0
         with restarted() as server:
             response = server.redeem(said["challenge"], solved(said))
             if valid:

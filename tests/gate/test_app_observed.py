@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from gate.access_log import JsonLines
-from gate.payloads import NPY, encode
+from gate.protocol import NPY, encode
 from support.commands import run_python
 from support.gate_over_http import IMAGES, Server, assert_refused, count, serving, solved
 from support.gate_server import CLASSES, IMAGE_SHAPE, predict

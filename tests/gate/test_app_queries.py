@@ -17,10 +17,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-import gate.accounts
 import gate.app
-import gate.client
-from gate.payloads import NPY, encode
+from gate.protocol import NPY, encode
 from support.bomb import Bomb
 from support.gate_over_http import (
     IMAGES,

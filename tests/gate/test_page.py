@@ -280,7 +280,7 @@ def test_another_kind_of_puzzle_is_explained(page: Page, tmp_path: Path) -> None
         page.goto(f"{gate.url}/#key={gate.key}")
         alert = page.get_by_role("alert").filter(visible=True)
         expect(alert).to_contain_text("This gate asks for hashcash puzzles")
-        expect(alert).to_contain_text(f"python -m gate.client {gate.url}")
+        expect(alert).to_contain_text(f"tollgate ask {gate.url}")
         expect(page.get_by_role("button", name="Ask")).to_be_disabled()
 
 

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gate.payloads import body_limit, decode, encode, query_digest
+from gate.payloads import body_limit, decode, query_digest
 from gate.problems import Problem
+from gate.protocol import encode
 from support.bomb import Bomb
 from support.gate_server import IMAGE_SHAPE, LARGEST_BATCH, random_images
 

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pow import replay
+from commands.replay import main
 from pow.calibration.expectation import LinearExpectation
 from pow.calibration.fitted import FittedCalibration, Guarantee, fit_to_users
 from pow.honest_users import HonestUsers, halves
@@ -172,10 +172,10 @@ def test_a_trace_is_replayed_under_a_fit(tmp_path: Path, capsys: pytest.CaptureF
     priced_images().to_parquet(honest)
     pd.DataFrame({"round": 1, "account": 0, "cost_pate": [0.5] * 9000}).to_parquet(attacker)
     command = [str(attacker), "--calibration", "fitted", "--dataset", "mnist"]
-    assert replay.main([*command, "--benign", str(honest)]) == 0
+    assert main([*command, "--benign", str(honest)]) == 0
     said = capsys.readouterr().out
     assert "fitted to 400 honest users" in said and "overhead" in said
-    assert replay.main(command) == 1
+    assert main(command) == 1
     assert "needs a trace.parquet by --benign" in capsys.readouterr().err
 
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+from commands.hash_rate import main
 from pow import hash_rate
 from pow.hardware import Hardware
 from pow.hash_rate import Rate
@@ -34,7 +35,7 @@ def test_each_kind_is_measured_and_written_as_a_profile(
     monkeypatch.setattr(hash_rate, "cores", lambda: 2)
     path = tmp_path / "my_core.yaml"
     path.write_text("an old profile")
-    assert hash_rate.main([*QUICK, *PRICE, "--out", str(path)]) == 0
+    assert main([*QUICK, *PRICE, "--out", str(path)]) == 0
 
     printed = capsys.readouterr()
     assert printed.err == ""
@@ -86,7 +87,7 @@ def test_the_compiled_kernel_is_measured_with_one_thread_and_all(
     monkeypatch.setattr(hash_rate, "pool_rate", lambda kind, seconds, workers: 3.0)
     monkeypatch.setattr(hash_rate, "cores", lambda: 3)
     monkeypatch.setattr("pow.puzzles.kernel.best_device", lambda: device)
-    assert hash_rate.main(["--seconds", "0.01"]) == 0
+    assert main(["--seconds", "0.01"]) == 0
     printed = capsys.readouterr().out
     expected = [("cuda", 1)] * (device == "cuda") + [("cpu", 1), ("cpu", 3)]
     assert [line.split(":")[0] for line in printed.splitlines() if line.startswith("compiling")] == [
@@ -160,7 +161,7 @@ def test_bad_options_are_named_before_anything_is_measured(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(hash_rate, "rates", None)
     with pytest.raises(SystemExit) as ended:
-        hash_rate.main(arguments)
+        main(arguments)
     assert ended.value.code == 2
     assert f"error: argument {option}: " in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
@@ -173,7 +174,7 @@ def test_failures_are_one_sentence(
         raise RuntimeError("no compiler is here\nand much more")
 
     monkeypatch.setattr(hash_rate, "compiled_rate", fails)
-    assert hash_rate.main(["--seconds", "0.01", *PRICE, "--out", str(tmp_path / "a.yaml")]) == 1
+    assert main(["--seconds", "0.01", *PRICE, "--out", str(tmp_path / "a.yaml")]) == 1
     assert capsys.readouterr().err == "error: no compiler is here\n"
     assert list(tmp_path.iterdir()) == []
 
@@ -192,7 +193,7 @@ def test_a_write_that_fails_leaves_the_old_profile(tmp_path: Path, monkeypatch: 
 
 
 def test_the_command_runs_without_pytorch() -> None:
-    result = run_python("-X", "importtime", "-m", "pow.hash_rate", *QUICK)
+    result = run_python("-X", "importtime", "-m", "commands", "hash-rate", *QUICK)
     assert result.returncode == 0, result.stderr
     assert len(cells(result.stdout)) == 9
     imported = {line.rsplit("|", 1)[-1].strip() for line in result.stderr.splitlines()}

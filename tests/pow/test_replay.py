@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from commands.replay import main
 from pow import replay
 from pow.calibration.constant import ConstantCalibration
 from pow.calibration.expectation import LinearExpectation
@@ -40,7 +41,7 @@ def test_the_papers_mnist_figures(tmp_path: Path, capsys: pytest.CaptureFixture[
     out = tmp_path / "rows.csv"
     benign = reference("traces/benign_mnist.csv")
     command = [str(reference("traces/mnist.csv")), "--benign", str(benign), "--out", str(out)]
-    assert replay.main([*command, "--calibration", "paper", "--dataset", "mnist"]) == 0
+    assert main([*command, "--calibration", "paper", "--dataset", "mnist"]) == 0
     ours, expected = pd.read_csv(out), pd.read_csv(reference("replay_mnist_expected.csv"))
     assert ours[["dataset", "mode", "row"]].equals(expected[["dataset", "mode", "row"]])
     for column in ("time", "queries", "privacy", "accuracy", "time_pow"):
@@ -55,7 +56,7 @@ def test_honest_users_of_the_other_data_sets(dataset: str, overhead: float, tmp_
     """Each row adds its own time and what its deviation from the fitted line costs."""
     path = reference(f"traces/benign_{dataset}.csv")
     out = tmp_path / "rows.csv"
-    assert replay.main([str(path), "--dataset", dataset, "--benign", str(path), "--out", str(out)]) == 0
+    assert main([str(path), "--dataset", dataset, "--benign", str(path), "--out", str(out)]) == 0
     trace = pd.read_csv(path)
     slope, intercept = np.polyfit(trace["queries"], trace["privacy"], 1)
     total = trace["time"].iloc[-1]
@@ -127,7 +128,7 @@ def test_many_accounts_help_a_attacker_unless_they_pay_together(
     def overhead(*arguments: str) -> float:
         out = tmp_path / "rows.csv"
         command = [str(attacker), "--calibration", "linear", "--benign", str(honest), "--out", str(out)]
-        assert replay.main([*command, *arguments]) == 0
+        assert main([*command, *arguments]) == 0
         return float(pd.read_csv(out).iloc[-1]["overhead"])
 
     alone = overhead()
@@ -135,7 +136,7 @@ def test_many_accounts_help_a_attacker_unless_they_pay_together(
     # Each account's last request is smaller than 64 queries and is charged as one.
     assert overhead("--accounts", "10", "--scope", "global") >= alone
     assert overhead("--accounts", "10", "--scope", "subnet", "--subnet-size", "5") < alone
-    assert replay.main([str(attacker), "--accounts", "0", "--benign", str(honest)]) == 1
+    assert main([str(attacker), "--accounts", "0", "--benign", str(honest)]) == 1
     assert "--accounts must be at least 1" in capsys.readouterr().err
 
 
@@ -165,7 +166,7 @@ def test_what_cannot_be_priced_is_said(
 ) -> None:
     path = tmp_path / "trace.csv"
     path.write_text(content)
-    assert replay.main([str(path), *arguments]) == 1
+    assert main([str(path), *arguments]) == 1
     assert said in capsys.readouterr().err
 
 
@@ -177,11 +178,11 @@ def test_an_alarm_raises_the_toll_of_its_account_from_then_on(tmp_path: Path) ->
     columns = {"round": 1, "account": account, "cost_pate": 0.5, "alarm": alarm}
     pd.DataFrame(columns).to_parquet(path)
     constant = ["--calibration", "constant", "pow_calibration.each=2", "pow_calibration.request_size=10"]
-    assert replay.main([str(path), *constant, "--surcharge", "3", "--out", str(out)]) == 0
+    assert main([str(path), *constant, "--surcharge", "3", "--out", str(out)]) == 0
     rows = pd.read_csv(out)
     work = (rows["time_pow"] - rows["time"]).diff().fillna(rows["time_pow"] - rows["time"])
     assert work.tolist() == pytest.approx([2, 6, 6, 2, 2])
-    assert replay.main([str(path), "--surcharge", "3", "--accounts", "2"]) == 1
+    assert main([str(path), "--surcharge", "3", "--accounts", "2"]) == 1
 
 
 def test_a_measure_that_the_trace_lacks_is_named(tmp_path: Path) -> None:

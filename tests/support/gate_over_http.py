@@ -17,7 +17,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from gate.client import Client, Willing
-from gate.payloads import JSON, NPY, encode
+from gate.protocol import JSON, NPY, encode
 from pow.puzzles import KINDS, PuzzleSettings, solve
 from support.gate_server import (
     FEW_HASHES,

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from fastapi import FastAPI
 
-from gate.payloads import NPY, encode
+from gate.protocol import NPY, encode
 from pow.calibration.linear import LinearCalibration
 from pow.puzzles import KINDS, PuzzleSettings, solve
 from support.gate_server import (

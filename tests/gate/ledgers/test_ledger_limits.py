@@ -14,8 +14,8 @@ import pytest
 from gate.challenges import SECRET_BYTES, Keyring
 from gate.gate import Gate
 from gate.ledgers.base import Ledger, Limits
-from gate.payloads import NPY, encode
 from gate.problems import Problem
+from gate.protocol import NPY, encode
 from support.gate_over_http import HTTP, IMAGES, assert_refused, serving
 from support.gate_server import METER, predict, small_ledger, small_service
 from support.ledgers import LATER, NOW, OpenNamed, admitted, challenge, refusal, why_not

@@ -75,13 +75,13 @@ def near_its_limit(cluster: Cluster, job: str) -> None:
 
 
 def states(base: Path, cluster: Cluster, *flags: str) -> tuple[int, str]:
-    arguments = [sys.executable, "-m", "sweeps.status", str(base / "sweep"), "--all", *flags]
+    arguments = [sys.executable, "-m", "commands", "status", str(base / "sweep"), "--all", *flags]
     done = run(arguments, os.environ | cluster.environment)
     return done.returncode, done.stdout + done.stderr
 
 
 def word(status: str, number: int) -> str:
-    """The state that `sweeps.status --all` gives a cell."""
+    """The state that `tollgate status --all` gives a cell."""
     (line,) = [line for line in status.splitlines() if f" cell{number} " in f"{line} "]
     return line.split("  ")[0].strip()
 

@@ -9,15 +9,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from commands.report import main
 from support.reports import write_cell
 from sweeps import report
-from sweeps.report import write
 from sweeps.report.tables import latex, markdown
-
-
-def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
-    monkeypatch.setattr("sys.argv", ["report", *arguments])
-    write.main()
 
 
 def parsed(text: str) -> list[dict[str, str]]:
@@ -71,11 +66,9 @@ def test_latex_is_escaped_and_ruled(tmp_path: Path) -> None:
     assert len({row.count("&") for row in rows}) == 1
 
 
-def test_the_command(
-    sweep: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = sweep / "report"
-    run(monkeypatch, str(sweep), "--out", str(out))
+    assert main([str(sweep), "--out", str(out)]) == 0
     assert capsys.readouterr().out == f"{(out / 'table.md').read_text()}\n{out / 'report.html'}\n"
     assert len(pd.read_csv(out / "table.csv")) == 2
     assert (out / "accuracy_digits.png").read_bytes().startswith(b"\x89PNG")
@@ -84,10 +77,8 @@ def test_the_command(
     assert not list(out.glob(".*")), "no temporary file is left"
 
 
-def test_the_command_along_the_curve(
-    sweep: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run(monkeypatch, str(sweep), "--at", "100", "200")
+def test_the_command_along_the_curve(sweep: Path) -> None:
+    assert main([str(sweep), "--at", "100", "200"]) == 0
     assert [row["queries"] for row in parsed((sweep / "table.md").read_text())] == ["100", "200"] * 2
 
 
@@ -101,20 +92,16 @@ def test_strengths_have_a_plot(tmp_path: Path) -> None:
     }
 
 
-def test_an_empty_folder_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_empty_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        run(monkeypatch, str(tmp_path))
+        main([str(tmp_path)])
     assert "no finished cell" in capsys.readouterr().err
 
 
-def test_cells_that_nothing_tells_apart_are_refused(
-    sweep: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_cells_that_nothing_tells_apart_are_refused(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_cell(sweep / "4_standard", "standard", 1, [0.5, 0.99], key="another")
     with pytest.raises(SystemExit):
-        run(monkeypatch, str(sweep))
+        main([str(sweep)])
     assert "seed 1, and no option in their config.yaml tells them apart" in capsys.readouterr().err
     assert not list(sweep.glob("table.*"))
 

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import builtins
 import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from commands.workspace import main
 from experiment.tracking import AXES
 from support.commands import ROOT, run_python
 from support.wandb_stub import KEY, wandb_stub
 from sweeps.report import workspace
 
-COMMAND = ("-m", "sweeps.report.workspace", "--project", "grids")
+COMMAND = ("-m", "commands", "workspace", "--project", "grids")
 
 
 def environment(tmp_path: Path, **more: str) -> dict[str, str]:
@@ -73,11 +73,10 @@ def test_the_package_is_asked_for(
 
     def without(name: str, *arguments: Any, **named: Any) -> Any:
         if name.startswith("wandb_workspaces"):
-            raise ImportError(name)
+            raise ModuleNotFoundError(name, name=name)
         return real(name, *arguments, **named)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    monkeypatch.setattr(sys, "argv", ["wandb_workspace"])
     with pytest.raises(SystemExit):
-        workspace.main()
+        main([])
     assert "pip install 'tollgate[workspace]'" in capsys.readouterr().err

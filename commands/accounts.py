@@ -1,0 +1,52 @@
+"""The accounts and signing keys of a gate.
+
+add NAME prints the account's API key, once. With remove NAME its key is no longer accepted. rotate-keys makes
+a new signing key, which servers load at their next start.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from commands.parsing import packages_of, parser
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Change accounts or keys; 1 with one clear sentence where that fails."""
+    options = _parsed(arguments)
+    try:
+        with packages_of("gate"):  # which a ledger on a Redis server needs only when it is opened
+            _carry_out(options)
+    except (OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _carry_out(options: argparse.Namespace) -> None:
+    from gate.accounts import add, remove
+    from gate.challenges import rotate_keys
+
+    match options.command:
+        case "add":
+            print(add(options.ledger, options.account))
+        case "remove":
+            remove(options.ledger, options.account)
+        case "rotate-keys":
+            rotate_keys(options.keys, options.keep)
+
+
+def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
+    parsing = parser("accounts", __doc__)
+    commands = parsing.add_subparsers(dest="command", required=True, metavar="add|remove|rotate-keys")
+    for name, what in (("add", "an account; prints its API key"), ("remove", "an account")):
+        command = commands.add_parser(name, help=what)
+        command.add_argument("account", metavar="NAME")
+        command.add_argument("--ledger", default="store/gate/ledger.sqlite", help="a file, or redis://...")
+    rotate = commands.add_parser("rotate-keys", help="a new signing key")
+    rotate.add_argument("--keys", type=Path, default=Path("store/gate/keys"))
+    rotate.add_argument("--keep", type=int, default=1, help="old keys whose challenges stay valid")
+    return parsing.parse_args(arguments)

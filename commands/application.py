@@ -1,0 +1,58 @@
+"""Subcommands whose options are the config itself: Hydra composes it of the command line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from commands.parsing import packages_of
+from storage.conf import CONF
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+VALUED_FLAGS = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--experimental-rerun")
+"""Hydra's flags whose value follows and may hold an equals sign."""
+
+
+def run_application(
+    name: str, config_name: str, task: Callable[[DictConfig], None], arguments: Sequence[str]
+) -> int:
+    """Call the task with the config that Hydra composes; returns the exit code.
+
+    Modules in the folder of the command are found, as an attack of one's own.
+
+    Args:
+        name: the subcommand, for messages.
+        config_name: the file in conf/ that the config begins with.
+        task: what is done with the config.
+        arguments: overrides `key=value`, and Hydra's flags.
+    """
+    with packages_of("sweeps"):
+        import hydra
+
+        from commands.errors import readable_errors
+        from experiment import naming
+    naming.register()
+    sys.path.append(str(Path.cwd()))
+    sys.argv = [f"tollgate {name}", *rewritten(arguments)]
+    with readable_errors(CONF, config_name):
+        hydra.main(config_path=str(CONF), config_name=config_name, version_base="1.3")(task)()
+    return 0
+
+
+def rewritten(arguments: Sequence[str]) -> list[str]:
+    """The arguments as Hydra takes them: overrides before flags, between which it takes none."""
+    places = list(zip(["", *arguments], arguments, strict=False))
+    overrides = [argument for before, argument in places if _is_override(before, argument)]
+    flags = [argument for before, argument in places if not _is_override(before, argument)]
+    return [*overrides, *flags]
+
+
+def _is_override(before: str, argument: str) -> bool:
+    """Whether an argument is `key=value` or `~key`, given the one before it."""
+    if argument.startswith("-") or before in VALUED_FLAGS:
+        return False
+    return "=" in argument or argument.startswith("~")

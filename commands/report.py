@@ -1,0 +1,34 @@
+"""What finished cells say: tables, pictures and a page, with means and 95 % intervals over seeds.
+
+Writes table.csv, table.md and table.tex, plots as PNG, and report.html, a page that stands alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from commands.parsing import packages_of, parser
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Write the report and print the table."""
+    parsing = parser("report", __doc__)
+    parsing.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="of cells or of sweeps")
+    parsing.add_argument(
+        "--at", type=int, nargs="+", default=[], help="numbers of queries in the tables (default: the last)"
+    )
+    parsing.add_argument("--out", type=Path, help="where the files go (default: the first folder)")
+    options = parsing.parse_args(arguments)
+    with packages_of("sweeps"):
+        from sweeps.report.tables import markdown
+        from sweeps.report.write import load, write_report
+    try:
+        sweep = load(options.folders)
+        out = options.out or options.folders[0]
+        means = write_report(sweep, out, options.at)
+    except (FileNotFoundError, ValueError) as error:
+        parsing.error(str(error))
+    print(markdown(means, sweep.names), end="")
+    print(f"\n{out / 'report.html'}")
+    return 0

@@ -1,0 +1,63 @@
+"""`tollgate run`: one cell, or with -m a grid; with --dry-run only its plan."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from commands.application import run_application
+from commands.parsing import packages_of
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+DRY_RUN = "--dry-run"
+PLANNING = ("hydra/launcher=dry_run", "hydra/job_logging=none", "hydra.output_subdir=null")
+"""Overrides under which a grid is planned, and the folder of a cell stays empty."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run or plan what the arguments describe."""
+    if DRY_RUN not in arguments:
+        return run_application("run", "config", run, arguments)
+    others = [argument for argument in arguments if argument != DRY_RUN]
+    return run_application("run", "config", plan, [*others, *PLANNING])
+
+
+def run(config: DictConfig) -> None:
+    """Run the composed cell in Hydra's output directory."""
+    from hydra.core.hydra_config import HydraConfig
+
+    _check_launcher()
+    with packages_of("sweeps"):
+        from experiment.cell import run_cell
+    run_cell(config, Path(HydraConfig.get().runtime.output_dir))
+
+
+def plan(config: DictConfig) -> None:
+    """Print the plan of the composed cell; its folder, which Hydra has made, goes again."""
+    from hydra.core.hydra_config import HydraConfig
+
+    with packages_of("sweeps"):
+        from sweeps.launch.sweep import plan_cell
+    directory = Path(HydraConfig.get().runtime.output_dir)
+    try:
+        plan_cell(config, HydraConfig.get().overrides.task, directory)
+    finally:
+        if not any(directory.iterdir()):
+            directory.rmdir()
+
+
+def _check_launcher() -> None:
+    """Refuse to run the cells of a grid one by one, as launchers do that are not ours."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.errors import CompactHydraException
+    from hydra.types import RunMode
+
+    hydra = HydraConfig.get()
+    if hydra.mode is RunMode.MULTIRUN:
+        raise CompactHydraException(
+            f"hydra/launcher={hydra.runtime.choices['hydra/launcher']} does not plan a grid, and would run "
+            "finished cells again; choose hydra/launcher=in_process, local or slurm"
+        )

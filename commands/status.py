@@ -1,0 +1,34 @@
+"""How the cells of a sweep stand: done, running, failed (with the last line of the error), pending.
+
+With --wait it returns when nothing is under way any more, and takes over from a sweep whose command was
+killed. It exits with 1 if cells failed or, with --wait, if any has no result.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from commands.parsing import packages_of, parser
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print the states, and wait if asked to."""
+    parsing = parser("status", __doc__)
+    parsing.add_argument("directory", type=Path, metavar="DIR", help="the sweep's folder")
+    parsing.add_argument("--wait", action="store_true", help="until nothing is under way")
+    parsing.add_argument("--all", action="store_true", help="list the done and the pending too")
+    options = parsing.parse_args(arguments)
+    with packages_of("sweeps"):
+        from sweeps.launch.folder import SweepFolder
+        from sweeps.launch.types import ClusterSilent
+        from sweeps.status import show
+    folder = SweepFolder(options.directory)
+    if not folder.exists:
+        parsing.error(f"{options.directory} is not the folder of a sweep (tollgate run -m ...)")
+    try:
+        return 0 if show(folder, options.wait, options.all) else 1
+    except ClusterSilent as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
