@@ -7,12 +7,11 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from experiment.asking.settings import remote_of
+from experiment.asking.settings import extraction_settings, remote_of, substitute_settings
 from experiment.components import Cell
 from experiment.defense_stack import make_stack
 from experiment.images import CellData, load_cell_data
-from experiment.keys import Config, Identity, asking_accounts
-from extraction.settings import ExtractionSettings, SubstituteSettings
+from experiment.keys import Config, Identity
 from extraction.transferability import TransferSettings
 from privacy.accountant import Accounting
 from storage.errors import InputError
@@ -39,7 +38,7 @@ def _compose(plain: Config, progress: bool, images: CellData | None) -> Cell:
     accounting = _accounting(plain)
     rule = instantiate(plain["attack"]["rule"], "attack.rule")
     stack = make_stack(plain, accounting)
-    settings = _extraction_settings(plain)
+    settings = extraction_settings(plain)
     give_up = plain["attack"]["give_up_usd"]
     if give_up is not None and not give_up > 0:
         raise ValueError(f"attack.give_up_usd must be above 0, or null, not {give_up!r}")
@@ -55,7 +54,7 @@ def _compose(plain: Config, progress: bool, images: CellData | None) -> Cell:
         measures=instantiate(plain["privacy"]["measures"], "privacy.measures"),
         attack=rule,
         settings=settings,
-        substitute=SubstituteSettings(**instantiate(plain["substitute"], "substitute")),
+        substitute=substitute_settings(plain),
         stack=stack,
         remote=remote_of(plain),
         accounting=accounting,
@@ -84,13 +83,6 @@ def _check(cell: Cell) -> None:
         raise FileNotFoundError(f"victim.checkpoint={checkpoint}: there is no such file")
     build_network(cell.victim.architecture, cell.data.train.image_shape, classes)
     build_network(cell.substitute.architecture, cell.pool.image_shape, classes)
-
-
-def _extraction_settings(plain: Config) -> ExtractionSettings:
-    """The settings that an extraction runs with."""
-    keys = ("budget", "round_size", "accounts", "answers", "top_k", "warm_start", "recover", "repeats")
-    settings = ExtractionSettings(**{key: plain["attack"][key] for key in keys}, seed=plain["seed"])
-    return replace(settings, accounts=asking_accounts(plain))
 
 
 def _accounting(plain: Config) -> dict[str, Accounting]:

@@ -1,11 +1,13 @@
-"""The options of a server that is asked in the victim's place."""
+"""The attacker's options: whom it asks, how, and what it trains on the answers."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from experiment.keys import Config
+from experiment.keys import Config, asking_accounts
+from extraction.settings import ExtractionSettings, SubstituteSettings
+from storage.options import instantiate
 
 
 @dataclass(frozen=True)
@@ -51,3 +53,18 @@ def remote_of(config: Config) -> Remote | None:
             return None
         case other:
             raise ValueError(f"oracle.name must be in_process or http, not {other!r}")
+
+
+def extraction_settings(config: Config) -> ExtractionSettings:
+    """The settings that the extraction of a resolved config runs with.
+
+    Raises ValueError naming the option for what makes no sense.
+    """
+    keys = ("budget", "round_size", "accounts", "answers", "top_k", "warm_start", "recover", "repeats")
+    settings = ExtractionSettings(**{key: config["attack"][key] for key in keys}, seed=config["seed"])
+    return replace(settings, accounts=asking_accounts(config))
+
+
+def substitute_settings(config: Config) -> SubstituteSettings:
+    """The network that the attacker of a resolved config trains, and by which recipe."""
+    return SubstituteSettings(**instantiate(config["substitute"], "substitute"))
