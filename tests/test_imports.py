@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -119,16 +118,6 @@ def test_many_imports_are_seen(tmp_path: Path) -> None:
     )
     (tmp_path / "pow/light.py").write_text(f"from pow import {', '.join(names[:12])}\n")
     assert heavy(import_graph(modules_of(["pow"], tmp_path))) == {"pow.drawer": 13}
-
-
-def test_every_package_is_listed() -> None:
-    listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
-    folders = {
-        str(path.parent.relative_to(ROOT)).replace("/", ".")
-        for package in OURS
-        for path in (ROOT / package).rglob("__init__.py")
-    }
-    assert listed == folders
 
 
 def test_tests_import_no_test_module() -> None:

@@ -279,6 +279,21 @@ def test_solving_goes_on_where_pytorch_cannot_compile_and_no_process_starts(
         solve(HARD, device="cpu")
 
 
+def test_large_puzzles_are_solved_where_there_is_no_pytorch() -> None:
+    result = run_python(
+        "-c",
+        "import sys\n"
+        "sys.modules['torch'] = None\n"
+        "from pow.puzzles import Sha256Puzzle, solve, solvers, verify\n"
+        "solvers.COMPILES_FROM = 4000.0\n"
+        "puzzle = Sha256Puzzle(b'challenge', 5000.0)\n"
+        "assert verify(puzzle, solve(puzzle))\n"
+        "assert solvers._compiled_search(puzzle) is None",
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+
+
 def test_small_puzzles_are_solved_without_pytorch() -> None:
     result = run_python(
         "-c",
