@@ -18,7 +18,7 @@ _Waiting = tuple[np.ndarray, asyncio.Future[tuple[np.ndarray, ...]]]
 
 
 class Full(Exception):
-    """As many images wait as may wait."""
+    """The queue has no room for more images."""
 
 
 class Batcher:

@@ -17,7 +17,7 @@ ScopeName = Literal["account", "subnet", "global"]
 
 @dataclass(frozen=True)
 class Scope:
-    """The group of accounts, called a payer, whose costs add up and set the price of its requests.
+    """Says which accounts form a payer: a group whose costs add up and set the price of its requests.
 
     A wider scope gives an attacker less gain from many accounts, and makes honest users pay more for others.
 
