@@ -29,6 +29,7 @@ def run(config: DictConfig) -> None:
 def main() -> None:
     """The command line."""
     sys.argv = ["hydra/launcher=dry_run" if argument == "--dry-run" else argument for argument in sys.argv]
+    sys.argv = naming.network_overrides(sys.argv)
     naming.register()
     with readable_errors(CONFIG):
         run()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import hydra
 from omegaconf import DictConfig
 
 from commands.errors import readable_errors
+from experiment import naming
 
 CONFIG = Path(__file__).resolve().parent / "conf"
 
@@ -22,6 +24,7 @@ def run(config: DictConfig) -> None:
 
 def main() -> None:
     """The command line."""
+    sys.argv = naming.network_overrides(sys.argv)
     with readable_errors(CONFIG, "serve"):
         run()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import hydra
@@ -9,6 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from commands.errors import readable_errors
+from experiment import naming
 
 CONFIG = Path(__file__).resolve().parents[1] / "conf"
 
@@ -22,5 +24,6 @@ def run(config: DictConfig) -> None:
 
 
 if __name__ == "__main__":
+    sys.argv = naming.network_overrides(sys.argv)
     with readable_errors(CONFIG, "explain"):
         run()

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
-from omegaconf import Container, OmegaConf
+from omegaconf import Container, DictConfig, OmegaConf
 
 WITHOUT_A_SAY = ("paths.", "logger=", "logger.")
 """Overrides that change where results go, not what they are."""
@@ -35,30 +35,31 @@ def as_substitute(substitute: object, elsewhere: object, *, _parent_: Container)
     return substitute if _parent_._get_full_key("").startswith("substitute.") else elsewhere
 
 
-def options(group: str, *without: str) -> str:
-    """The options of a config group, by commas, along Hydra's whole search path.
+def options(group: str, *without: str, _root_: DictConfig) -> str:
+    """The options of a config group, by commas, along Hydra's whole search path but for those named.
 
     Files whose names begin with `_` hold lines that options share. They are no options themselves.
     """
-    return ",".join(name for name in _options(group) if name not in without)
+    return ",".join(name for name in _listed(group, ObjectType.CONFIG, _root_) if name not in without)
 
 
-def option_lists() -> str:
-    """Every config group with its options, a line each."""
-    return "\n".join(f"{group}: {', '.join(_options(group))}" for group in _groups() if _options(group))
+def option_lists(*, _root_: DictConfig) -> str:
+    """Every config group but Hydra's own with its options, a line each."""
+    lists = {group: _listed(group, ObjectType.CONFIG, _root_) for group in _groups("", _root_)}
+    return "\n".join(f"{group}: {', '.join(names)}" for group, names in lists.items() if names)
 
 
-def _options(group: str) -> list[str]:
-    names = GlobalHydra.instance().config_loader().get_group_options(group)
+def _groups(parent: str, root: DictConfig) -> list[str]:
+    """The paths of the config groups in a group, and of those in them."""
+    paths = [f"{parent}/{name}".lstrip("/") for name in _listed(parent, ObjectType.GROUP, root)]
+    return [group for path in paths if path != "hydra" for group in (path, *_groups(path, root))]
+
+
+def _listed(group: str, kind: ObjectType, root: DictConfig) -> list[str]:
+    """What lies in a group, given the whole config, which may lengthen the search path."""
+    hydra, loader = root.hydra, GlobalHydra.instance().config_loader()
+    names = loader.get_group_options(group, kind, hydra.job.config_name, list(hydra.overrides.hydra))
     return sorted(name for name in names if not name.startswith("_"))
-
-
-def _groups(parent: str = "") -> list[str]:
-    """Our config groups, those inside of groups too."""
-    loader = GlobalHydra.instance().config_loader()
-    names = loader.get_group_options(parent, ObjectType.GROUP) if parent else loader.list_groups("")
-    paths = [f"{parent}/{name}" if parent else name for name in names if (parent, name) != ("", "hydra")]
-    return sorted(group for path in paths for group in (path, *_groups(path)))
 
 
 def network_overrides(arguments: Sequence[str]) -> list[str]:

@@ -233,8 +233,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m pow.replay", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    names = sorted(path.stem for path in (CONFIG / "pow_calibration").glob("*.yaml"))
-    datasets = sorted(path.stem for path in (CONFIG / "dataset").glob("*.yaml"))
+    names = sorted(path.stem for path in (CONFIG / "pow_calibration").glob("[!_]*.yaml"))
+    datasets = sorted(path.stem for path in (CONFIG / "dataset").glob("[!_]*.yaml"))
     parser.add_argument("trace", type=Path)
     parser.add_argument("overrides", nargs="*", metavar="option=value")
     parser.add_argument("--calibration", choices=names, default="paper")
@@ -249,7 +249,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--hardware",
         action="append",
         default=[],
-        choices=sorted(path.stem for path in (CONFIG / "hardware").glob("*.yaml")),
+        choices=sorted(path.stem for path in (CONFIG / "hardware").glob("[!_]*.yaml")),
         help="bill the work on this hardware; may be given several times",
     )
     parser.add_argument("--benign", type=Path, help="an honest user's trace")
