@@ -25,6 +25,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
+from experiment.naming import network_overrides
 from storage.options import instantiate
 from sweeps.grid.compose import hydra_loader, master_config
 from training.batches import to_float
@@ -44,7 +45,7 @@ REPEATS = 5
 
 def configured(overrides: list[str]) -> tuple[Architecture, dict[str, Any]]:
     """Return the victim's architecture, and each defense that changes answers or watches."""
-    names = [path.stem for path in sorted((ROOT / "conf" / "defense").glob("*.yaml"))]
+    names = [path.stem for path in sorted((ROOT / "conf" / "defense").glob("[!_]*.yaml"))]
     chosen = ",".join(name for name in names if name not in ("none", "pow"))
     with hydra_loader(ROOT / "conf") as loader:
         config = master_config(loader, ["dataset=mnist", f"defense=[{chosen}]", *overrides])
@@ -134,7 +135,7 @@ def main() -> None:
     parser.add_argument("--loop", type=int, default=100)
     parser.add_argument("overrides", nargs="*", metavar="OVERRIDE")
     options = parser.parse_args()
-    architecture, defenses = configured(options.overrides)
+    architecture, defenses = configured(network_overrides(options.overrides))
     victim = some_victim(architecture, options.asked)
     images = to_float(victim.train.images)
     own = predict_logits(victim.network, images, victim.hardware).softmax(1)

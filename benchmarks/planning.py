@@ -21,6 +21,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from experiment.naming import network_overrides
 from storage.files import write_json
 from sweeps.grid.compose import GridComposer, hydra_loader, master_config
 from sweeps.grid.plan import Planner
@@ -33,7 +34,7 @@ STRENGTHS = ("0.25", "0.5", "1", "2", "4", "8")
 
 def grid(seeds: int, overrides: list[str]) -> list[list[str]]:
     """Return the overrides of each cell."""
-    attacks = sorted(path.stem for path in (ROOT / "conf" / "attack").glob("*.yaml"))
+    attacks = sorted(path.stem for path in (ROOT / "conf" / "attack").glob("[!_]*.yaml"))
     choices = product(attacks, ("paper", "fitted"), STRENGTHS, range(seeds))
     return [
         [
@@ -82,7 +83,7 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        jobs = grid(options.seeds, [f"paths.store={name}/store", *options.overrides])
+        jobs = grid(options.seeds, [f"paths.store={name}/store", *network_overrides(options.overrides)])
         _, first = planned(jobs, Path(name) / "sweep")
         plan, seconds = planned(jobs, Path(name) / "sweep")
         table = Table(title=f"{len(plan.cells):,} cells, {len(plan.units):,} units")

@@ -34,10 +34,9 @@ def run_application(
         import hydra
 
         from commands.errors import readable_errors
-        from experiment import naming
-    naming.register()
+        from experiment.naming import network_overrides
     sys.path.append(str(Path.cwd()))
-    sys.argv = [f"tollgate {name}", *rewritten(arguments)]
+    sys.argv = [f"tollgate {name}", *rewritten(network_overrides(arguments))]
     with readable_errors(CONF, config_name):
         hydra.main(config_path=str(CONF), config_name=config_name, version_base="1.3")(task)()
     return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
+SHARED_LINES = re.compile(r"^\t_\w+\n", re.MULTILINE)
+"""Where Hydra lists the options of a group: files of lines that options share, which are none themselves."""
 
 
 @contextmanager
@@ -48,7 +51,8 @@ def _message(error: BaseException) -> str:
             "paths.output say where results go"
         )
     cause = error.__cause__
-    return f"{error}\n{cause}" if isinstance(cause, OmegaConfBaseException) else str(error)
+    said = f"{error}\n{cause}" if isinstance(cause, OmegaConfBaseException) else str(error)
+    return SHARED_LINES.sub("", said)
 
 
 def wrong_key_hints(arguments: Sequence[str], config_dir: Path, config_name: str = "config") -> list[str]:
@@ -85,7 +89,7 @@ def _groups_chosen(overrides: Sequence[str], folders: Sequence[Path]) -> list[st
 def _is_option(folders: Sequence[Path], group: str, value: str) -> bool:
     """Whether the value is an option of the group, or several of them as in `[rounding,pow]`."""
     names = value[1:-1].split(",") if value.startswith("[") else [value]
-    files = [f"{group}/{name.strip()}.yaml" for name in names]
+    files = [f"{group.split('@')[0]}/{name.strip()}.yaml" for name in names]
     return all(any((folder / file).exists() for folder in folders) for file in files)
 
 

@@ -23,7 +23,7 @@ def parser(name: str, description: str | None) -> argparse.ArgumentParser:
 
 def options_of(group: str) -> list[str]:
     """The names of a config group's options."""
-    return sorted(path.stem for path in (CONF / group).glob("*.yaml") if not path.stem.startswith("_"))
+    return sorted(path.stem for path in (CONF / group).glob("[!_]*.yaml") if not path.stem.startswith("_"))
 
 
 def number(valid: Callable[[float], bool], rule: str) -> Callable[[str], float]:

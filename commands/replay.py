@@ -29,9 +29,7 @@ def main(arguments: Sequence[str]) -> int:
         from hydra.errors import HydraException
         from rich.console import Console
 
-        from experiment import naming
         from pow.replay import Replay, bills, replay, summary
-    naming.register()
     asked = Replay(**options)
     try:
         rows = replay(asked)

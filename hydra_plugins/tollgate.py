@@ -14,11 +14,15 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from experiment import naming
 from sweeps.grid.hydra_internals import BasicSweeper
 
 if TYPE_CHECKING:
     from sweeps.grid.units import Stage
     from sweeps.launch.types import Launcher as SweepLauncher
+
+
+naming.register()  # Hydra imports its plugins before it composes, so our configs can be resolved anywhere
 
 
 class GridSweeper(BasicSweeper):

@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "extraction": ("storage", "training", *VICTIMS_PUBLIC),
     "experiment": CELL,
     "sweeps": (*CELL, "experiment"),
-    "hydra_plugins": ("sweeps",),
+    "hydra_plugins": ("sweeps", "experiment"),
     "commands": (*CELL, "experiment", "sweeps"),
     "run": ("commands", "experiment"),
     "serve": ("commands", "experiment"),

@@ -23,7 +23,6 @@ from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from experiment import naming
 from experiment.keys import Config
 from sweeps.grid.hydra_internals import ConfigLoaderImpl, caching_loader, few_interpolation_maps, put_in
 
@@ -44,7 +43,6 @@ class Composed:
 @contextmanager
 def hydra_loader(config_dir: Path) -> Iterator[ConfigLoaderImpl]:
     """Hydra's loader of the configs in a folder, for a program that is no Hydra application."""
-    naming.register()
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(config_dir), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()

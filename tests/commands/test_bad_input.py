@@ -40,7 +40,7 @@ CONF = ROOT / "conf"
         (["privacy.conversion=exact"], "privacy.conversion must be one of classical, canonne_kamath_steinke"),
         (["defense.pow.scope=city"], "defense.pow.scope must be one of account, subnet, global"),
         (["defense.pow.cost=price"], "defense.pow.cost must be one of pate, pknn, entropy, gap"),
-        (["victim=lenet5"], "lenet5 takes images of 28x28 pixels or more"),
+        (["network@victim=lenet5"], "lenet5 takes images of 28x28 pixels or more"),
         (["victim.checkpoint=nowhere.pt"], "victim.checkpoint=nowhere.pt"),
         (["dataset=mnist", "paths.data=/nonexistent/data"], "MNIST is not in"),
         (["dataset=parquet"], "set dataset.path"),

@@ -18,14 +18,9 @@ from victims.architectures.torchvision_model import torchvision_model
 ROOT = Path(__file__).resolve().parents[2]
 CONF = ROOT / "conf"
 GROUPS = sorted(
-    path.name for path in CONF.iterdir() if path.is_dir() and path.name not in ("hydra", "recipe")
+    path.name for path in CONF.iterdir() if path.is_dir() and path.name not in ("hydra", "local", "recipe")
 )
-OPTIONS = [
-    (group, path.stem)
-    for group in GROUPS
-    for path in sorted((CONF / group).glob("*.yaml"))
-    if group != "architecture"
-]
+OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("[!_]*.yaml"))]
 
 
 def composed(*overrides: str) -> DictConfig:
@@ -42,25 +37,23 @@ def targets(node: Any) -> list[str]:
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS, ids=lambda value: str(value))
 def test_every_option_composes_and_names_what_exists(group: str, option: str) -> None:
-    config = composed(f"{group}={option}")
+    config = composed(f"{'network@victim' if group == 'network' else group}={option}")
     for target in targets(OmegaConf.to_container(config, resolve=False)):
         assert callable(get_method(target)) or callable(target)
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS, ids=lambda value: str(value))
 def test_a_file_says_in_its_first_line_what_it_is(group: str, option: str) -> None:
-    if group in ("victim", "substitute"):
-        return  # named after an architecture, and made of one and a recipe
     first = (CONF / group / f"{option}.yaml").read_text().splitlines()
     assert any(line.startswith("#") and "@package" not in line for line in first[:2])
 
 
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32)])
 @pytest.mark.parametrize(
-    "name", sorted(path.stem for path in (CONF / "architecture").glob("*.yaml") if path.stem != "custom")
+    "name", sorted(path.stem for path in (CONF / "network").glob("[!_]*.yaml") if path.stem != "custom")
 )
-def test_every_architecture_answers_for_grey_and_colour(name: str, shape: tuple[int, int, int]) -> None:
-    factory = instantiate(OmegaConf.load(CONF / "architecture" / f"{name}.yaml"))
+def test_every_network_answers_for_grey_and_colour(name: str, shape: tuple[int, int, int]) -> None:
+    factory = instantiate(composed(f"network@victim={name}").victim.architecture)
     images = torch.randint(0, 256, (4, *shape), dtype=torch.uint8)
     network = build_network(factory, shape, 7, images).eval()
     logits = network(images / 255)
@@ -80,33 +73,51 @@ def test_a_network_of_ones_own_is_given_what_it_takes() -> None:
 
 
 def test_an_attack_is_one_file_and_one_option_of_its_name() -> None:
-    modules = {path.stem for path in (ROOT / "extraction" / "attacks").glob("*.py")} - {
-        *("__init__", "base", "selection", "k_center")
-    }
-    assert {path.stem for path in (CONF / "attack").glob("*.yaml")} == modules
+    modules = {path.stem for path in (ROOT / "extraction" / "attacks").glob("*.py")}
+    modules -= {"__init__", "base", "k_center", "selection"}
+    assert {path.stem for path in (CONF / "attack").glob("[!_]*.yaml")} == modules | {"random"}
     for name in modules:
         config = composed(f"attack={name}")
         assert config.attack.name == name
         assert config.attack.rule["_target_"].startswith(f"extraction.attacks.{name}.")
 
 
+def test_random_is_standard_under_another_name() -> None:
+    assert composed("attack=random").attack == composed("attack=standard", "attack.name=random").attack
+
+
 def test_a_defense_is_one_file_and_one_option_of_its_name() -> None:
-    modules = {path.stem for path in (ROOT / "victims" / "defenses").glob("*.py")} - {
-        *("__init__", "base", "selection", "k_center")
-    }
-    assert {path.stem for path in (CONF / "defense").glob("*.yaml")} == modules | {"none"}
+    modules = {path.stem for path in (ROOT / "victims" / "defenses").glob("*.py")} - {"__init__", "base"}
+    assert {path.stem for path in (CONF / "defense").glob("[!_]*.yaml")} == modules | {"none"}
     for name in modules:
         node = composed(f"defense={name}").defense
         assert list(node) == [name]
         assert node[name]["_target_"].startswith(f"victims.defenses.{name}.")
 
 
+def swept(experiment: str) -> DictConfig:
+    """What an experiment varies."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("config", [f"experiment={experiment}"], return_hydra_config=True)
+        OmegaConf.resolve(config.hydra.sweeper.params)
+        params: DictConfig = config.hydra.sweeper.params
+        return params
+
+
+@pytest.mark.parametrize("experiment", ["mnist_full", "svhn_full", "cifar10_full", "all_attacks_digits"])
+def test_the_experiments_on_attacks_have_all_of_them(experiment: str) -> None:
+    chosen = swept(experiment).attack.split(",")
+    assert len(chosen) == len(set(chosen))
+    assert set(chosen) == {path.stem for path in (CONF / "attack").glob("[!_]*.yaml")} - {"random"}
+    if experiment == "all_attacks_digits":
+        assert chosen[:3] == ["mixmatch", "dfme", "maze"], "those that take minutes are begun first"
+
+
 @pytest.mark.parametrize("dataset", ["mnist", "cifar10"])
 def test_the_experiments_on_defenses_have_all_of_them(dataset: str) -> None:
-    experiment = OmegaConf.load(CONF / "experiment" / f"defenses_{dataset}.yaml")
-    chosen = experiment.hydra.sweeper.params.defense.replace(" ", "").split(",")
+    chosen = swept(f"defenses_{dataset}").defense.split(",")
     assert len(chosen) == len(set(chosen))
-    assert set(chosen) == {path.stem for path in (CONF / "defense").glob("*.yaml")}
+    assert set(chosen) == {path.stem for path in (CONF / "defense").glob("[!_]*.yaml")}
     config = composed(f"experiment=defenses_{dataset}", "attack=jacobian_tr")
     assert (config.attack.budget, config.dataset.name) == (9000, dataset)
 
@@ -115,7 +126,7 @@ def test_a_dataset_brings_its_victim_and_an_attack_its_pool_and_the_command_line
     config = composed("dataset=cifar10", "attack=knockoff")
     assert config.victim.architecture["_target_"].endswith("resnet34")
     assert config.query_pool.name == "tinyimagenet32"
-    config = composed("dataset=cifar10", "attack=knockoff", "victim=resnet8", "query_pool=cifar100")
+    config = composed("dataset=cifar10", "attack=knockoff", "network@victim=resnet8", "query_pool=cifar100")
     assert config.victim.architecture["_target_"].endswith("resnet8")
     assert config.query_pool.name == "cifar100"
 

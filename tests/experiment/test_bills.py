@@ -22,7 +22,7 @@ from support.commands import ROOT
 from victims.defenses.pow import ProofOfWork
 
 CONF = ROOT / "conf"
-PROFILES = sorted((CONF / "hardware").glob("*.yaml"))
+PROFILES = sorted((CONF / "hardware").glob("[!_]*.yaml"))
 
 
 def hardware(**options: Any) -> Hardware:

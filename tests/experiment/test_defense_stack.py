@@ -10,7 +10,6 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from experiment import naming
 from experiment.compose import compose_cell
 from experiment.keys import Config, DataPrints, Identity, asking_accounts
 from storage.errors import InputError
@@ -28,7 +27,6 @@ PRINTS = DataPrints("train", "test", "pool")
 
 
 def composed(*overrides: str) -> Config:
-    naming.register()
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         config = OmegaConf.to_container(compose("config", [*overrides]), resolve=True)
     assert isinstance(config, dict)

@@ -34,7 +34,7 @@ from support.extracting import CONF, CPU, TruthOracle, configured, evaluation, n
 from training.recipe import Recipe
 from victims.types import Answer
 
-ATTACKS = sorted(path.stem for path in (CONF / "attack").glob("*.yaml"))
+ATTACKS = sorted(path.stem for path in (CONF / "attack").glob("[!_]*.yaml"))
 
 
 def attacker(substitute: nn.Module | None = None, **options: Any) -> Attacker:

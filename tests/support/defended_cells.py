@@ -7,7 +7,6 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from experiment import naming
 from support.commands import ROOT
 
 SMALL = [
@@ -24,7 +23,6 @@ SMALL = [
 
 
 def composed(store: Path, *overrides: str) -> DictConfig:
-    naming.register()
     toll = ["defense.pow.cost=gap"] if any("pow" in override.split("=")[1] for override in overrides) else []
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         return compose("config", [*SMALL, f"paths.store={store}", *overrides, *toll])

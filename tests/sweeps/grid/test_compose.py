@@ -17,12 +17,21 @@ from support.commands import ROOT
 from sweeps.grid.compose import GridComposer, hydra_loader, master_config
 
 CHOICES = [
-    *("attack=knockoff", "attack=jacobian", "attack=dfme", "defense=none", "dataset=mnist", "victim=resnet8"),
+    *(
+        "attack=knockoff",
+        "attack=jacobian",
+        "attack=dfme",
+        "defense=none",
+        "dataset=mnist",
+        "network@victim=resnet8",
+    ),
     *("pow_calibration=fitted", "puzzle=argon2id", "hardware@honest_hardware=phone", "query_pool=cifar10"),
+    *("network@substitute=resnet8", "network@privacy.measures.pate=resnet10", "privacy=pate_svhn"),
 ]
 VALUES = [
     *("seed=3", "attack.budget=70", "attack.budget=90", "pow_calibration.strength=4", "paths.data=elsewhere"),
     *("attack.budget=${attack.round_size}", "+attack.more=1", "~privacy.measures.pate", "victim.seed=9"),
+    *("substitute.recipe.epochs=5", "defense=[adaptive_misinformation,pow]"),
     *("victim.recipe={epochs: 3}", "dataset.benign_cost=null", "+new={a: 1}", "attack.knows=[cost]"),
 ]
 
