@@ -99,7 +99,9 @@ def swept(experiment: str) -> DictConfig:
     """What an experiment varies."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("config", [f"experiment={experiment}"], return_hydra_config=True)
-        return OmegaConf.create(OmegaConf.to_container(config.hydra.sweeper.params, resolve=True))
+        params = config.hydra.sweeper.params
+        OmegaConf.resolve(params)
+        return params
 
 
 @pytest.mark.parametrize("experiment", ["mnist_full", "svhn_full", "cifar10_full", "all_attacks_digits"])
