@@ -154,9 +154,7 @@ def test_shared_lines_are_no_options(own: Path) -> None:
     listed = dict(line.split(": ", 1) for line in printed.splitlines() if ": " in line)
     assert {"mine", "random", "standard"} <= set(listed["attack"].split(", "))
     assert listed["privacy/measure"].split(", ")[0] == "entropy"
-    assert not [
-        line for line in printed.splitlines() if line.startswith("_") or ": _" in line or ", _" in line
-    ]
+    assert not [option for options in listed.values() for option in options.split(", ") if option[:1] == "_"]
     process = run_program("run.py", "attack=jacobia")
     assert process.returncode == 1
     assert "jacobian_tr" in process.stderr and "_base" not in process.stderr
@@ -170,6 +168,8 @@ def test_shared_lines_are_no_attack() -> None:
 def test_what_is_local_counts_for_this_machine(own: Path) -> None:
     with configs() as config:
         assert config.paths.data == "data"
+    with configs("experiment=mnist_full") as config:
+        assert config.hydra.launcher["_target_"].endswith("LocalLauncher")
     with configs(f"hydra.searchpath=[{own}]", "experiment=mnist_full") as config:
         assert config.paths.data == "/big"
         assert config.hydra.launcher["_target_"].endswith("SlurmLauncher")
@@ -181,12 +181,9 @@ def test_what_is_local_counts_for_this_machine(own: Path) -> None:
 @pytest.mark.parametrize("dataset", ["digits", "cifar10"])
 def test_debugging_is_small_and_in_process(dataset: str) -> None:
     with configs("debug=default", "experiment=mnist_full", f"dataset={dataset}") as config:
+        assert config.dataset.name == dataset
         assert config.hydra.launcher["_target_"].endswith("InProcessLauncher")
-        assert (config.logger.name, config.trainer.accelerator, config.dataset.name) == (
-            "none",
-            "cpu",
-            dataset,
-        )
+        assert (config.logger.name, config.trainer.accelerator) == ("none", "cpu")
         assert config.victim.recipe.epochs == config.substitute.recipe.epochs == 1
         assert config.attack.budget == 40
 

@@ -99,8 +99,8 @@ def swept(experiment: str) -> DictConfig:
     """What an experiment varies."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("config", [f"experiment={experiment}"], return_hydra_config=True)
-        OmegaConf.resolve(config.hydra.sweeper.params)
-        params: DictConfig = config.hydra.sweeper.params
+        params = config.hydra.sweeper.params
+        OmegaConf.resolve(params)
         return params
 
 
