@@ -7,7 +7,6 @@ how a fork has ended, and is answered with its exit code, or null while it runs.
 
 from __future__ import annotations
 
-import atexit
 import gc
 import importlib
 import json
@@ -15,7 +14,6 @@ import os
 import runpy
 import sys
 import tempfile
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -61,34 +59,13 @@ def become(request: dict[str, Any]) -> None:
         runpy.run_path(program, run_name="__main__")
 
 
-def run(request: dict[str, Any]) -> int:
-    """Run it as Python runs its main program: its exit code, after what it prints if it fails."""
-    try:
-        become(request)
-    except SystemExit as end:
-        if end.code is None or isinstance(end.code, int):
-            return end.code or 0
-        print(end.code, file=sys.stderr)
-        return 1
-    except BaseException:
-        sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]  # there is an exception
-        return 1
-    return 0
-
-
-def end(code: int) -> None:
-    """End the process as Python does, but for clearing its memory away: two seconds with these libraries."""
-    threading._shutdown()  # type: ignore[attr-defined]  # waits for threads; it has no public name
-    atexit._run_exitfuncs()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
-
-
 if __name__ == "__main__":
     sys.path.append(sys.argv[1])
     for name in PRELOADED:
         importlib.import_module(name)
+    from sweeps.launch.fork_server import run_and_exit
+
     sys.path.pop()
     gc.freeze()  # what all share is not looked through again and again, nor copied by that
-    end(run(serve()))
+    request = serve()
+    run_and_exit(lambda: become(request))
