@@ -1,9 +1,10 @@
 """A lock with an owner and a heartbeat, for jobs on one machine or on a shared file system.
 
-The lock is a file made with O_EXCL. Its owner touches it every few seconds; one that has not been
-touched for `stale_after` seconds belonged to a job that was killed, and is taken over. Ages are taken
-by the file system's own clock, since machines disagree about the time. What the lock guards is published
-by a rename, so that even two owners at once would cost only time.
+The lock is a file made with O_EXCL. Its owner touches it every few seconds. A lock that was not touched for
+`stale_after` seconds belonged to a job that was killed, and is taken over. If that job ran on this machine,
+it is known to be gone at once. Ages are measured by the file system's own clock, since machines disagree about
+the time. What the lock guards is published by a rename, so two owners at once would cost time, but damage
+nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +24,14 @@ log = logging.getLogger(__name__)
 
 
 class HeartbeatLock:
-    """Context manager that holds the lock file at `path` for as long as its block runs."""
+    """A context manager that holds the lock file at `path` while its block runs.
+
+    Args:
+        path: The lock file; its folder exists.
+        heartbeat: Seconds between two touches by the owner.
+        stale_after: Seconds without a touch after which a lock is taken over.
+        poll: Seconds between two attempts of a waiter.
+    """
 
     def __init__(
         self, path: Path, *, heartbeat: float = 5.0, stale_after: float = 20.0, poll: float = 0.5
@@ -37,16 +45,17 @@ class HeartbeatLock:
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> HeartbeatLock:
-        said = False
+        announced = False
         while not self._try_acquire():
-            if self._is_stale():
-                self._take_away()
+            held = self._read()
+            if _is_gone(held) or self._is_stale():
+                self._remove_stale(held)
                 continue
-            if not said:
+            if not announced:
                 log.info("waiting for %s, which %s is making", self.path.stem, self.owner())
-                said = True
+                announced = True
             time.sleep(self.poll)
-        self._thread = threading.Thread(target=self._beat, daemon=True)
+        self._thread = threading.Thread(target=self._keep_alive, daemon=True)
         self._thread.start()
         return self
 
@@ -63,21 +72,24 @@ class HeartbeatLock:
             self.path.unlink(missing_ok=True)
 
     def owner(self) -> str:
-        """The holder as `host:pid`."""
+        """Return the holder as `host:pid`."""
         content = self._read()
         return f"{content.get('host', 'another job')}:{content.get('pid', '?')}"
 
     def _try_acquire(self) -> bool:
+        """Make the lock file; return False if another owner has it."""
         try:
             descriptor = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
         except FileExistsError:
             return False
         content = {"token": self.token, "host": socket.gethostname(), "pid": os.getpid()}
+        content["pid_namespace"] = _pid_namespace()
         with os.fdopen(descriptor, "w") as file:
             json.dump(content, file)
         return True
 
     def _read(self) -> dict[str, object]:
+        """Return the lock file's content; empty if it is missing or half written."""
         try:
             content = json.loads(self.path.read_text())
         except (OSError, ValueError):
@@ -85,7 +97,7 @@ class HeartbeatLock:
         return content if isinstance(content, dict) else {}
 
     def _is_stale(self) -> bool:
-        """Whether the heartbeat stopped, by the age of the lock against a file touched just now."""
+        """Return whether the heartbeat stopped: compare the lock with a file that was touched just now."""
         clock = self.path.with_name(f".{self.token}.clock")
         try:
             clock.touch()
@@ -95,28 +107,52 @@ class HeartbeatLock:
         finally:
             clock.unlink(missing_ok=True)
 
-    def _take_away(self) -> None:
-        """Remove a stale lock: of several waiters only one can rename it; a live one is put back."""
-        stale_token = self._read().get("token")
-        grave = self.path.with_name(f".{self.token}.stale")
+    def _remove_stale(self, stale: dict[str, object]) -> None:
+        """Remove a lock of that content by a rename, which only one of several waiters can do."""
+        removed = self.path.with_name(f".{self.token}.stale")
         try:
-            self.path.rename(grave)
+            self.path.rename(removed)
         except FileNotFoundError:
             return
         try:
-            moved_token = json.loads(grave.read_text()).get("token")
+            removed_token = json.loads(removed.read_text()).get("token")
         except ValueError:
-            moved_token = None
-        if moved_token != stale_token:
+            removed_token = None
+        if removed_token != stale.get("token"):
+            # Another waiter replaced the stale lock in between, so this one is alive: it is put back.
             with contextlib.suppress(FileExistsError):
-                os.link(grave, self.path)
+                os.link(removed, self.path)
         else:
             log.warning("the owner of %s stopped without releasing it; taking over", self.path.stem)
-        grave.unlink(missing_ok=True)
+        removed.unlink(missing_ok=True)
 
-    def _beat(self) -> None:
+    def _keep_alive(self) -> None:
+        """Touch the lock file until it is released, or until another job has taken it over."""
         while not self._released.wait(self.heartbeat):
             try:
                 os.utime(self.path)
             except FileNotFoundError:
                 return
+
+
+def _is_gone(held: dict[str, object]) -> bool:
+    """Return whether a lock of that content is of a process of this machine that has ended."""
+    pid = held.get("pid")
+    is_ours = (held.get("host"), held.get("pid_namespace")) == (socket.gethostname(), _pid_namespace())
+    if not is_ours or not isinstance(pid, int):
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:  # it runs, as another user's
+        return False
+    return False
+
+
+def _pid_namespace() -> str | None:
+    """Return what process ids are counted in: a container may have its own; None where that is unknown."""
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return None
