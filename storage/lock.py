@@ -1,9 +1,10 @@
 """A lock with an owner and a heartbeat, for jobs on one machine or on a shared file system.
 
 The lock is a file made with O_EXCL. Its owner touches it every few seconds. A lock that was not touched for
-`stale_after` seconds belonged to a job that was killed, and is taken over. Ages are measured by the file
-system's own clock, since machines disagree about the time. What the lock guards is published by a rename, so
-two owners at once would cost time, but damage nothing.
+`stale_after` seconds belonged to a job that was killed, and is taken over. If that job ran on this machine,
+it is known to be gone at once. Ages are measured by the file system's own clock, since machines disagree about
+the time. What the lock guards is published by a rename, so two owners at once would cost time, but damage
+nothing.
 """
 
 from __future__ import annotations
@@ -46,8 +47,9 @@ class HeartbeatLock:
     def __enter__(self) -> HeartbeatLock:
         announced = False
         while not self._try_acquire():
-            if self._is_stale():
-                self._remove_stale()
+            held = self._read()
+            if _is_gone(held) or self._is_stale():
+                self._remove_stale(held)
                 continue
             if not announced:
                 log.info("waiting for %s, which %s is making", self.path.stem, self.owner())
@@ -81,6 +83,7 @@ class HeartbeatLock:
         except FileExistsError:
             return False
         content = {"token": self.token, "host": socket.gethostname(), "pid": os.getpid()}
+        content["pid_namespace"] = _pid_namespace()
         with os.fdopen(descriptor, "w") as file:
             json.dump(content, file)
         return True
@@ -104,9 +107,8 @@ class HeartbeatLock:
         finally:
             clock.unlink(missing_ok=True)
 
-    def _remove_stale(self) -> None:
-        """Remove a stale lock by a rename, which only one of several waiters can do."""
-        stale_token = self._read().get("token")
+    def _remove_stale(self, stale: dict[str, object]) -> None:
+        """Remove a lock of that content by a rename, which only one of several waiters can do."""
         removed = self.path.with_name(f".{self.token}.stale")
         try:
             self.path.rename(removed)
@@ -116,7 +118,7 @@ class HeartbeatLock:
             removed_token = json.loads(removed.read_text()).get("token")
         except ValueError:
             removed_token = None
-        if removed_token != stale_token:
+        if removed_token != stale.get("token"):
             # Another waiter replaced the stale lock in between, so this one is alive: it is put back.
             with contextlib.suppress(FileExistsError):
                 os.link(removed, self.path)
@@ -131,3 +133,26 @@ class HeartbeatLock:
                 os.utime(self.path)
             except FileNotFoundError:
                 return
+
+
+def _is_gone(held: dict[str, object]) -> bool:
+    """Return whether a lock of that content is of a process of this machine that has ended."""
+    pid = held.get("pid")
+    is_ours = (held.get("host"), held.get("pid_namespace")) == (socket.gethostname(), _pid_namespace())
+    if not is_ours or not isinstance(pid, int):
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:  # it runs, as another user's
+        return False
+    return False
+
+
+def _pid_namespace() -> str | None:
+    """Return what process ids are counted in: a container may have its own; None where that is unknown."""
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import multiprocessing
 import os
@@ -145,3 +146,29 @@ def test_a_killed_owner_is_replaced_and_a_living_one_is_not(tmp_path: Path) -> N
         assert time.monotonic() - started < 10
         assert path.exists()
     assert not path.exists()
+
+
+def test_an_owner_of_this_machine_that_is_gone_is_replaced_at_once(tmp_path: Path) -> None:
+    path, ready = tmp_path / "a.lock", tmp_path / "ready"
+    owner = multiprocessing.get_context("fork").Process(target=_hold, args=(path, ready))
+    owner.start()
+    while not ready.exists():
+        time.sleep(0.01)
+    owner.kill()
+    owner.join()
+    with HeartbeatLock(path, stale_after=1e6):
+        assert json.loads(path.read_text())["pid"] == os.getpid()
+
+
+@pytest.mark.parametrize("elsewhere", [{"host": "another"}, {"pid_namespace": "pid:[1]"}])
+def test_an_owner_elsewhere_is_replaced_when_its_heartbeat_has_stopped(
+    tmp_path: Path, elsewhere: dict[str, str]
+) -> None:
+    path = tmp_path / "a.lock"
+    with HeartbeatLock(path):
+        content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {"pid": 2**30, "token": "theirs"} | elsewhere))
+    touched = path.stat().st_mtime
+    with HeartbeatLock(path, stale_after=0.3, poll=0.05):
+        assert path.stat().st_mtime - touched > 0.3
+        assert json.loads(path.read_text())["pid"] == os.getpid()

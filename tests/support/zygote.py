@@ -7,7 +7,6 @@ how a fork has ended, and is answered with its exit code, or null while it runs.
 
 from __future__ import annotations
 
-import atexit
 import gc
 import importlib
 import json
@@ -64,8 +63,9 @@ if __name__ == "__main__":
     sys.path.append(sys.argv[1])
     for name in PRELOADED:
         importlib.import_module(name)
+    from sweeps.launch.fork_server import run_and_exit
+
     sys.path.pop()
     gc.freeze()  # what all share is not looked through again and again, nor copied by that
     request = serve()
-    atexit.register(gc.unfreeze)  # or modules that count what is left complain
-    become(request)
+    run_and_exit(lambda: become(request))
