@@ -43,7 +43,7 @@ REPEATS = 5
 
 
 def configured(overrides: list[str]) -> tuple[Architecture, dict[str, Any]]:
-    """Return the victim's architecture, and each defense that changes answers or watches."""
+    """The victim's architecture, and each defense that changes answers or watches."""
     names = [path.stem for path in sorted((ROOT / "conf" / "defense").glob("*.yaml"))]
     chosen = ",".join(name for name in names if name not in ("none", "pow"))
     with hydra_loader(ROOT / "conf") as loader:

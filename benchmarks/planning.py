@@ -3,9 +3,9 @@
     python -m benchmarks.planning [--seeds 9] [OVERRIDE ...]
 
 The grid is every attack at two calibrations and six strengths, for so many seeds; overrides choose another
-data set. Planning composes and checks each cell, looks for what is stored, and writes the plan. It is timed
-twice: first it has to decode the images, then they are cached. Two thirds of the cells then get a result, the
-others an error, and the status command reads them.
+data set. Planning composes and checks each cell, looks for what is stored, and writes the plan: once with
+data sets that were never read, whose images it decodes, and once more. Two thirds of the cells then get a
+result, the others an error, and `sweeps.status` reads them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ STRENGTHS = ("0.25", "0.5", "1", "2", "4", "8")
 
 
 def grid(seeds: int, overrides: list[str]) -> list[list[str]]:
-    """Return the overrides of each cell."""
+    """The overrides of each cell."""
     attacks = sorted(path.stem for path in (ROOT / "conf" / "attack").glob("*.yaml"))
     choices = product(attacks, ("paper", "fitted"), STRENGTHS, range(seeds))
     return [
@@ -74,7 +74,7 @@ def seconds_of_status(plan: Plan) -> float:
 
 
 def main() -> None:
-    """Measure, and print the table."""
+    """Print the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -24,9 +24,6 @@ from privacy import gnmax, pknn, uncertainty
 CLASSES, NEIGHBOURS, TEACHERS = 10, 300, 250
 SIGMA, PKNN_SIGMA, DELTA = 10.0, 28.0, 1e-5
 
-Works = tuple[Callable[[], Tensor], Callable[[int], object]]
-"""Computes a measure of all queries at once, and of one query by the loop."""
-
 
 def loop_epsilon(votes: np.ndarray, sigma: float) -> float:
     """Return epsilon of one query by Propositions 7, 8, 10 and Theorem 6, order by order."""
@@ -63,12 +60,10 @@ def loop_neighbours(train: np.ndarray, labels: np.ndarray, query: np.ndarray) ->
 
 
 def loop_entropy(probs: np.ndarray) -> float:
-    """Return the entropy of one answer over the log of the number of classes."""
     return -sum(p * math.log(p) for p in probs if p > 0) / math.log(len(probs))
 
 
 def loop_gap(probs: np.ndarray) -> float:
-    """Return 1 minus the gap of the two largest probabilities of one answer, over their sum."""
     second, first = np.sort(probs)[-2:]
     return float(1 - (first - second) / (first + second))
 
@@ -89,7 +84,7 @@ def ensemble_votes(count: int, random: np.random.Generator) -> np.ndarray:
 
 
 def seconds_a_call(call: Callable[[], object], device: str, repeats: int = 3) -> float:
-    """Return the seconds of the fastest of a few calls, after one that warms up."""
+    """The fastest of a few calls, after one that warms up."""
     times = []
     for _ in range(repeats + 1):
         started = time.perf_counter()
@@ -107,18 +102,7 @@ def row(
     options: argparse.Namespace,
     rows: Sequence[int],
 ) -> tuple[str, float, float, float]:
-    """Measure one row.
-
-    Args:
-        name: Name of the row.
-        fast: Computes all queries at once.
-        slow: Computes one query by the loop.
-        options: Of the command.
-        rows: Queries that the loop computes.
-
-    Returns:
-        The name, microseconds a query of both, and the largest difference between their results.
-    """
+    """A measure's microseconds a query, the loop's, and the largest difference between their results."""
     ours = fast().cpu().numpy()
     started = time.perf_counter()
     theirs = [slow(i) for i in rows]
@@ -128,63 +112,64 @@ def row(
 
 
 def measure(options: argparse.Namespace) -> list[tuple[str, float, float, float]]:
-    """Measure a row for each privacy measure."""
+    """A row for each measure."""
     random = np.random.default_rng(0)
     votes = ensemble_votes(options.queries, random)
     train, labels = answers(options.train, random)
     query, _ = answers(options.queries, random)
+    probs = np.exp(query.astype(np.float64))
+    on_device = {
+        name: torch.from_numpy(values).to(options.device)
+        for name, values in {
+            "votes": votes,
+            "train": train,
+            "labels": labels,
+            "query": query,
+            "probs": probs,
+        }.items()
+    }
     rows = range(min(options.loop, options.queries))
-    works = {
-        **vote_works(votes, options.device),
-        **neighbour_works(train, labels, query, options.device),
-        **uncertainty_works(np.exp(query.astype(np.float64)), options.device),
-    }
-    return [row(name, fast, slow, options, rows) for name, (fast, slow) in works.items()]
-
-
-def vote_works(votes: np.ndarray, device: str) -> dict[str, Works]:
-    """Return how epsilon is computed from votes, at once and by the loop."""
-    on_device = torch.from_numpy(votes).to(device)
-    return {
-        "epsilon of a histogram (PATE)": (
-            lambda: gnmax.query_epsilon(on_device, SIGMA, DELTA),
-            lambda i: loop_epsilon(votes[i], SIGMA),
-        )
-    }
-
-
-def neighbour_works(
-    train: np.ndarray, labels: np.ndarray, query: np.ndarray, device: str
-) -> dict[str, Works]:
-    """Return how neighbours vote, and how pkNN is computed, at once and by the loop."""
-    points, truth, queries = (torch.from_numpy(values).to(device) for values in (train, labels, query))
 
     def neighbours() -> Tensor:
-        return pknn.neighbour_votes(points, truth, queries, NEIGHBOURS, CLASSES)
+        return pknn.neighbour_votes(
+            on_device["train"], on_device["labels"], on_device["query"], NEIGHBOURS, CLASSES
+        )
 
-    return {
-        f"votes of {NEIGHBOURS} of {len(train):,} neighbours": (
+    return [
+        row(
+            "epsilon of a histogram (PATE)",
+            lambda: gnmax.query_epsilon(on_device["votes"], SIGMA, DELTA),
+            lambda i: loop_epsilon(votes[i], SIGMA),
+            options,
+            rows,
+        ),
+        row(
+            f"votes of {NEIGHBOURS} of {options.train:,} neighbours",
             neighbours,
             lambda i: loop_neighbours(train, labels, query[i]),
+            options,
+            rows,
         ),
-        "pkNN: neighbours and epsilon": (
+        row(
+            "pkNN: neighbours and epsilon",
             lambda: gnmax.query_epsilon(neighbours(), PKNN_SIGMA, DELTA),
             lambda i: loop_epsilon(loop_neighbours(train, labels, query[i]), PKNN_SIGMA),
+            options,
+            rows,
         ),
-    }
-
-
-def uncertainty_works(probs: np.ndarray, device: str) -> dict[str, Works]:
-    """Return how entropy and gap are computed, at once and by the loop."""
-    on_device = torch.from_numpy(probs).to(device)
-    return {
-        "entropy": (lambda: uncertainty.entropy(on_device), lambda i: loop_entropy(probs[i])),
-        "gap": (lambda: uncertainty.gap(on_device), lambda i: loop_gap(probs[i])),
-    }
+        row(
+            "entropy",
+            lambda: uncertainty.entropy(on_device["probs"]),
+            lambda i: loop_entropy(probs[i]),
+            options,
+            rows,
+        ),
+        row("gap", lambda: uncertainty.gap(on_device["probs"]), lambda i: loop_gap(probs[i]), options, rows),
+    ]
 
 
 def main() -> None:
-    """Measure, and print the table."""
+    """Print the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,9 +1,9 @@
 """A lock with an owner and a heartbeat, for jobs on one machine or on a shared file system.
 
-The lock is a file made with O_EXCL. Its owner touches it every few seconds. A lock that was not touched for
-`stale_after` seconds belonged to a job that was killed, and is taken over. Ages are measured by the file
-system's own clock, since machines disagree about the time. What the lock guards is published by a rename, so
-two owners at once would cost time, but damage nothing.
+The lock is a file made with O_EXCL. Its owner touches it every few seconds; one that has not been
+touched for `stale_after` seconds belonged to a job that was killed, and is taken over. Ages are taken
+by the file system's own clock, since machines disagree about the time. What the lock guards is published
+by a rename, so that even two owners at once would cost only time.
 """
 
 from __future__ import annotations
@@ -23,14 +23,7 @@ log = logging.getLogger(__name__)
 
 
 class HeartbeatLock:
-    """A context manager that holds the lock file at `path` while its block runs.
-
-    Args:
-        path: The lock file; its folder exists.
-        heartbeat: Seconds between two touches by the owner.
-        stale_after: Seconds without a touch after which a lock is taken over.
-        poll: Seconds between two attempts of a waiter.
-    """
+    """Context manager that holds the lock file at `path` for as long as its block runs."""
 
     def __init__(
         self, path: Path, *, heartbeat: float = 5.0, stale_after: float = 20.0, poll: float = 0.5
@@ -44,16 +37,16 @@ class HeartbeatLock:
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> HeartbeatLock:
-        announced = False
+        said = False
         while not self._try_acquire():
             if self._is_stale():
-                self._remove_stale()
+                self._take_away()
                 continue
-            if not announced:
+            if not said:
                 log.info("waiting for %s, which %s is making", self.path.stem, self.owner())
-                announced = True
+                said = True
             time.sleep(self.poll)
-        self._thread = threading.Thread(target=self._keep_alive, daemon=True)
+        self._thread = threading.Thread(target=self._beat, daemon=True)
         self._thread.start()
         return self
 
@@ -70,12 +63,11 @@ class HeartbeatLock:
             self.path.unlink(missing_ok=True)
 
     def owner(self) -> str:
-        """Return the holder as `host:pid`."""
+        """The holder as `host:pid`."""
         content = self._read()
         return f"{content.get('host', 'another job')}:{content.get('pid', '?')}"
 
     def _try_acquire(self) -> bool:
-        """Make the lock file; return False if another owner has it."""
         try:
             descriptor = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
         except FileExistsError:
@@ -86,7 +78,6 @@ class HeartbeatLock:
         return True
 
     def _read(self) -> dict[str, object]:
-        """Return the lock file's content; empty if it is missing or half written."""
         try:
             content = json.loads(self.path.read_text())
         except (OSError, ValueError):
@@ -94,7 +85,7 @@ class HeartbeatLock:
         return content if isinstance(content, dict) else {}
 
     def _is_stale(self) -> bool:
-        """Return whether the heartbeat stopped: compare the lock with a file that was touched just now."""
+        """Whether the heartbeat stopped, by the age of the lock against a file touched just now."""
         clock = self.path.with_name(f".{self.token}.clock")
         try:
             clock.touch()
@@ -104,28 +95,26 @@ class HeartbeatLock:
         finally:
             clock.unlink(missing_ok=True)
 
-    def _remove_stale(self) -> None:
-        """Remove a stale lock by a rename, which only one of several waiters can do."""
+    def _take_away(self) -> None:
+        """Remove a stale lock: of several waiters only one can rename it; a live one is put back."""
         stale_token = self._read().get("token")
-        removed = self.path.with_name(f".{self.token}.stale")
+        grave = self.path.with_name(f".{self.token}.stale")
         try:
-            self.path.rename(removed)
+            self.path.rename(grave)
         except FileNotFoundError:
             return
         try:
-            removed_token = json.loads(removed.read_text()).get("token")
+            moved_token = json.loads(grave.read_text()).get("token")
         except ValueError:
-            removed_token = None
-        if removed_token != stale_token:
-            # Another waiter replaced the stale lock in between, so this one is alive: it is put back.
+            moved_token = None
+        if moved_token != stale_token:
             with contextlib.suppress(FileExistsError):
-                os.link(removed, self.path)
+                os.link(grave, self.path)
         else:
             log.warning("the owner of %s stopped without releasing it; taking over", self.path.stem)
-        removed.unlink(missing_ok=True)
+        grave.unlink(missing_ok=True)
 
-    def _keep_alive(self) -> None:
-        """Touch the lock file until it is released, or until another job has taken it over."""
+    def _beat(self) -> None:
         while not self._released.wait(self.heartbeat):
             try:
                 os.utime(self.path)
