@@ -1,4 +1,8 @@
-"""The README's commands, as a user gives them; only sizes are cut where real ones would take minutes."""
+"""The commands of the documents, as a user gives them; only sizes are cut where real ones would take minutes.
+
+Each command is run here or in a test that is named beside it, and each is checked for what its subcommand
+knows: flags, options and keys.
+"""
 
 from __future__ import annotations
 
@@ -22,14 +26,26 @@ from support.commands import ROOT, run_program
 from support.gate_server import running
 from support.gates import served
 from support.images import write_images
-from support.readme import ASK, COMMANDS, DEFENSES, GRIDS, PLANNED, SERVE, SMALL, TEXT
+from support.readme import GRID, OWN, PLANNED, SMALL, SMALL_DIGITS, blocks, commands, options, save_files
+from support.reports import write_cell
+
+GATE = commands("docs/gate.md")
+SERVE, ASK, ATTACK, *ACCOUNTS = GATE
+STRENGTHS = (0.25, 0.5, 1, 2, 4)
 
 
-def execute(arguments: list[str], folder: Path, **environment: str) -> str:
-    process = run_program(*arguments, folder=folder, **environment)
+def execute(*arguments: str, folder: Path, **environment: str) -> str:
+    """What `tollgate ARGUMENTS` prints; it must end well and complain of nothing."""
+    path = os.pathsep.join(filter(None, (str(ROOT), environment.pop("PYTHONPATH", ""))))
+    process = run_program("-m", "commands", *arguments, folder=folder, PYTHONPATH=path, **environment)
     assert process.returncode == 0, process.stderr
     assert process.stderr == ""
     return process.stdout
+
+
+def small_images(folder: Path, **shapes: tuple[int, ...]) -> None:
+    for name, shape in shapes.items():
+        write_images(folder / "data" / name, shape, train=260, test=50)
 
 
 def last_step(target: str) -> str:
@@ -45,19 +61,22 @@ def last_step(target: str) -> str:
     return process.stdout.splitlines()[-1]
 
 
-def test_the_commands_are_those_tested_here() -> None:
-    assert ["make demo", "make test", *GRIDS, *PLANNED, SERVE, *ASK] == COMMANDS
-    assert GRIDS
-    assert len(PLANNED) == 3
-    assert len(ASK) == 2
+def test_the_commands_of_the_readme_are_those_run_here() -> None:
+    assert ["make demo", "make test", GRID.line, OWN.line] == [it.line for it in commands("README.md")]
+    assert [command.arguments[0] for command in (GRID, OWN)] == ["run", "run"]
+
+
+def test_the_readme_fits_on_a_screen_and_ends_with_links() -> None:
+    lines = (ROOT / "README.md").read_text().splitlines()
+    assert len(lines) <= 90
+    for page in re.findall(r"\]\(([\w./]+)", (ROOT / "README.md").read_text()):
+        assert (ROOT / page).exists(), page
 
 
 def test_make_demo(tmp_path: Path) -> None:
     """The command that `make demo` comes to, in an empty folder."""
-    plan = last_step("demo")
-    program, script, *overrides = shlex.split(plan)
-    assert program.endswith("/python")
-    printed = execute([str(ROOT / script), *overrides], tmp_path)
+    _, _, *overrides = shlex.split(last_step("demo"))
+    printed = execute("run", *overrides, folder=tmp_path)
     assert printed.count("digits ") >= 6, "a table with six cells"
     assert (tmp_path / "outputs" / "demo" / "accuracy_digits.png").stat().st_size > 10_000
     final = {
@@ -74,64 +93,105 @@ def test_make_test_runs_this_suite() -> None:
     assert "-m pytest --numprocesses auto" in last_step("test")
 
 
-@pytest.mark.parametrize("command", GRIDS)
-def test_a_grid(command: str, tmp_path: Path) -> None:
+def test_the_grid_and_a_replay_of_one_of_its_traces(tmp_path: Path) -> None:
     """On generated images in the layout of the real ones, with everything small."""
-    for name, shape in {"mnist": (28, 28), "cifar10": (32, 32, 3), "tinyimagenet32": (32, 32, 3)}.items():
-        write_images(tmp_path / "data" / name, shape, train=260, test=50)
-    _, script, *overrides = shlex.split(command)
-    printed = execute([str(ROOT / script), *overrides, *SMALL], tmp_path)
+    small_images(tmp_path, mnist=(28, 28), tinyimagenet32=(32, 32, 3))
+    printed = execute(*GRID.with_overrides(SMALL), folder=tmp_path)
     assert "What each stolen model cost" in printed
-    cells = 1
-    for override in overrides:
-        cells *= len(override.split(","))
-    assert len(list(tmp_path.rglob("result.json"))) >= cells
-    assert len(list(tmp_path.glob("outputs/sweeps/*/*/curve.csv"))) == cells
+    assert len(list(tmp_path.rglob("result.json"))) >= 6
+    assert len(list(tmp_path.glob("outputs/sweeps/*/*/curve.csv"))) == 6
+    (replay,) = [it for it in commands("docs/sweeps.md") if it.arguments[0] == "replay"]
+    trace = next(tmp_path.glob("outputs/sweeps/*/0_*/trace.parquet"))
+    arguments = [str(trace) if argument == "TRACE" else argument for argument in replay.arguments]
+    assert "rtx4090" in execute(*arguments, folder=tmp_path)
+
+
+def test_an_attack_of_ones_own_outside_the_repository(tmp_path: Path) -> None:
+    assert save_files("README.md", tmp_path) == ["mine/brightest.py", "mine/conf/attack/brightest.yaml"]
+    printed = execute(*OWN.with_overrides(SMALL_DIGITS), folder=tmp_path, **OWN.environment)
+    assert "brightest on digits" in printed
+    assert len(list(tmp_path.glob("outputs/sweeps/*/*_digits_brightest_pow/curve.csv"))) == 1
+
+
+def test_one_thing_of_each_kind_as_contributing_adds_them(tmp_path: Path) -> None:
+    """All of them in one cell: an attack, a defense, a data set, a measure, a calibration and a puzzle."""
+    assert len(save_files("CONTRIBUTING.md", tmp_path)) == 12
+    examples = [it for it in commands("CONTRIBUTING.md") if it.program == "tollgate"]
+    assert len(examples) == 6
+    chosen = dict(override.rsplit("=", 1) for it in examples for override in it.overrides)
+    chosen |= {
+        "dataset": "bars",
+        "pow_calibration": "quadratic",
+        "defense": "[tempered,pow]",
+        "attack": "brightest",
+    }
+    overrides = [f"{key}={value}" for key, value in chosen.items()] + SMALL_DIGITS
+    config_dir = ["--config-dir", str(examples[0].config_dir)]
+    printed = execute("run", *overrides, *config_dir, folder=tmp_path, **examples[0].environment)
+    assert "brightest on bars" in printed
+    (curve,) = tmp_path.glob("outputs/runs/*/curve.csv")
+    last = pd.read_csv(curve).iloc[-1]
+    assert last["queries"] == 40 and last["cost_doubt"] > 0 and last["pow_seconds"] > 0
 
 
 def test_a_plan(tmp_path: Path) -> None:
     """The whole grid of the paper's size, planned on generated images."""
-    for name, shape in {"mnist": (28, 28), "tinyimagenet32": (32, 32, 3)}.items():
-        write_images(tmp_path / "data" / name, shape, train=260, test=50)
-    _, script, *overrides = shlex.split(PLANNED[0])
-    printed = execute([str(ROOT / script), *overrides, *SMALL], tmp_path)
-    assert "324 cells (216 more are one of them under another name), 0 of them done" in printed
-    assert "3 victims (3 to prepare), 54 extractions (54 to run, 0 to price only)" in printed
+    small_images(tmp_path, mnist=(28, 28), tinyimagenet32=(32, 32, 3))
+    printed = execute(*PLANNED[0].with_overrides(SMALL), folder=tmp_path)
+    extractions = 3 * len(options("attack") - {"random"})  # which is another name of standard
+    cells = extractions * len(["none", *STRENGTHS])
+    assert re.search(
+        rf"^{cells} cells \(\d+ more are one of them under another name\), 0 of them done", printed
+    )
+    assert (
+        f"3 victims (3 to prepare), {extractions} extractions ({extractions} to run, 0 to price only)"
+        in printed
+    )
     assert not list(tmp_path.rglob("result.json"))
 
 
 def test_the_grid_of_defenses(tmp_path: Path) -> None:
     """The command in docs/defenses.md, planned on generated images: every defense against each attacker."""
-    for name, shape in {"mnist": (28, 28), "tinyimagenet32": (32, 32, 3)}.items():
-        write_images(tmp_path / "data" / name, shape, train=260, test=50)
-    grid, report = re.findall(r"^\.venv/bin/python (.*)$", DEFENSES, flags=re.MULTILINE)
-    script, *overrides = shlex.split(grid)
-    printed = execute([str(ROOT / script), *overrides, *SMALL, "--dry-run"], tmp_path)
+    small_images(tmp_path, mnist=(28, 28), tinyimagenet32=(32, 32, 3))
+    grid, report = commands("docs/defenses.md")
+    printed = execute(*grid.with_overrides(SMALL), "--dry-run", folder=tmp_path)
     assert "156 cells (240 more are one of them under another name), 0 of them done" in printed
-    assert printed.rstrip().endswith("/outputs/defenses_mnist") and report.endswith(" outputs/defenses_mnist")
-    options = {path.stem for path in (ROOT / "conf" / "defense").glob("[!_]*.yaml")}
-    assert set(re.findall(r"^\*\*`(\w+)`\*\*", DEFENSES, flags=re.MULTILINE)) == options
-    assert set(re.findall(r"^\| `(\w+)`", DEFENSES, flags=re.MULTILINE)) == options
+    assert printed.rstrip().endswith("/outputs/defenses_mnist")
+    assert report.arguments == ("report", "outputs/defenses_mnist")
+
+
+def test_the_report(tmp_path: Path) -> None:
+    (report,) = [it for it in commands("docs/sweeps.md") if it.arguments[0] == "report"]
+    folder = tmp_path / report.arguments[1]
+    for seed in (0, 1):
+        write_cell(folder / f"{seed}", "standard", seed, [0.5, 0.8])
+    asked = [argument if argument not in ("1000", "3000") else "100" for argument in report.arguments]
+    assert "report.html" in execute(*asked, folder=tmp_path)
+    assert (folder / "report.html").exists()
 
 
 def test_the_gate(tmp_path: Path) -> None:
     """The server, a person's question and an attack over the wire, with a small victim."""
     Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16)).save(tmp_path / "image.png")
-    small = [option for option in SMALL if not option.startswith("dataset.")]
-    _, script, *options = shlex.split(SERVE)
-    with served(str(ROOT / script), *options, *small, "server.port=0", folder=tmp_path) as server:
-        for command in ASK:
-            _, _, *arguments = shlex.split(command)
-            arguments = [argument.replace("http://127.0.0.1:8000", server.url) for argument in arguments]
-            if arguments[0] == "run.py":
-                arguments = [str(ROOT / "run.py"), *arguments[1:], *small, f"oracle.url={server.url}"]
-            printed = execute(arguments, tmp_path, TOLLGATE_KEY=server.key)
-            assert "paid with" in printed or "knockoff on digits" in printed
+    module = ("-m", "commands")
+    with served(*module, *SERVE.with_overrides(SMALL_DIGITS), "server.port=0", folder=tmp_path) as server:
+        url = [argument.replace("http://127.0.0.1:8000", server.url) for argument in ASK.arguments]
+        assert "paid with" in execute(*url, folder=tmp_path, TOLLGATE_KEY=server.key)
+        there = f"oracle.url={server.url}"
+        attack = ATTACK.with_overrides([*SMALL_DIGITS, there])
+        printed = execute(*attack, folder=tmp_path, TOLLGATE_KEY=server.key)
+        assert "knockoff on digits" in printed
+
+
+def test_accounts(tmp_path: Path) -> None:
+    printed = [execute(*command.arguments, folder=tmp_path) for command in ACCOUNTS]
+    assert printed[0].startswith("tg_")
+    assert len((tmp_path / "LEDGER").read_bytes()) > 0
 
 
 def test_the_gate_in_python(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Both blocks: a model of one's own behind the gate, asked by the client."""
-    client, server = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
+    client, server = blocks("docs/gate.md", "python")
     apps: list[FastAPI] = []
     monkeypatch.setattr(uvicorn, "run", apps.append)
     monkeypatch.chdir(tmp_path)

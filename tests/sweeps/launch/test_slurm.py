@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shlex
 import subprocess
 import sys
 import time
@@ -174,11 +173,13 @@ def test_the_commands_of_the_readme(cluster: Cluster, tmp_path: Path) -> None:
     """The grid on the cluster and its status, with all made small."""
     for name, shape in {"mnist": (28, 28), "tinyimagenet32": (32, 32, 3)}.items():
         write_images(tmp_path / "data" / name, shape, train=260, test=50)
-    _, on_slurm, status = (shlex.split(command)[1:] for command in PLANNED)
-    assert "hydra/launcher=slurm" in on_slurm
+    _, on_slurm, status = PLANNED
+    assert "hydra/launcher=slurm" in on_slurm.arguments
     cut = ["attack=standard", "seed=0", "pow_calibration.strength=1,4", *SLURM, *README_SMALL]
-    for arguments in ([str(ROOT / on_slurm[0]), *on_slurm[1:], *cut], status):
-        done = run_program(*arguments, folder=tmp_path, **cluster.environment, PYTHONPATH=str(ROOT))
+    for arguments in (on_slurm.with_overrides(cut), status.arguments):
+        done = run_program(
+            "-m", "commands", *arguments, folder=tmp_path, **cluster.environment, PYTHONPATH=str(ROOT)
+        )
         assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "3 cells: 3 done"
 
