@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pow.puzzles.settings import PuzzleSettings
+from storage.identity import stable_id
 
 SECONDS_AN_HOUR = 3600.0
 WATTS_A_KILOWATT = 1000.0
@@ -22,6 +23,7 @@ class Bill:
     usd: np.ndarray
 
 
+@stable_id("hardware")
 @dataclass(frozen=True)
 class Hardware:
     """One device, or one core, that solves puzzles; as a file in conf/hardware.

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from storage.identity import stable_id
+
 Cumulative = Callable[[pd.DataFrame], np.ndarray]
 """Cost of each row of a priced table together with all rows before it, float64 `[n]`."""
 
@@ -19,6 +21,7 @@ at 0.5 with twice its variance: that of the images at hand, and that of the othe
 """
 
 
+@stable_id("honest_users")
 @dataclass(frozen=True)
 class HonestUsers:
     """How honest users are drawn.

@@ -6,8 +6,10 @@ from torch import Tensor
 
 from extraction.attacks.entropy import entropy
 from extraction.attacks.selection import UncertaintySelection
+from storage.identity import stable_id
 
 
+@stable_id("attack/entropyrev")
 class EntropyReversed(UncertaintySelection):
     """Asks first about images whose answer by the substitute has the lowest entropy."""
 

@@ -6,10 +6,12 @@ import torch
 from torch import Tensor
 
 from extraction.attacks.base import Attacker, QueryAttack, pool_images
+from storage.identity import stable_id
 from training.seeds import generator
 from victims.datasets.images import ImageSet
 
 
+@stable_id("attack/inoutdist")
 class InOutDist(QueryAttack):
     """Odd rounds ask about the pool, even ones about the other pool, each in random order and none twice.
 

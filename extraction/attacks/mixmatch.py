@@ -11,10 +11,12 @@ from torch import Tensor, nn
 
 from extraction.attacks.base import Attacker, QueryAttack, random_pool_images
 from extraction.learning.mixmatch import MixMatchRecipe, fit_mixmatch
+from storage.identity import stable_id
 from training.recipe import Recipe
 from training.seeds import derive_seed
 
 
+@stable_id("attack/mixmatch")
 class MixMatchExtraction(QueryAttack):
     """Random queries; `recipe` trains on their answers, the only labels there are, and on the whole pool."""
 

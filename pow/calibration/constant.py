@@ -7,8 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from pow.calibration.base import Calibration
+from storage.identity import stable_id
 
 
+@stable_id("calibration/constant")
 @dataclass(frozen=True)
 class ConstantCalibration(Calibration):
     """strength * each seconds a request, whatever it reveals; see Calibration."""

@@ -14,6 +14,7 @@ from scipy.special import bdtr, betaincinv
 from pow.calibration.base import REQUEST_QUERIES, Calibration, power
 from pow.calibration.expectation import LinearExpectation
 from pow.honest_users import Cumulative, HonestUsers, halves
+from storage.identity import stable_id
 
 CONFIDENCE = 0.95
 """That the stated share of users, and not only of those fitted to, stays below the bound."""
@@ -45,6 +46,7 @@ class Guarantee:
         )
 
 
+@stable_id("calibration/fitted")
 @dataclass(frozen=True)
 class FittedCalibration(Calibration):
     """strength * at_expectation * (seconds of the request itself) * base ** deviation; see Calibration.

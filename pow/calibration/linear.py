@@ -7,8 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from pow.calibration.base import Calibration
+from storage.identity import stable_id
 
 
+@stable_id("calibration/linear")
 @dataclass(frozen=True)
 class LinearCalibration(Calibration):
     """strength * slope * (cost - expected) seconds a request; see Calibration.

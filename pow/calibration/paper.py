@@ -8,8 +8,10 @@ from typing import Literal
 import numpy as np
 
 from pow.calibration.base import Calibration, power
+from storage.identity import stable_id
 
 
+@stable_id("calibration/paper")
 @dataclass(frozen=True)
 class PaperCalibration(Calibration):
     """strength * base ** |cost - expected| seconds a request of 1,000 queries, between `floor` and `cap`.

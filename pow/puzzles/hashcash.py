@@ -18,6 +18,7 @@ from typing import ClassVar
 import numpy as np
 
 from pow.puzzles.base import Puzzle
+from storage.identity import stable_id
 
 EXPIRY = timedelta(days=28)
 """How long a stamp is good for."""
@@ -176,6 +177,7 @@ def _date_fault(date: str, now: datetime, expiry: timedelta | None) -> str | Non
     return None
 
 
+@stable_id("puzzle/hashcash")
 @dataclass(frozen=True)
 class HashcashPuzzle(Puzzle):
     """Stamps whose resource is the part's seed in hex and whose counter is the nonce in hex.

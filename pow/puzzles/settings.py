@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from pow.puzzles.base import MOST_PARTS, Puzzle
+from storage.identity import stable_id
 
 
+@stable_id("puzzle")
 @dataclass(frozen=True)
 class PuzzleSettings:
     """A kind of puzzle, its number of sub-puzzles, and the kind's own options.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from pow.puzzles.base import Puzzle
+from storage.identity import stable_id
 
 COMPILES_FROM = 2**30
 """Expected hashes from which it pays to compile `pow.puzzles.kernel`.
@@ -18,6 +19,7 @@ it as without; fewer cores gain from smaller puzzles already.
 """
 
 
+@stable_id("puzzle/sha256")
 @dataclass(frozen=True)
 class Sha256Puzzle(Puzzle):
     """Digest of the part's 32-byte seed and the nonce as 8 bytes, big-endian: one block a try."""

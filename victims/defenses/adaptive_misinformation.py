@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from storage.identity import stable_id
 from storage.options import check_between
 from training.fit import predict_logits
 from victims.defenses.base import DefendedVictim, MisinformerSettings, Perturb
 
 
+@stable_id("defense/adaptive_misinformation")
 class AdaptiveMisinformation:
     """y' = (1 - alpha) * f(x) + alpha * g(x), with alpha = sigmoid(-steepness * (max f(x) - threshold)).
 

@@ -14,12 +14,14 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from storage.identity import stable_id
 from training.recipe import Hardware, Recipe
 from victims.architectures.build import Architecture
 from victims.datasets.images import ImageSet
 from victims.types import Answer, QueryBatch
 
 
+@stable_id("misinformer")
 @dataclass(frozen=True)
 class MisinformerSettings:
     """A network that answers wrongly on purpose: what it is, how it is trained, and from which seed."""

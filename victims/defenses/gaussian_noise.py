@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from storage.identity import stable_id
 from storage.options import check_choice
 from training.seeds import derive_seed, generator
 from victims.defenses.base import DefendedVictim, Perturb
@@ -20,6 +21,7 @@ GOLDEN = -0x61C8864680B583EB
 """2^64 over the golden ratio, as a signed integer: splitmix64's step."""
 
 
+@stable_id("defense/gaussian_noise")
 class GaussianNoise:
     """y' = y + sigma * n, n standard normal, below zero cut to zero, and then divided by the sum.
 

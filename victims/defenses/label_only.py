@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from storage.identity import stable_id
 from victims.defenses.base import DefendedVictim, Perturb
 
 
+@stable_id("defense/label_only")
 class LabelOnly:
     """One for the class with the largest probability, 0 for the others."""
 

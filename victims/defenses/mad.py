@@ -15,6 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from storage.identity import stable_id
 from storage.options import check_between, check_choice
 from training.fit import predict_logits
 from training.seeds import seeded
@@ -30,6 +31,7 @@ ENTRIES = 2**24
 """Of candidates that are compared at a time."""
 
 
+@stable_id("defense/mad")
 class Mad:
     """The answer moves from y towards the extreme that turns the gradient most, as far as `epsilon` allows.
 

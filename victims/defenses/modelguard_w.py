@@ -18,6 +18,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from storage.identity import stable_id
 from storage.options import check_between
 from victims.defenses.base import DefendedVictim, Perturb, kept_label
 
@@ -28,6 +29,7 @@ STEPS = 90
 """Of a search that keeps two thirds of its interval each time: 1.4e-16 of it are left."""
 
 
+@stable_id("defense/modelguard_w")
 class ModelGuardW:
     """The least likely classes get as much as `epsilon` and the label's lead allow (see above)."""
 

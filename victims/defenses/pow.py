@@ -8,8 +8,10 @@ import pandas as pd
 from pow.calibration import Calibration
 from pow.puzzles.settings import PuzzleSettings
 from pow.requests import Scope, ScopeName, charge
+from storage.identity import stable_id
 
 
+@stable_id("defense/pow")
 class ProofOfWork:
     """Charges for the cumulative privacy cost (of each account, or as `scope` says), request by request.
 

@@ -21,6 +21,7 @@ import torch
 from scipy.stats import shapiro
 from torch import Tensor
 
+from storage.identity import stable_id
 from storage.options import check_between, check_choice
 from victims.defenses.base import Watch
 from victims.types import Answer, QueryBatch
@@ -34,6 +35,7 @@ SAME = 1e-5
 """Images that are closer are taken to be equal: products of float64 give their distance no better."""
 
 
+@stable_id("defense/prada")
 class Prada:
     """Raises an alarm for an account once W, of at least `minimum` distances, is below `delta`; for good.
 

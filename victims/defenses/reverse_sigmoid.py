@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from storage.identity import stable_id
 from victims.defenses.base import DefendedVictim, Perturb
 
 
+@stable_id("defense/reverse_sigmoid")
 class ReverseSigmoid:
     """y' = a * (y - beta * (sigmoid(gamma * logit(y)) - 1/2)), with a so that the entries sum to one.
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from storage.identity import stable_id
 from victims.defenses.base import DefendedVictim, Perturb
 
 
+@stable_id("defense/rounding")
 class Rounding:
     """Each probability to so many decimals; they need not sum to one then. Equal ones may be left."""
 

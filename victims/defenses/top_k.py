@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from storage.identity import stable_id
 from victims.answers import largest_only
 from victims.defenses.base import DefendedVictim, Perturb
 
 
+@stable_id("defense/top_k")
 class TopK:
     """The `k` largest probabilities as they are, the others 0."""
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from torch import Tensor
 
 from privacy import uncertainty
+from storage.identity import stable_id
 from victims.measures.base import MeasuredVictim
 
 
+@stable_id("measure/entropy")
 class EntropyCost:
     """Entropy of the victim's probabilities over log(classes), between 0 and 1."""
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 from torch import Tensor
 
 from privacy import gnmax
+from storage.identity import stable_id
 from training.recipe import Recipe
 from victims.architectures.build import Architecture
 from victims.measures.base import MeasuredVictim
 from victims.teachers import TeacherSettings
 
 
+@stable_id("measure/pate")
 class PateCost:
     """Epsilon of each query alone, from the votes of `teachers` networks and noise of scale `sigma`."""
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 from torch import Tensor
 
 from privacy import gnmax, pknn
+from storage.identity import stable_id
 from training.fit import predict_logits
 from victims.measures.base import MeasuredVictim
 
 
+@stable_id("measure/pknn")
 class PknnCost:
     """Epsilon of each query alone, from the votes of its `k` nearest training points."""
 
