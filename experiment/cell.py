@@ -16,7 +16,7 @@ from experiment.artifacts.stages import FinishedExtraction, ServedVictim, Stages
 from experiment.artifacts.transferability import transferability
 from experiment.artifacts.utility_loss import honest_surcharge, utility_loss
 from experiment.components import Cell, InputError, compose_cell
-from experiment.keys import Config
+from experiment.kinds import measure_headings
 from experiment.naming import stack_name
 from experiment.pricing.bills import Billing, honest_work, until_given_up
 from experiment.pricing.calibrating import Calibrated, calibrate
@@ -101,7 +101,7 @@ class CellRun:
             return
         seed = cell.config["seed"]
         self.calibrated = calibrate(toll, self.stages, victim, self.accounting, seed)
-        defense = toll.defense(calibration=self.calibrated.calibration, puzzle=toll.pricing.puzzle)
+        defense = toll.defense.bind(self.calibrated.calibration, toll.pricing.puzzle)
         work = honest_work(
             defense,
             clean_rows(self.stages.honest(victim)).filter(regex=f"_{toll.cost}$"),
@@ -168,11 +168,12 @@ class CellRun:
             "accounts": config["attack"]["accounts"],
             "give_up_usd": config["attack"]["give_up_usd"],
         }
+        calibration = self.calibrated.calibration if self.calibrated else None
         if toll is None:
             return pricing | dict.fromkeys(("calibration", "strength", "puzzle", "hardware", "scope"))
         return pricing | {
-            "calibration": _calibration_name(config),
-            "strength": config["pow_calibration"]["strength"],
+            "calibration": calibration.name if calibration else None,
+            "strength": calibration.strength if calibration else None,
             "puzzle": toll.pricing.puzzle.name,
             "hardware": toll.pricing.attacker.name,
             "scope": self.billing.toll.scope.name if self.billing else None,
@@ -191,6 +192,7 @@ class CellRun:
             "knows": config["attack"]["knows"],
             "seed": config["seed"],
             "final": curve.iloc[-1].to_dict(),
+            "measures": measure_headings(config),
             "victim_accuracy": victim.accuracy,
             **(calibrated.figures() if calibrated else {"expected_cost": None}),
             "keys": {"cell": self.cell.identity.cell_key, "victim": victim.key, "extraction": extraction_key},
@@ -206,9 +208,3 @@ def _queries_until_alarm(trace: pd.DataFrame) -> int | None:
     if "alarm" not in trace or not trace["alarm"].any():
         return None
     return int(trace["alarm"].to_numpy().argmax()) + 1
-
-
-def _calibration_name(config: Config) -> str:
-    """The name of the calibration's file, and of its option."""
-    module: str = config["pow_calibration"]["_target_"]
-    return module.split(".")[-2]

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from experiment.defense_stack import Stack, Toll, make_stack
 from experiment.keys import Config, DataPrints, Identity, asking_accounts
+from experiment.kinds import MakeMeasure, make_measures
 from extraction.attacks.base import Attack
 from extraction.settings import ExtractionSettings, SubstituteSettings
 from extraction.transferability import TransferSettings
@@ -24,7 +25,6 @@ from training.recipe import Hardware
 from victims.architectures.build import build_network
 from victims.datasets.images import ImageSet
 from victims.datasets.splits import Splits, check_disjoint, resolve_splits, select, split
-from victims.measures.base import Measure
 from victims.victim import VictimSettings
 
 
@@ -73,7 +73,7 @@ class Cell:
     pool: ImageSet
     other_pool: ImageSet | None
     victim: VictimSettings
-    measures: Mapping[str, Callable[..., Measure]]
+    measures: Mapping[str, MakeMeasure]
     attack: Attack
     settings: ExtractionSettings
     substitute: SubstituteSettings
@@ -184,7 +184,7 @@ def _compose(plain: Config, progress: bool, images: CellData | None) -> Cell:
         other_pool=images.other_pool,
         identity=Identity(plain, images.prints),
         victim=VictimSettings(**instantiate(plain["victim"], "victim")),
-        measures=instantiate(plain["privacy"]["measures"], "privacy.measures"),
+        measures=make_measures(plain),
         attack=rule,
         settings=settings,
         substitute=SubstituteSettings(**instantiate(plain["substitute"], "substitute")),
@@ -209,7 +209,7 @@ def _check(cell: Cell) -> None:
     if cell.toll is not None and cell.toll.cost not in cell.measures:
         valid = ", ".join(cell.measures)
         raise ValueError(
-            f"defense.pow.cost must be one of {valid} (privacy.measures), not {cell.toll.cost!r}"
+            f"defense.{cell.toll.name}.cost must be one of {valid} (privacy.measures), not {cell.toll.cost!r}"
         )
     checkpoint = cell.victim.checkpoint
     if checkpoint is not None and not Path(checkpoint).is_file():

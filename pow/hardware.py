@@ -53,12 +53,13 @@ class Hardware:
                     f"hardware {self.name}: {option} must be at least 0, not {getattr(self, option)!r}"
                 )
 
-    def rate(self, puzzle: PuzzleSettings) -> float:
-        """Hashes a second of the puzzle; raises ValueError for a kind without a figure."""
+    def rate(self, puzzle: PuzzleSettings, option: str = "hardware") -> float:
+        """Hashes a second of the puzzle; raises ValueError, naming the `option`, for a kind without a rate."""
         if puzzle.name not in self.hashes_per_second:
             raise ValueError(
                 f"hardware {self.name} has no hash rate for puzzle={puzzle.name}; "
-                f"it has {', '.join(self.hashes_per_second)}"
+                f"it has {', '.join(self.hashes_per_second)}; "
+                f"+{option}.hashes_per_second.{puzzle.name}=RATE gives it one"
             )
         return self.hashes_per_second[puzzle.name] / puzzle.relative_work
 

@@ -187,9 +187,11 @@ def check_surcharge(options: argparse.Namespace) -> None:
 
 def load_hardware(name: str) -> Hardware:
     """The hardware of a file in conf/hardware."""
-    from omegaconf import OmegaConf
+    from hydra import compose, initialize_config_dir
 
-    hardware: Hardware = instantiate(OmegaConf.load(CONFIG / "hardware" / f"{name}.yaml"), "--hardware")
+    with initialize_config_dir(str(CONFIG), version_base=None):
+        node = compose(f"hardware/{name}").hardware
+    hardware: Hardware = instantiate(node, "--hardware")
     return hardware
 
 
@@ -233,8 +235,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m pow.replay", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    names = sorted(path.stem for path in (CONFIG / "pow_calibration").glob("*.yaml"))
-    datasets = sorted(path.stem for path in (CONFIG / "dataset").glob("*.yaml"))
+    names = sorted(path.stem for path in (CONFIG / "pow_calibration").glob("[!_]*.yaml"))
+    datasets = sorted(path.stem for path in (CONFIG / "dataset").glob("[!_]*.yaml"))
     parser.add_argument("trace", type=Path)
     parser.add_argument("overrides", nargs="*", metavar="option=value")
     parser.add_argument("--calibration", choices=names, default="paper")
@@ -249,7 +251,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--hardware",
         action="append",
         default=[],
-        choices=sorted(path.stem for path in (CONFIG / "hardware").glob("*.yaml")),
+        choices=sorted(path.stem for path in (CONFIG / "hardware").glob("[!_]*.yaml")),
         help="bill the work on this hardware; may be given several times",
     )
     parser.add_argument("--benign", type=Path, help="an honest user's trace")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pkgutil
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 from typing import Any, TypeVar
 
 Named = TypeVar("Named", bound=Callable[..., Any])
@@ -24,7 +24,7 @@ def stable_id(name: str) -> Callable[[Named], Named]:
     return named
 
 
-@lru_cache(maxsize=None)
+@cache
 def identify(path: str) -> str:
     """The id of what lies at a dotted path: its own stable id, or the path where it has none.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -14,6 +15,8 @@ from storage.identity import stable_id
 @dataclass(frozen=True)
 class ConstantCalibration(Calibration):
     """strength * each seconds a request, whatever it reveals; see Calibration."""
+
+    name: ClassVar[str] = "constant"
 
     each: float = 0.46
 

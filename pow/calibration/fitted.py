@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -55,6 +55,8 @@ class FittedCalibration(Calibration):
     `overhead` (total seconds over seconds without work). `request_seconds` is the time of a request of 64
     queries. With base 1, as before `fitted_to`, every request costs the same.
     """
+
+    name: ClassVar[str] = "fitted"
 
     sided: Literal["one", "two"] = "two"
     request_seconds: float = 0.46

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -17,6 +18,8 @@ class LinearCalibration(Calibration):
 
     The mildest schedule that still tells attackers from users: the bill grows with the square of the queries.
     """
+
+    name: ClassVar[str] = "linear"
 
     slope: float = 0.01
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -19,6 +19,9 @@ class PaperCalibration(Calibration):
     Hashes follow the authors' measurement of their client: bits = bits_slope * log10(seconds) +
     bits_intercept. Raises ValueError as Calibration does.
     """
+
+    name: ClassVar[str] = "paper"
+    own_client: ClassVar[bool] = True
 
     base: float = 1.0075
     sided: Literal["one", "two"] = "two"

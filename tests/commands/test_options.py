@@ -23,7 +23,7 @@ GROUPS = sorted(
 OPTIONS = [
     (group, path.stem)
     for group in GROUPS
-    for path in sorted((CONF / group).glob("*.yaml"))
+    for path in sorted((CONF / group).glob("[!_]*.yaml"))
     if group != "architecture"
 ]
 

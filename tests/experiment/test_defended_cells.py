@@ -16,7 +16,7 @@ from support.defended_cells import composed
 from victims.oracle import VictimOracle
 from victims.types import Answer, QueryBatch
 
-DEFENSES = sorted(path.stem for path in (ROOT / "conf" / "defense").glob("*.yaml"))
+DEFENSES = sorted(path.stem for path in (ROOT / "conf" / "defense").glob("[!_]*.yaml"))
 STACKS = ["[rounding,pow]", "[mad,rounding,pow]", "[gaussian_noise,top_k]"]
 
 

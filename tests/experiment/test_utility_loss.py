@@ -19,6 +19,7 @@ from support.defended_cells import composed
 from support.reports import write_cell
 from sweeps import report
 from sweeps.report.tables import markdown
+from victims.defenses.base import AtAlarm, Watching
 from victims.types import Answer, QueryBatch
 
 
@@ -62,12 +63,12 @@ def test_defenses_hear_how_many_were_answered_before() -> None:
     assert changed[:, 0].tolist() == [0, 0, 2, 2, 4]
 
 
-class AfterThree:
+class AfterThree(Watching):
     """Watches: an alarm at an account's third query, if the first was about the brightest of ten images."""
 
     surcharge = 1.0
 
-    def __init__(self, at_alarm: str) -> None:
+    def __init__(self, at_alarm: AtAlarm) -> None:
         self.at_alarm = at_alarm
 
     def watch(self) -> AfterThree:
@@ -87,7 +88,7 @@ class AfterThree:
 
 @pytest.mark.parametrize("at_alarm", ["report", "block"])
 @pytest.mark.parametrize(("queries", "asked"), [(5, 5), (40, 10)])
-def test_losses_by_a_watch(at_alarm: str, queries: int, asked: int) -> None:
+def test_losses_by_a_watch(at_alarm: AtAlarm, queries: int, asked: int) -> None:
     images = torch.arange(10.0)[:, None, None, None].expand(10, 1, 2, 2)
     shown = torch.arange(10.0)[:, None].expand(10, 3)
     random = torch.Generator().manual_seed(0)

@@ -10,7 +10,7 @@ from torch import Tensor
 from storage.identity import stable_id
 from storage.options import check_choice
 from training.seeds import derive_seed, generator
-from victims.defenses.base import DefendedVictim, Perturb
+from victims.defenses.base import DefendedVictim, Perturb, Perturbation
 
 Noise = Literal["fixed", "fresh"]
 
@@ -22,7 +22,7 @@ GOLDEN = -0x61C8864680B583EB
 
 
 @stable_id("defense/gaussian_noise")
-class GaussianNoise:
+class GaussianNoise(Perturbation):
     """y' = y + sigma * n, n standard normal, below zero cut to zero, and then divided by the sum.
 
     `fixed` noise is a function of the image, so that to ask again tells nothing new; `fresh` noise is not.

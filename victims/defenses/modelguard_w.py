@@ -20,7 +20,7 @@ from torch import Tensor
 
 from storage.identity import stable_id
 from storage.options import check_between
-from victims.defenses.base import DefendedVictim, Perturb, kept_label
+from victims.defenses.base import DefendedVictim, Perturb, Perturbation, kept_label
 
 SMALLEST = 1e-6
 """Added to probabilities before their logarithm, as by the authors."""
@@ -30,7 +30,7 @@ STEPS = 90
 
 
 @stable_id("defense/modelguard_w")
-class ModelGuardW:
+class ModelGuardW(Perturbation):
     """The least likely classes get as much as `epsilon` and the label's lead allow (see above)."""
 
     def __init__(self, epsilon: float) -> None:

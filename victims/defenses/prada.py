@@ -13,7 +13,6 @@ from __future__ import annotations
 import warnings
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -23,10 +22,8 @@ from torch import Tensor
 
 from storage.identity import stable_id
 from storage.options import check_between, check_choice
-from victims.defenses.base import Watch
+from victims.defenses.base import AtAlarm, Watch, Watching
 from victims.types import Answer, QueryBatch
-
-AtAlarm = Literal["report", "block", "charge"]
 
 BLOCK = 1024
 """Queries whose distances are computed at a time."""
@@ -36,7 +33,7 @@ SAME = 1e-5
 
 
 @stable_id("defense/prada")
-class Prada:
+class Prada(Watching):
     """Raises an alarm for an account once W, of at least `minimum` distances, is below `delta`; for good.
 
     W is computed when the number of distances is a multiple of `every`. From the alarm on the account gets

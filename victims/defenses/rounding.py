@@ -5,11 +5,11 @@ from __future__ import annotations
 from torch import Tensor
 
 from storage.identity import stable_id
-from victims.defenses.base import DefendedVictim, Perturb
+from victims.defenses.base import DefendedVictim, Perturb, Perturbation
 
 
 @stable_id("defense/rounding")
-class Rounding:
+class Rounding(Perturbation):
     """Each probability to so many decimals; they need not sum to one then. Equal ones may be left."""
 
     def __init__(self, decimals: int) -> None:

@@ -6,12 +6,14 @@ from torch import Tensor
 
 from privacy import uncertainty
 from storage.identity import stable_id
-from victims.measures.base import MeasuredVictim
+from victims.measures.base import Measure, MeasuredVictim
 
 
 @stable_id("measure/entropy")
-class EntropyCost:
+class EntropyCost(Measure):
     """Entropy of the victim's probabilities over log(classes), between 0 and 1."""
+
+    label = "entropy"
 
     def __init__(self, victim: MeasuredVictim) -> None:
         del victim  # nothing of the victim is needed but its answers

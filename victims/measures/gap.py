@@ -6,12 +6,14 @@ from torch import Tensor
 
 from privacy import uncertainty
 from storage.identity import stable_id
-from victims.measures.base import MeasuredVictim
+from victims.measures.base import Measure, MeasuredVictim
 
 
 @stable_id("measure/gap")
-class GapCost:
+class GapCost(Measure):
     """One minus the gap between the two largest probabilities, over their sum; between 0 and 1."""
+
+    label = "gap"
 
     def __init__(self, victim: MeasuredVictim) -> None:
         del victim  # nothing of the victim is needed but its answers
