@@ -52,8 +52,8 @@ def check_defenses(config: Mapping[str, Any]) -> None:
     flat = [name for name, node in nodes.items() if not isinstance(node, dict)]
     if flat:
         raise ValueError(
-            "the first line of a defense's YAML must be `# @package defense.NAME`, NAME being the file's own; "
-            f"without it {', '.join(flat)} would be defenses"
+            "the first line of a defense's YAML must be `# @package defense.NAME`, NAME being the file's "
+            f"own name: without it {', '.join(flat)} would be defenses"
         )
     for name, node in nodes.items():
         if "_target_" not in node:

@@ -54,7 +54,7 @@ class Hardware:
                 )
 
     def rate(self, puzzle: PuzzleSettings, option: str = "hardware") -> float:
-        """Hashes a second of the puzzle; raises ValueError, naming the `option`, for a kind without a rate."""
+        """Hashes a second of the puzzle; raises ValueError, naming `option`, for a kind without a rate."""
         if puzzle.name not in self.hashes_per_second:
             raise ValueError(
                 f"hardware {self.name} has no hash rate for puzzle={puzzle.name}; "

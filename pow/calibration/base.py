@@ -28,7 +28,7 @@ class Calibration(ABC):
     """What results and tables call it."""
 
     own_client: ClassVar[bool] = False
-    """Whether hashes are counted by measurements of its authors' client, so that `reference_rate` says nothing."""
+    """Whether hashes are those of its authors' own client, so that `reference_rate` says nothing."""
 
     expected: LinearExpectation
     strength: float = 1.0

@@ -172,7 +172,7 @@ def test_a_dry_run_prints_the_plan_and_runs_nothing(tmp_path: Path) -> None:
 
 def test_small_cells_are_packed_by_stage_and_need(make_plan: MakePlan) -> None:
     plan = make_plan(
-        grid(("attack", ["standard", "random", "entropy", "gap", "greedy"]), ("seed", ["0", "1"]))
+        grid(("attack", ["standard", "deepfool", "entropy", "gap", "greedy"]), ("seed", ["0", "1"]))
     )
     jobs = pack(plan.units, {"prepare": 1, "extract": 2, "price": 64})
     assert sorted(len(job.units) for job in jobs) == [1, 1, 1, 1, 2, 2, 2, 2]
