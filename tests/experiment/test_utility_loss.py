@@ -161,7 +161,7 @@ LOSSES = {"accuracy": 0.97, "l1": 0.25, "calibration_error": 0.1, "false_alarms"
 def test_losses_are_in_the_frames_and_in_the_tables(tmp_path: Path) -> None:
     write_cell(tmp_path / "0", "standard", 0, [0.5], honest=LOSSES | {"accuracy": 0.98, "l1": 0.0})
     sweep = report.load([tmp_path])
-    assert "L1" not in markdown(report.table(sweep), sweep.names), "nothing changes answers"
+    assert "L1" not in markdown(report.table(sweep), sweep), "nothing changes answers"
     for seed in (0, 1):
         write_cell(tmp_path / f"1_{seed}", "standard", seed, [0.5], defense="rounding+pow", honest=LOSSES)
     write_cell(tmp_path / "2", "standard", 0, [0.5], defense="of an early version")
@@ -173,6 +173,6 @@ def test_losses_are_in_the_frames_and_in_the_tables(tmp_path: Path) -> None:
     table = report.finals(sweep).set_index("defense")
     assert table.loc["rounding+pow", "honest_accuracy"] == pytest.approx(0.97)
     assert table.loc["pow", "honest_refused"] == 0
-    text = markdown(report.table(sweep), sweep.names)
+    text = markdown(report.table(sweep), sweep)
     assert "honest's accuracy % | honest's L1" in text
     assert "| 97.00 | 0.25 |" in text
