@@ -179,7 +179,7 @@ def test_the_result_tells_of_each(sweep: Path, cell: Path) -> None:
 
 def test_tables_and_the_page_show_each(sweep: Path, tmp_path: Path) -> None:
     report.write_report(report.load([sweep]), tmp_path)
-    shown = ("last_first", "flattened+pow square sha512", "own_digits", "own_core", "brightness")
+    shown = ("last_first", "flattened+pow square sha512", "own_digits", "brightness")
     for file in ("table.md", "report.html"):
         text = (tmp_path / file).read_text()
         assert [name for name in shown if name not in text] == [], file
