@@ -24,6 +24,7 @@ from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
 
+from experiment.kinds import measure_headings
 from sweeps.report.frames import tidy
 from sweeps.report.means import over_seeds, points
 from sweeps.report.page import page
@@ -87,6 +88,7 @@ def write_sweep(
         text = "".join(_yaml(name, json.dumps(section)) for name, section in config.items())
         (cell / "config.yaml").write_text(text)
         result = _result(dataset, attack, strength, seed, gives_up) | _losses(other)
+        result["measures"] = measure_headings(configs[dataset])
         if other:
             result |= {"defense": other, "keys": {"cell": f"{dataset}{attack}{other}{seed}"}}
         (cell / "result.json").write_text(json.dumps(result | {"final": curve.iloc[-1].to_dict()}))
@@ -196,7 +198,7 @@ def measured(folder: Path, out: Path) -> Iterator[tuple[str, float]]:
     yield "tell cells apart", seconds
     table, seconds = timed(lambda: over_seeds(points(sweep), [*sweep.names, "at"]))
     yield "means and intervals", seconds
-    _, seconds = timed(lambda: (markdown(table, sweep.names), latex(table, sweep.names)))
+    _, seconds = timed(lambda: (markdown(table, sweep), latex(table, sweep)))
     yield "Markdown and LaTeX", seconds
     text, seconds = timed(lambda: page(sweep))
     yield f"page of {len(text) / 2**20:.1f} MiB", seconds

@@ -29,6 +29,6 @@ def main(arguments: Sequence[str]) -> int:
         means = write_report(sweep, out, options.at)
     except (FileNotFoundError, ValueError) as error:
         parsing.error(str(error))
-    print(markdown(means, sweep.names), end="")
+    print(markdown(means, sweep), end="")
     print(f"\n{out / 'report.html'}")
     return 0

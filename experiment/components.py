@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from experiment.asking.settings import Remote
 from experiment.defense_stack import Stack, Toll
 from experiment.keys import Config, Identity
+from experiment.kinds import MakeMeasure
 from extraction.attacks.base import Attack
 from extraction.settings import ExtractionSettings, SubstituteSettings
 from extraction.transferability import TransferSettings
@@ -15,7 +16,6 @@ from privacy.accountant import Accounting
 from training.recipe import Hardware
 from victims.datasets.images import ImageSet
 from victims.datasets.splits import Splits
-from victims.measures.base import Measure
 from victims.victim import VictimSettings
 
 
@@ -30,7 +30,7 @@ class Cell:
     pool: ImageSet
     other_pool: ImageSet | None
     victim: VictimSettings
-    measures: Mapping[str, Callable[..., Measure]]
+    measures: Mapping[str, MakeMeasure]
     attack: Attack
     settings: ExtractionSettings
     substitute: SubstituteSettings

@@ -12,6 +12,7 @@ from experiment.components import Cell
 from experiment.defense_stack import make_stack
 from experiment.images import CellData, load_cell_data
 from experiment.keys import Config, Identity
+from experiment.kinds import make_measures
 from extraction.transferability import TransferSettings
 from privacy.accountant import Accounting
 from storage.errors import InputError
@@ -51,7 +52,7 @@ def _compose(plain: Config, progress: bool, images: CellData | None) -> Cell:
         other_pool=images.other_pool,
         identity=Identity(plain, images.prints),
         victim=VictimSettings(**instantiate(plain["victim"], "victim")),
-        measures=instantiate(plain["privacy"]["measures"], "privacy.measures"),
+        measures=make_measures(plain),
         attack=rule,
         settings=settings,
         substitute=substitute_settings(plain),
@@ -76,7 +77,7 @@ def _check(cell: Cell) -> None:
     if cell.toll is not None and cell.toll.cost not in cell.measures:
         valid = ", ".join(cell.measures)
         raise ValueError(
-            f"defense.pow.cost must be one of {valid} (privacy.measures), not {cell.toll.cost!r}"
+            f"defense.{cell.toll.name}.cost must be one of {valid} (privacy.measures), not {cell.toll.cost!r}"
         )
     checkpoint = cell.victim.checkpoint
     if checkpoint is not None and not Path(checkpoint).is_file():

@@ -2,29 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import get_args
 
-from experiment.keys import Config, is_toll, is_watch
+from experiment.keys import Config
+from experiment.kinds import check_defenses, defense_class
 from pow.calibration import LinearExpectation
 from pow.pricing import Pricing, make_pricing
 from privacy.accountant import Accounting
 from storage.options import instantiate
-from victims.defenses.base import Perturbation, Watching
-from victims.defenses.pow import ProofOfWork
+from victims.defenses.base import Charging, Defense, Kind, Perturbation, Watching
+
+ORDER = get_args(Kind)
+
+DOES = {"watches": "watch", "charges": "charge"}
+"""Kinds of which a stack has one at most, and what only one can do."""
 
 
 @dataclass(frozen=True, eq=False)
 class Toll:
-    """The defense that charges: completed once the expected cost of an honest user is known.
+    """The defense that charges: bound once the expected cost of an honest user is known.
 
-    `expected` is the published expectation, or None where it is to be measured on this victim.
+    `name` is its option's. `expected` is the published expectation, or None where it is to be measured on
+    this victim.
     """
 
-    defense: Callable[..., ProofOfWork]
+    name: str
+    defense: Charging
     pricing: Pricing
     expected: LinearExpectation | None
-    cost: str
+
+    @property
+    def cost(self) -> str:
+        """The privacy measure that is charged."""
+        return self.defense.cost
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,63 +55,71 @@ class Stack:
 
 def make_stack(config: Config, accounting: Mapping[str, Accounting]) -> Stack:
     """The stack of a resolved config; raises ValueError naming the option for what cannot work."""
-    nodes = config["defense"]
-    _check_order(nodes)
-    made = {name: instantiate(node, f"defense.{name}") for name, node in nodes.items()}
-    tolls = [name for name, node in nodes.items() if is_toll(node)]
-    watches = [name for name, node in nodes.items() if is_watch(node)]
+    _check_order(config)
+    made: dict[str, Defense] = {
+        name: instantiate(node, f"defense.{name}") for name, node in config["defense"].items()
+    }
+    perturbations, watching, toll = [], None, None
     pricing = make_pricing(config)
-    stack = Stack(
-        perturbations=[defense for name, defense in made.items() if name not in (*tolls, *watches)],
-        watching=made[watches[0]] if watches else None,
-        toll=_toll(tolls[0], made[tolls[0]], config, pricing, accounting) if tolls else None,
-    )
-    if stack.watching is not None and stack.watching.at_alarm == "charge" and stack.toll is None:
-        raise ValueError(
-            f"defense.{watches[0]}.at_alarm=charge multiplies a toll, so one must follow: "
-            f"defense=[{watches[0]},pow]"
-        )
+    for name, defense in made.items():
+        match defense:
+            case Perturbation():
+                perturbations.append(defense)
+            case Watching():
+                watching = defense
+                _check_watching(config, name, defense)
+            case Charging():
+                toll = Toll(name, defense, pricing, _published(defense, pricing, accounting))
+                defense.bind(pricing.unexpected, pricing.puzzle)  # refused if an option is wrong
     if config["oracle"]["name"] == "http":
-        _check_on_the_wire(made, watches)
-    return stack
+        _check_on_the_wire(made)
+    return Stack(perturbations, watching, toll)
 
 
-def _check_order(nodes: Config) -> None:
-    kinds = [2 if is_toll(node) else 1 if is_watch(node) else 0 for node in nodes.values()]
-    for kind, does in ((1, "watch"), (2, "charge")):
-        if kinds.count(kind) > 1:
-            names = ", ".join(name for name, own in zip(nodes, kinds, strict=True) if own == kind)
-            raise ValueError(f"only one defense of a stack can {does}, and {names} all do")
-    if kinds != sorted(kinds):
-        ordered = ",".join(
-            name for _, name in sorted(zip(kinds, nodes, strict=True), key=lambda pair: pair[0])
-        )
+def _check_order(config: Config) -> None:
+    check_defenses(config)
+    classes = {name: defense_class(config, name) for name in config["defense"]}
+    kinds = {name: each.kind for name, each in classes.items()}
+    for kind, does in DOES.items():
+        _check_single([name for name, own in kinds.items() if own == kind], does)
+    _check_single(
+        [name for name, each in classes.items() if getattr(each, "trains", None)], "train a network"
+    )
+    ordered = sorted(kinds, key=lambda name: ORDER.index(kinds[name]))
+    if list(kinds) != ordered:
         raise ValueError(
             "defense names first what changes answers, then what watches the changed answers, and last what "
-            f"charges: defense=[{ordered}]"
+            f"charges: defense=[{','.join(ordered)}]"
         )
 
 
-def _toll(
-    name: str,
-    complete: Callable[..., ProofOfWork],
-    config: Config,
-    pricing: Pricing,
-    accounting: Mapping[str, Accounting],
-) -> Toll:
-    cost = config["defense"][name]["cost"]
+def _check_single(names: list[str], does: str) -> None:
+    if len(names) > 1:
+        raise ValueError(f"only one defense of a stack can {does}, and {', '.join(names)} all do")
+
+
+def _check_watching(config: Config, name: str, watching: Watching) -> None:
+    charges = any(defense_class(config, other).kind == "charges" for other in config["defense"])
+    if watching.at_alarm == "charge" and not charges:
+        raise ValueError(
+            f"defense.{name}.at_alarm=charge multiplies a toll, so one must follow: defense=[{name},pow]"
+        )
+
+
+def _published(
+    defense: Charging, pricing: Pricing, accounting: Mapping[str, Accounting]
+) -> LinearExpectation | None:
+    """The data set's published expectation, where it is of the cost that is charged."""
     pate = accounting.get("pate")
-    applies = cost == "pate" and pate is not None and pate.is_the_papers
-    unfitted = pricing.calibration(expected=LinearExpectation(0.0, 0.0))
-    complete(calibration=unfitted, puzzle=pricing.puzzle)  # refused if an option is wrong
-    return Toll(complete, pricing, pricing.published if applies else None, cost)
+    applies = defense.cost == "pate" and pate is not None and pate.is_the_papers
+    return pricing.published if applies else None
 
 
-def _check_on_the_wire(made: Mapping[str, object], watches: list[str]) -> None:
-    for name in watches:
-        raise ValueError(f"defense.{name} watches in process only; choose oracle=in_process")
+def _check_on_the_wire(made: Mapping[str, Defense]) -> None:
     for name, defense in made.items():
-        if not getattr(defense, "repeats_itself", True):
+        if isinstance(defense, Watching):
+            raise ValueError(f"defense.{name} watches in process only; choose oracle=in_process")
+        if isinstance(defense, Perturbation) and not defense.repeats_itself:
             raise ValueError(
                 f"defense.{name} answers the same image anew each time, and over HTTP answers are compared "
                 "with those of the victim at hand; choose fixed noise, or oracle=in_process"

@@ -1,17 +1,22 @@
 """What a cell's artefacts are the result of: computed from its config and hashes of its data alone.
 
 The identities here are hashed into the keys of the store. They need no network and no instantiated part,
-so a grid of thousands of cells is planned in seconds.
+so a grid of thousands of cells is planned in seconds. Code is named in them by stable ids (storage.identity)
+and asked what it is by its class, so they depend on no path and on no spelling of a YAML.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from experiment.kinds import defense_class, measure_class
 from storage.files import file_hash
+from storage.identity import identified, identify
 from storage.store import identity_key
+from victims.defenses.base import Perturbation, Watching
 
 Config = dict[str, Any]
 
@@ -35,20 +40,9 @@ class DataPrints:
     other_pool: str | None = None
 
 
-def is_toll(node: Config) -> bool:
-    """A defense that charges is left partial by its YAML, since its calibration is known only later."""
-    return bool(node.get("_partial_", False))
-
-
-def is_watch(node: Config) -> bool:
-    """A defense that watches says in its YAML what happens `at_alarm`."""
-    return "at_alarm" in node
-
-
-def _what_is_watched(watch: Config) -> Config:
-    """What of a watch is in the trace or stops it: an alarm that only charges is one that is reported."""
-    told = {key: value for key, value in watch.items() if key != "surcharge"}
-    return told | {"at_alarm": "block" if told["at_alarm"] == "block" else "report"}
+def is_watched(config: Config) -> bool:
+    """Whether a defense watches."""
+    return any(defense_class(config, name).kind == "watches" for name in config["defense"])
 
 
 def asking_accounts(config: Config) -> int:
@@ -57,9 +51,8 @@ def asking_accounts(config: Config) -> int:
     Where nothing can tell accounts apart, no defense that watches and no server, one account asks, and
     the queries are shared out when they are priced: any number of accounts then shares one extraction.
     """
-    watched = any(is_watch(node) for node in config["defense"].values())
     accounts: int = config["attack"]["accounts"]
-    return accounts if watched or config["oracle"]["name"] == "http" else 1
+    return accounts if is_watched(config) or config["oracle"]["name"] == "http" else 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +62,12 @@ class Identity:
     config: Config
     data: DataPrints
 
+    @cached_property
+    def named(self) -> Config:
+        """The config with ids in place of Python paths: what enters keys."""
+        named: Config = identified(self.config)
+        return named | {"puzzle": named["puzzle"] | {"kind": identify(str(named["puzzle"]["kind"]))}}
+
     @property
     def numerics(self) -> Config:
         """The trainer's settings that can change a figure."""
@@ -76,7 +75,7 @@ class Identity:
 
     @property
     def _network(self) -> Config:
-        victim = dict(self.config["victim"])
+        victim = dict(self.named["victim"])
         checkpoint = victim.pop("checkpoint")
         if checkpoint is not None:
             victim["checkpoint"] = file_hash(Path(checkpoint))
@@ -90,28 +89,27 @@ class Identity:
     @property
     def teachers(self) -> Config | None:
         """The PATE teachers, None where no measure asks them."""
-        pate = self.config["privacy"]["measures"].get("pate")
-        if pate is None:
-            return None
-        teachers = {key: value for key, value in pate.items() if key not in ("sigma", "delta")}
-        return {"teachers": teachers, "train": self.data.train, "numerics": self.numerics}
+        for name, node in self.named["privacy"]["measures"].items():
+            options = measure_class(self.config, name).teacher_options
+            if options:
+                teachers = {option: node[option] for option in options}
+                return {"teachers": teachers, "train": self.data.train, "numerics": self.numerics}
+        return None
 
     @property
     def misinformer(self) -> Config | None:
         """The network that a defense misinforms by, None where no defense has one."""
-        for node in self.config["defense"].values():
-            if "misinformer" in node:
-                return {
-                    "misinformer": node["misinformer"],
-                    "train": self.data.train,
-                    "numerics": self.numerics,
-                }
+        for name, node in self.named["defense"].items():
+            defense = defense_class(self.config, name)
+            if issubclass(defense, Perturbation) and defense.trains is not None:
+                misinformer = node[defense.trains]
+                return {"misinformer": misinformer, "train": self.data.train, "numerics": self.numerics}
         return None
 
     @property
     def meter(self) -> Config:
         """What a query costs under each measure."""
-        return {"victim": self._network, "measures": self.config["privacy"]["measures"]}
+        return {"victim": self._network, "measures": self.named["privacy"]["measures"]}
 
     @property
     def honest(self) -> Config:
@@ -121,30 +119,33 @@ class Identity:
     @property
     def has_toll(self) -> bool:
         """Whether a defense charges, so that honest users must be known."""
-        return any(is_toll(node) for node in self.config["defense"].values())
+        return any(defense_class(self.config, name).kind == "charges" for name in self.config["defense"])
 
     @property
     def _defense(self) -> Config:
         """The defenses that change answers, with their order where there are several, and what is watched."""
-        nodes = self.config["defense"]
-        watches = {name: _what_is_watched(node) for name, node in nodes.items() if is_watch(node)}
-        changing = {name: node for name, node in nodes.items() if not is_toll(node) and not is_watch(node)}
+        changing, watches = {}, {}
+        for name, node in self.named["defense"].items():
+            defense = defense_class(self.config, name)
+            if issubclass(defense, Watching):
+                watches[name] = defense.seen_in_trace(node)
+            elif defense.kind == "changes":
+                changing[name] = node
         order = {"stack": list(changing)} if len(changing) > 1 else {}
         return {"defense": changing | watches} | order
 
     def utility_loss(self, queries: int) -> Config:
         """What honest users lose by the defenses; where one watches, by `queries` each, and when."""
-        watched = any(is_watch(node) for node in self.config["defense"].values())
-        asked = {"queries": queries, "told": "when"} if watched else {}
+        asked = {"queries": queries, "told": "when"} if is_watched(self.config) else {}
         told = {"victim": self._network, "benign": self.data.test, "seed": self.config["seed"]}
         return told | self._defense | asked
 
     @property
     def extraction(self) -> Config:
         """All that can change an answer or a choice; not the calibration, which only prices them."""
-        config = self.config
+        config = self.named
         attack = {key: config["attack"][key] for key in ATTACK_RULES_OF_CHOICE}
-        attack["accounts"] = asking_accounts(config)
+        attack["accounts"] = asking_accounts(self.config)
         attack |= {
             key: config["attack"][key] for key, plain in NEUTRAL.items() if config["attack"][key] != plain
         }
@@ -180,7 +181,7 @@ class Identity:
     @property
     def cell(self) -> Config:
         """The extraction and how it is priced: equal for cells whose figures must be equal."""
-        config = self.config
+        config = self.named
         pricing: Config = {"attack": {key: config["attack"][key] for key in ("accounts", "give_up_usd")}}
         pricing["accounting"] = {key: config["privacy"][key] for key in ("accounting", "bound", "conversion")}
         pricing["request_seconds"] = config["dataset"]["request_seconds"]

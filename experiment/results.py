@@ -10,7 +10,7 @@ import pandas as pd
 
 from experiment.artifacts.extraction import FinishedExtraction
 from experiment.artifacts.victim import ServedVictim
-from experiment.keys import Config
+from experiment.kinds import measure_headings
 from experiment.naming import stack_name
 from experiment.pricing.cell_pricing import CellPricing
 from experiment.tracking import Tracker
@@ -65,6 +65,7 @@ def cell_result(
     return {
         **_setup(pricing),
         "final": final,
+        "measures": measure_headings(cell.config),
         "victim_accuracy": victim.accuracy,
         **(pricing.calibrated.figures() if pricing.calibrated else {"expected_cost": None}),
         "keys": {"cell": cell.identity.cell_key, "victim": victim.key, "extraction": extraction.key},
@@ -93,12 +94,12 @@ def _setup(pricing: CellPricing) -> dict[str, Any]:
 
 def _toll_setup(pricing: CellPricing) -> dict[str, Any]:
     """What distinguishes the toll of a cell from those of others; all None without a toll."""
-    config, toll = pricing.cell.config, pricing.cell.toll
-    if toll is None:
+    toll, calibrated = pricing.cell.toll, pricing.calibrated
+    if toll is None or calibrated is None:
         return dict.fromkeys(("calibration", "strength", "puzzle", "hardware", "scope"))
     return {
-        "calibration": _calibration_name(config),
-        "strength": config["pow_calibration"]["strength"],
+        "calibration": calibrated.calibration.name,
+        "strength": calibrated.calibration.strength,
         "puzzle": toll.pricing.puzzle.name,
         "hardware": toll.pricing.attacker.name,
         "scope": pricing.billing.toll.scope.name if pricing.billing else None,
@@ -110,9 +111,3 @@ def _queries_until_alarm(trace: pd.DataFrame) -> int | None:
     if "alarm" not in trace or not trace["alarm"].any():
         return None
     return int(trace["alarm"].to_numpy().argmax()) + 1
-
-
-def _calibration_name(config: Config) -> str:
-    """The name of the calibration's file, and of its option."""
-    module: str = config["pow_calibration"]["_target_"]
-    return module.split(".")[-2]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pow.puzzles.settings import PuzzleSettings
+from storage.identity import stable_id
 
 SECONDS_AN_HOUR = 3600.0
 WATTS_A_KILOWATT = 1000.0
@@ -22,6 +23,7 @@ class Bill:
     usd: np.ndarray
 
 
+@stable_id("hardware")
 @dataclass(frozen=True)
 class Hardware:
     """One device, or one core, that solves puzzles: a file in conf/hardware.
@@ -58,12 +60,13 @@ class Hardware:
                     f"hardware {self.name}: {option} must be at least 0, not {getattr(self, option)!r}"
                 )
 
-    def rate(self, puzzle: PuzzleSettings) -> float:
-        """Return hashes per second for the puzzle; raise ValueError for a kind without a figure."""
+    def rate(self, puzzle: PuzzleSettings, option: str = "hardware") -> float:
+        """Return hashes per second for the puzzle; raise ValueError, naming `option`, without a figure."""
         if puzzle.name not in self.hashes_per_second:
             raise ValueError(
                 f"hardware {self.name} has no hash rate for puzzle={puzzle.name}; "
-                f"it has {', '.join(self.hashes_per_second)}"
+                f"it has {', '.join(self.hashes_per_second)}; "
+                f"+{option}.hashes_per_second.{puzzle.name}=RATE gives it one"
             )
         return self.hashes_per_second[puzzle.name] / puzzle.relative_work
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from storage.identity import stable_id
+
 Cumulative = Callable[[pd.DataFrame], np.ndarray]
 """Gives the cost of each row of a priced table and all rows before it, float64 `[n]`."""
 
@@ -19,6 +21,7 @@ images. At 0.5 it has twice that variance, since the images at hand and those no
 """
 
 
+@stable_id("honest_users")
 @dataclass(frozen=True)
 class HonestUsers:
     """Draws honest users, who ask about random images, with repetition.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from pow.calibration import Calibration, LinearExpectation
@@ -33,15 +34,19 @@ class Pricing:
     attacker: Hardware
     honest: Hardware
 
+    @property
+    def unexpected(self) -> Calibration:
+        """The calibration before anything is known of honest users."""
+        return self.calibration(expected=LinearExpectation(0.0, 0.0))
+
 
 def make_pricing(config: Mapping[str, Any]) -> Pricing:
     """Make the pricing of a resolved config; raise ValueError, naming the option, for a wrong one."""
     puzzle: PuzzleSettings = instantiate(config["puzzle"], "puzzle")
     options = dict(config["pow_calibration"])
-    published, users = options.pop("expected"), options.pop("users", None)
-    _set_reference_rate(options, config, puzzle)
+    published, users = options.pop("expected", None), options.pop("users", None)
     pricing = Pricing(
-        calibration=instantiate(options, "pow_calibration"),
+        calibration=_calibration(options, puzzle, config),
         published=LinearExpectation(**published) if published else None,
         users=instantiate(users, "pow_calibration.users"),
         puzzle=puzzle,
@@ -49,22 +54,33 @@ def make_pricing(config: Mapping[str, Any]) -> Pricing:
         honest=instantiate(config["honest_hardware"], "honest_hardware"),
     )
     pricing.calibration(expected=LinearExpectation(0.0, 0.0))  # refused if an option is wrong
-    for hardware in (pricing.attacker, pricing.honest):
-        hardware.rate(puzzle)  # refused if it has none
+    pricing.attacker.rate(puzzle, "hardware")  # refused if it has none
+    pricing.honest.rate(puzzle, "honest_hardware")
     return pricing
 
 
-def _set_reference_rate(options: dict[str, Any], config: Mapping[str, Any], puzzle: PuzzleSettings) -> None:
-    """Set `reference_rate`, where it is None, to the reference client's hashes per second.
-
-    Raises ValueError where the calibration has no such option but the puzzle needs it.
-    """
-    if "reference_rate" not in options:
-        if puzzle.kind.memory_hard:
-            raise ValueError(
-                f"puzzle={puzzle.name}: this pow_calibration counts hashes of its authors' client, which "
-                "computed SHA-1; choose puzzle=hashcash or sha256, or another pow_calibration"
-            )
-    elif options["reference_rate"] is None:
+def _calibration(
+    options: Mapping[str, Any], puzzle: PuzzleSettings, config: Mapping[str, Any]
+) -> Callable[..., Calibration]:
+    """The calibration but for its expectation; seconds are the reference client's where it does not say."""
+    made = instantiate({**options, "_partial_": True}, "pow_calibration")
+    kind = getattr(made, "func", None)
+    if not (isinstance(kind, type) and issubclass(kind, Calibration) and hasattr(kind, "name")):
+        raise ValueError(
+            f"pow_calibration._target_={options.get('_target_')} must be a class that derives from "
+            "Calibration (pow/calibration/base.py) and has a name"
+        )
+    if kind.own_client:
+        _check_own_client(puzzle)
+    elif options.get("reference_rate") is None:
         reference: Hardware = instantiate(config["reference_client"], "reference_client")
-        options["reference_rate"] = reference.rate(puzzle)
+        return partial(made, reference_rate=reference.rate(puzzle, "reference_client"))
+    return made
+
+
+def _check_own_client(puzzle: PuzzleSettings) -> None:
+    if puzzle.kind.memory_hard:
+        raise ValueError(
+            f"puzzle={puzzle.name}: this pow_calibration counts hashes of its authors' client, which "
+            "computed SHA-1; choose puzzle=hashcash or sha256, or another pow_calibration"
+        )

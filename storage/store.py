@@ -1,7 +1,8 @@
 """Artefacts kept under the hash of all that made them: nothing is made twice, nothing damaged is loaded.
 
 An entry is a directory `<root>/<kind>/<key>/` with its files, `identity.json` (what the key is the hash
-of) and, written last, `DONE` with the hash of each file. It is made in `<key>.work` and renamed.
+of) and, written last, `DONE` with the layout and the hash of each file. It is made in `<key>.work` and
+renamed.
 """
 
 from __future__ import annotations
@@ -13,15 +14,16 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from storage.files import file_hash, write_json
 from storage.lock import HeartbeatLock
 
 log = logging.getLogger(__name__)
 
-FORMAT = 2
-"""Raised whenever the code changes what the same configuration makes: old entries are then left alone."""
+FORMAT = 3
+"""The layout. It is raised whenever the code changes what the same configuration makes, or how an identity
+is written; entries of older layouts are then left alone, and said."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,9 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+
+    _told: ClassVar[set[Path]] = set()
+    """Folders whose entries of older layouts this process has told of."""
 
     def get(
         self,
@@ -72,6 +77,7 @@ class Store:
             if work.exists() and not resumable:
                 shutil.rmtree(work)
             work.mkdir(exist_ok=True)
+            self._tell_of_older(directory.parent)
             make(work)
             self._publish(work, directory, identity)
         return Entry(directory, key, made=True)
@@ -88,8 +94,25 @@ class Store:
     def _publish(work: Path, directory: Path, identity: Mapping[str, Any]) -> None:
         write_json(work / "identity.json", identity)
         files = sorted(path for path in work.rglob("*") if path.is_file() and path.name != "DONE")
-        write_json(work / "DONE", {str(path.relative_to(work)): file_hash(path) for path in files})
+        hashes = {str(path.relative_to(work)): file_hash(path) for path in files}
+        write_json(work / "DONE", {"layout": FORMAT, "files": hashes})
         work.rename(directory)
+
+    def _tell_of_older(self, folder: Path) -> None:
+        """Say, once a kind and process, how many entries of another layout lie there."""
+        if folder.resolve() in self._told:
+            return
+        self._told.add(folder.resolve())
+        finished = list(folder.glob("*/DONE"))
+        older = [path for path in finished if _layout(path) not in (FORMAT, None)]
+        if older:
+            log.warning(
+                "%s holds %d entries of an older layout, which are not used: the folders in it whose DONE "
+                'does not say "layout": %d may be deleted',
+                folder,
+                len(older),
+                FORMAT,
+            )
 
     @staticmethod
     def _is_whole(directory: Path) -> bool:
@@ -97,11 +120,20 @@ class Store:
         if not directory.exists():
             return False
         try:
-            expected = json.loads((directory / "DONE").read_text())
+            expected = json.loads((directory / "DONE").read_text())["files"]
             damaged = [name for name, digest in expected.items() if file_hash(directory / name) != digest]
-        except (OSError, ValueError, AttributeError) as error:
+        except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
             damaged = [str(error)]
         if damaged:
             name = f"{directory.parent.name}/{directory.name}"
             log.warning("store entry %s is damaged (%s) and is made again", name, ", ".join(damaged))
         return not damaged
+
+
+def _layout(done: Path) -> int | None:
+    """The layout of a finished entry, 0 for those from before layouts were written; None if damaged."""
+    try:
+        content: dict[str, Any] = json.loads(done.read_text())
+        return int(content.get("layout", 0))
+    except (OSError, ValueError, AttributeError, TypeError):
+        return None

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from storage.identity import stable_id
 from storage.options import check_choice, check_options
 
 Schedule = Literal["constant", "step", "cosine", "one_cycle", "plateau"]
@@ -16,6 +17,7 @@ OptimizerName = Literal["sgd", "adam"]
 Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
 
 
+@stable_id("recipe/augmentation")
 @dataclass(frozen=True)
 class Augmentation:
     """Random changes of training images: shifts by up to `shift` pixels, and mirror images if `flip`."""
@@ -29,6 +31,7 @@ class Augmentation:
         )
 
 
+@stable_id("recipe/supervised")
 @dataclass(frozen=True)
 class Recipe:
     """How a network is trained.

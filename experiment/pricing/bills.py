@@ -9,7 +9,7 @@ import pandas as pd
 
 from pow.hardware import Hardware
 from pow.honest_users import Cumulative, HonestUsers
-from victims.defenses.pow import ProofOfWork
+from victims.defenses.base import Charge
 
 HONEST_USERS = 20
 """So many are simulated, and their mean is the honest user's bill."""
@@ -46,7 +46,7 @@ class Surcharge:
 
 
 def honest_work(
-    toll: ProofOfWork,
+    toll: Charge,
     priced: pd.DataFrame,
     cumulative: Cumulative,
     longest: int,
@@ -86,7 +86,7 @@ class Billing:
     `surcharge` multiplies the toll of accounts from the alarm of a defense that watches.
     """
 
-    toll: ProofOfWork
+    toll: Charge
     attacker: Hardware
     honest: Hardware
     honest_work: HonestWork
@@ -107,7 +107,7 @@ BILLS = tuple(
 )
 
 
-def _bill(who: str, hardware: Hardware, hashes: np.ndarray, toll: ProofOfWork) -> dict[str, np.ndarray]:
+def _bill(who: str, hardware: Hardware, hashes: np.ndarray, toll: Charge) -> dict[str, np.ndarray]:
     bill = hardware.bill(hashes, toll.puzzle)
     return {f"{who}_solve_seconds": bill.seconds, f"{who}_kwh": bill.kwh, f"{who}_usd": bill.usd}
 

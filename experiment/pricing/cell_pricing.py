@@ -16,7 +16,7 @@ from experiment.pricing.bills import Billing, honest_work, until_given_up
 from experiment.pricing.calibrating import Calibrated, calibrate
 from experiment.pricing.curve import TraceAccounting, build_curve
 from pow.traces import split_over_accounts
-from victims.defenses.pow import ProofOfWork
+from victims.defenses.base import Charge
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,11 +57,11 @@ def price_cell(cell: Cell, meter: VictimMeter) -> CellPricing:
         return CellPricing(cell, accounting)
     honest = HonestCosts(cell, meter)
     calibrated = calibrate(toll, honest, accounting, cell.config["seed"])
-    defense = toll.defense(calibration=calibrated.calibration, puzzle=toll.pricing.puzzle)
+    defense = toll.defense.bind(calibrated.calibration, toll.pricing.puzzle)
     return CellPricing(cell, accounting, calibrated, _billing(toll, defense, honest, accounting))
 
 
-def _billing(toll: Toll, defense: ProofOfWork, honest: HonestCosts, accounting: TraceAccounting) -> Billing:
+def _billing(toll: Toll, defense: Charge, honest: HonestCosts, accounting: TraceAccounting) -> Billing:
     """The bills of attacker and honest user under the calibrated toll `defense`."""
     cell = honest.cell
     work = honest_work(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from extraction.attacks.knockoff import Knockoff
+from storage.identity import stable_id
 
 
+@stable_id("attack/copycat")
 class Copycat(Knockoff):
     """Asks as Knockoff does; its configuration asks for labels instead of probabilities."""

@@ -7,9 +7,11 @@ from torch import Tensor, nn
 
 from extraction.attacks.base import Attacker, pool_images
 from extraction.attacks.selection import PoolSelection
+from storage.identity import stable_id
 from training.fit import predict_logits
 
 
+@stable_id("attack/deepfool")
 class DeepFool(PoolSelection):
     """Asks about the images that lie nearest to the substitute's decision boundary.
 

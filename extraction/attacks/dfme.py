@@ -8,12 +8,14 @@ from torch import Tensor, nn
 
 from extraction.attacks.base import Ask, Attack, Attacker
 from extraction.learning.data_free import DataFree, DataFreeRecipe, Generator, Iterations
+from storage.identity import stable_id
 from training.fit import make_trainer, run_trainer
 from training.recipe import Recipe
 from training.seeds import derive_seed, seeded
 from victims.datasets.images import ImageSet
 
 
+@stable_id("attack/dfme")
 class Dfme(Attack):
     """Trains a generator against the student; every image that the victim sees is a query.
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from torch import Tensor
 
 from extraction.attacks.selection import UncertaintySelection
+from storage.identity import stable_id
 
 
+@stable_id("attack/entropy")
 class Entropy(UncertaintySelection):
     """Asks first about the images for which the substitute's probabilities have the highest entropy."""
 

@@ -6,8 +6,10 @@ from torch import Tensor
 
 from extraction.attacks.entropy import entropy
 from extraction.attacks.selection import UncertaintySelection
+from storage.identity import stable_id
 
 
+@stable_id("attack/entropyrev")
 class EntropyReversed(UncertaintySelection):
     """Asks first about the images for which the substitute's probabilities have the lowest entropy."""
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from torch import Tensor
 
 from extraction.attacks.selection import UncertaintySelection
+from storage.identity import stable_id
 
 
+@stable_id("attack/gap")
 class Gap(UncertaintySelection):
     """Asks first about the images whose two most likely classes are closest, by the substitute."""
 

@@ -7,8 +7,10 @@ from torch import Tensor
 from extraction.attacks.base import Attacker
 from extraction.attacks.k_center import features, k_center
 from extraction.attacks.selection import PoolSelection
+from storage.identity import stable_id
 
 
+@stable_id("attack/greedy")
 class Greedy(PoolSelection):
     """Asks about the images that lie farthest from all asked images in the substitute's feature space."""
 

@@ -6,10 +6,12 @@ import torch
 from torch import Tensor
 
 from extraction.attacks.base import Attacker, QueryAttack, pool_images
+from storage.identity import stable_id
 from training.seeds import generator
 from victims.datasets.images import ImageSet
 
 
+@stable_id("attack/inoutdist")
 class InOutDist(QueryAttack):
     """Asks about the pool in odd rounds, and about the other pool in even ones.
 

@@ -12,11 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from extraction.attacks.base import Attacker, QueryAttack, random_pool_images
+from storage.identity import stable_id
 from training.recipe import Hardware
 from training.seeds import generator
 from victims.datasets.images import ImageSet
 
 
+@stable_id("attack/jacobian")
 class Jacobian(QueryAttack):
     """Asks about random images of the pool first, then about images made from the transfer set.
 

@@ -12,8 +12,10 @@ from torch import Tensor
 
 from extraction.attacks.base import Attacker
 from extraction.attacks.jacobian import Jacobian
+from storage.identity import stable_id
 
 
+@stable_id("attack/jacobian_tr")
 class JacobianTargeted(Jacobian):
     """Jacobian augmentation along the gradient of another class, or against it.
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 from torch import Tensor
 
 from extraction.attacks.base import Attacker, QueryAttack, random_pool_images
+from storage.identity import stable_id
 
 
+@stable_id("attack/knockoff")
 class Knockoff(QueryAttack):
     """Asks about an out-of-distribution pool in random order, no image twice."""
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from extraction.attacks.base import Ask, Attack, Attacker, pool_images
+from storage.identity import stable_id
 from training.fit import predict_logits
 from training.seeds import generator
 from victims.types import Answer
@@ -15,6 +16,7 @@ from victims.types import Answer
 REWARDS = ("certainty", "diversity", "loss")
 
 
+@stable_id("attack/knockoff_adaptive")
 class KnockoffAdaptive(Attack):
     """Learns which classes of a labelled pool are worth asking about, by a gradient bandit.
 

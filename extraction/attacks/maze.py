@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from extraction.attacks.dfme import Dfme
+from storage.identity import stable_id
 
 
+@stable_id("attack/maze")
 class Maze(Dfme):
     """Runs DFME's loop with MAZE's recipe: KL divergence, and student steps on earlier answers for free."""

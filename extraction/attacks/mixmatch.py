@@ -11,10 +11,12 @@ from torch import Tensor, nn
 
 from extraction.attacks.base import Attacker, QueryAttack, random_pool_images
 from extraction.learning.mixmatch import MixMatchRecipe, fit_mixmatch
+from storage.identity import stable_id
 from training.recipe import Recipe
 from training.seeds import derive_seed
 
 
+@stable_id("attack/mixmatch")
 class MixMatchExtraction(QueryAttack):
     """Asks random queries, and trains by MixMatch on their answers and on the whole pool without labels."""
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from torch import Tensor
 
 from extraction.attacks.base import Attacker, QueryAttack, random_pool_images
+from storage.identity import stable_id
 
 
+@stable_id("attack/standard")
 class Standard(QueryAttack):
     """Asks about the in-distribution pool in random order, no image twice."""
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from extraction.attacks.selection import CostSelection
+from storage.identity import stable_id
 
 
+@stable_id("attack/worstcase")
 class WorstCase(CostSelection):
     """Asks first about the images with the lowest cost under `measure`."""
 

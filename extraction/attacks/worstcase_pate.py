@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from extraction.attacks.worstcase import WorstCase
+from storage.identity import stable_id
 
 
+@stable_id("attack/worstcase_pate")
 class WorstCasePate(WorstCase):
     """Asks first about the images with the lowest PATE cost."""
 

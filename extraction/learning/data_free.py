@@ -17,6 +17,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from storage.identity import stable_id
 from storage.options import check_choice, check_options
 from training.seeds import derive_seed
 
@@ -25,6 +26,7 @@ Victim = Callable[[Tensor], Tensor]
 """Returns probabilities `[n, classes]` of images in [0, 1] `[n, c, h, w]`; each image is one query."""
 
 
+@stable_id("recipe/data_free")
 @dataclass(frozen=True)
 class DataFreeRecipe:
     """Steps, sizes and rates of the loop; the defaults are DFME's.

@@ -12,6 +12,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from storage.identity import stable_id
 from storage.options import check_options
 from training.batches import augment, to_float
 from training.fit import make_trainer, run_trainer
@@ -19,6 +20,7 @@ from training.recipe import Augmentation, Hardware
 from training.seeds import derive_seed, generator, seeded
 
 
+@stable_id("recipe/mixmatch")
 @dataclass(frozen=True)
 class MixMatchRecipe:
     """The paper's hyperparameters (its section 4).

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -23,6 +23,12 @@ class Calibration(ABC):
     solves `reference_rate` hashes a second. Raises ValueError naming the option for values that make no
     sense.
     """
+
+    name: ClassVar[str]
+    """What results and tables call it."""
+
+    own_client: ClassVar[bool] = False
+    """Whether hashes are those of its authors' own client, so that `reference_rate` says nothing."""
 
     expected: LinearExpectation
     strength: float = 1.0

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from pow.calibration.base import Calibration
+from storage.identity import stable_id
 
 
+@stable_id("calibration/constant")
 @dataclass(frozen=True)
 class ConstantCalibration(Calibration):
     """Charges strength * each seconds per request, whatever it reveals; see Calibration."""
+
+    name: ClassVar[str] = "constant"
 
     each: float = 0.46
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,7 @@ from scipy.special import bdtr, betaincinv
 from pow.calibration.base import REQUEST_QUERIES, Calibration, power
 from pow.calibration.expectation import LinearExpectation
 from pow.honest_users import Cumulative, HonestUsers, halves
+from storage.identity import stable_id
 
 CONFIDENCE = 0.95
 """Confidence that the stated share of all such users, not only of those fitted to, stays below the bound."""
@@ -52,6 +53,7 @@ class Guarantee:
         )
 
 
+@stable_id("calibration/fitted")
 @dataclass(frozen=True)
 class FittedCalibration(Calibration):
     """Charges strength * at_expectation * (seconds of the request itself) * base ** deviation.
@@ -66,6 +68,8 @@ class FittedCalibration(Calibration):
         quantile: Share of honest users who stay below that bound at strength 1.
         base: Factor by which work grows with each unit of deviation.
     """
+
+    name: ClassVar[str] = "fitted"
 
     sided: Literal["one", "two"] = "two"
     request_seconds: float = 0.46

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from pow.calibration.base import Calibration
+from storage.identity import stable_id
 
 
+@stable_id("calibration/linear")
 @dataclass(frozen=True)
 class LinearCalibration(Calibration):
     """Charges strength * slope * (cost - expected) seconds per request; see Calibration.
@@ -16,6 +19,8 @@ class LinearCalibration(Calibration):
     It is the mildest schedule that separates attackers from users: their bill grows with the square of their
     queries.
     """
+
+    name: ClassVar[str] = "linear"
 
     slope: float = 0.01
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
 from pow.calibration.base import Calibration, power
+from storage.identity import stable_id
 
 
+@stable_id("calibration/paper")
 @dataclass(frozen=True)
 class PaperCalibration(Calibration):
     """Charges strength * base ** |cost - expected| seconds per request of 1,000 queries, within its bounds.
@@ -17,6 +19,9 @@ class PaperCalibration(Calibration):
     Hashes follow the authors' measurement of their client: bits = bits_slope * log10(seconds) +
     bits_intercept. See Calibration for the other options.
     """
+
+    name: ClassVar[str] = "paper"
+    own_client: ClassVar[bool] = True
 
     base: float = 1.0075
     sided: Literal["one", "two"] = "two"

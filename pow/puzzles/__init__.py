@@ -1,16 +1,12 @@
 """Puzzles whose solutions are proof of work; one file a kind."""
 
+# KINDS has them in the order of their definition: what most machines solve comes first.
+from pow.puzzles.sha256 import Sha256Puzzle  # isort: skip
+from pow.puzzles.hashcash import HashcashPuzzle  # isort: skip
 from pow.puzzles.argon2id import Argon2idPuzzle
-from pow.puzzles.base import Puzzle, Solution, verify
-from pow.puzzles.hashcash import HashcashPuzzle
-from pow.puzzles.settings import PuzzleSettings
-from pow.puzzles.sha256 import Sha256Puzzle
+from pow.puzzles.base import KINDS, Puzzle, Solution, verify
+from pow.puzzles.settings import PuzzleSettings, puzzle_settings
 from pow.puzzles.solvers import Unsolved, solve
-
-KINDS: dict[str, type[Puzzle]] = {
-    puzzle.kind: puzzle for puzzle in (Sha256Puzzle, HashcashPuzzle, Argon2idPuzzle)
-}
-"""Every kind of puzzle by the name that the config and the wire give it."""
 
 __all__ = [
     "KINDS",
@@ -21,6 +17,7 @@ __all__ = [
     "Sha256Puzzle",
     "Solution",
     "Unsolved",
+    "puzzle_settings",
     "solve",
     "verify",
 ]

@@ -9,10 +9,12 @@ from typing import Any, ClassVar
 from argon2.low_level import Type, hash_secret_raw
 
 from pow.puzzles.base import Puzzle
+from storage.identity import stable_id
 
 STANDARD_MEMORY = 8192
 
 
+@stable_id("puzzle/argon2id")
 @dataclass(frozen=True)
 class Argon2idPuzzle(Puzzle):
     """Hashes the nonce (8 bytes, big-endian) with the part's seed as salt; one evaluation is one hash.

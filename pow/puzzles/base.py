@@ -13,6 +13,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+KINDS: dict[str, type[Puzzle]] = {}
+"""Every kind of puzzle by the name that the config and the wire give it; a class enters by being defined."""
+
 NONCES = 2**64
 """Nonces are whole numbers from 0 up to, but not including, this one."""
 
@@ -48,6 +51,8 @@ class Puzzle(ABC):
     """
 
     kind: ClassVar[str]
+    """The name of the kind; a class that states one of its own enters KINDS with it."""
+
     digest_bits: ClassVar[int]
     memory_hard: ClassVar[bool] = False
     """Whether memory bounds the speed of a hash, so that it does not follow the rates of other kinds."""
@@ -55,6 +60,16 @@ class Puzzle(ABC):
     challenge: bytes
     difficulty: float
     parts: int = 1
+
+    def __init_subclass__(cls) -> None:
+        kind = vars(cls).get("kind")
+        if kind is None:
+            return
+        other = KINDS.setdefault(kind, cls)
+        if (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
+            names = " and ".join(f"{each.__module__}.{each.__qualname__}" for each in (other, cls))
+            raise ValueError(f"two kinds of puzzles cannot both be {kind!r}: {names}")
+        KINDS[kind] = cls  # also where a module is loaded anew
 
     def __post_init__(self) -> None:
         self._require(isinstance(self.challenge, bytes) and self.challenge, "challenge", "bytes, not empty")

@@ -18,6 +18,7 @@ from typing import ClassVar
 import numpy as np
 
 from pow.puzzles.base import Puzzle
+from storage.identity import stable_id
 
 EXPIRY = timedelta(days=28)
 """Time for which a stamp is valid."""
@@ -197,6 +198,7 @@ def _date_fault(date: str, now: datetime, expiry: timedelta | None) -> str | Non
     return None
 
 
+@stable_id("puzzle/hashcash")
 @dataclass(frozen=True)
 class HashcashPuzzle(Puzzle):
     """Asks for stamps whose resource is the part's seed in hex and whose counter is the nonce in hex.

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
 
-from pow.puzzles.base import MOST_PARTS, Puzzle
+from pow.puzzles.base import KINDS, MOST_PARTS, Puzzle
+from storage.identity import stable_id
 
 
 @dataclass(frozen=True)
@@ -58,3 +60,24 @@ class PuzzleSettings:
     def relative_work(self) -> float:
         """Work of a hash with these options, over that with the kind's standard options."""
         return self.kind.relative_work(**self.options)
+
+
+@stable_id("puzzle")
+def puzzle_settings(kind: str, parts: int = 1, options: Mapping[str, Any] | None = None) -> PuzzleSettings:
+    """The settings that a file in conf/puzzle names.
+
+    Args:
+        kind: Dotted path of the puzzle's class.
+        parts: Number of sub-puzzles.
+        options: The kind's own options.
+
+    Raises:
+        ValueError: Naming the option, for a path that leads to no puzzle and for values that make no sense.
+    """
+    try:
+        found = pkgutil.resolve_name(kind)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"puzzle.kind={kind} cannot be imported: {error}") from error
+    if not (isinstance(found, type) and issubclass(found, Puzzle) and found in KINDS.values()):
+        raise ValueError(f"puzzle.kind={kind} must be a class that derives from Puzzle and states its kind")
+    return PuzzleSettings(found, parts, options or {})

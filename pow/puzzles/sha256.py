@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from pow.puzzles.base import Puzzle
+from storage.identity import stable_id
 
 COMPILES_FROM = 2**30
 """Expected hashes from which solvers compile `pow.puzzles.kernel`.
@@ -18,6 +19,7 @@ take equally long at this size; with fewer cores the kernel wins for smaller puz
 """
 
 
+@stable_id("puzzle/sha256")
 @dataclass(frozen=True)
 class Sha256Puzzle(Puzzle):
     """Hashes the part's 32-byte seed and the nonce (8 bytes, big-endian): one SHA-256 block per try."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from storage.identity import identify
 from sweeps.grid.units import Plan, Unit
 
 PRICE_SECONDS = 1.0
@@ -53,7 +54,7 @@ class Estimates:
         if unit.stage == "price":
             return prices
         attack = cell.config["attack"]
-        name, budget = attack["rule"]["_target_"], attack["budget"]
+        name, budget = identify(attack["rule"]["_target_"]), attack["budget"]
         rate = self.by_attack.get((name, train), self.by_data.get(train))
         took = self.by_budget.get((name, train, budget), None if rate is None else rate * budget)
         return None if took is None else took + prices

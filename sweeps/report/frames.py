@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import pandas as pd
 
@@ -23,6 +23,14 @@ ALARM = ("alarm", "queries_until_alarm")
 """Whether an attacker who is watched raises the alarm, 1 or 0, and after how many queries."""
 
 
+@dataclass(frozen=True)
+class Heading:
+    """How a privacy measure is shown: its label, and its format as Python's format() has it."""
+
+    label: str
+    format: str = ".4g"
+
+
 @dataclass(frozen=True, eq=False)
 class Sweep:
     """What finished cells say.
@@ -34,11 +42,14 @@ class Sweep:
 
     `curves` has a row a round, with all of these and the columns of curve.csv. A column that a cell does not
     have, its PATE cost say, is NaN, and so is TRANSFERABILITY before the last round.
+
+    `measures` are the privacy measures that any cell has, by their columns of the curves (`cost_pate`).
     """
 
     cells: pd.DataFrame
     curves: pd.DataFrame
     varying: list[str]
+    measures: dict[str, Heading] = field(default_factory=dict)
 
     @property
     def names(self) -> list[str]:
@@ -63,7 +74,21 @@ def tidy(cells: Iterable[CellResult]) -> Sweep:
     rows = described.merge(curves, left_index=True, right_on="cell")
     worth = [name for name in TRANSFERABILITY if name in rows]
     rows[worth] = rows[worth].where(~rows["cell"].duplicated(keep="last"))
-    return Sweep(described, rows, list(further.columns))
+    return Sweep(described, rows, list(further.columns), measures_of(kept))
+
+
+def measures_of(cells: Iterable[CellResult]) -> dict[str, Heading]:
+    """The measures of some cells by their columns; of a cell of an early version, by the column's name."""
+    found: dict[str, Heading] = {}
+    for cell in cells:
+        told: Mapping[str, Mapping[str, str]] = cell.result.get("measures", {})
+        for column in cell.curve.filter(regex="^cost_"):
+            own = told.get(str(column).removeprefix("cost_"))
+            if own is not None:
+                found[str(column)] = Heading(own["label"], own["format"])
+            else:
+                found.setdefault(str(column), Heading(str(column)))
+    return found
 
 
 def _description(cell: CellResult) -> dict[str, object]:

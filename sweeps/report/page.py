@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -20,22 +21,25 @@ POINTS_OF_A_LINE = 60
 """More than a screen shows apart; longer curves are thinned out evenly, first and last point kept."""
 
 FIGURES = (
-    *("queries", "accuracy", "fidelity", "cost_pate", "cost_pknn", "cost_entropy", "cost_gap"),
+    *("queries", "accuracy", "fidelity"),
     *("query_seconds", "total_seconds", "overhead", "honest_overhead", "expected_hashes"),
     *("attacker_solve_seconds", "attacker_usd", "honest_usd", "victim_accuracy", "gave_up"),
     *("honest_accuracy", "honest_l1", "honest_calibration_error", "honest_false_alarms", "honest_refused"),
     *("kl", "transfer", "answers_lost", "time_lost"),
 )
-"""What the page is given of each mean, with its interval."""
+"""What the page is given of each mean, with its interval, beside the costs under each privacy measure."""
 
 
 def page(sweep: Sweep) -> str:
     """The page: a matrix of attacks and defenses, curves, strengths, defenses compared, and the table."""
+    figures = (*FIGURES, *sweep.measures)
+    texts = ["dataset", "attack", "defense"]
     data = {
-        "finals": _columns(finals(sweep), ["dataset", "attack", "defense", "knows"]),
-        "lines": _columns(thinned(lines(sweep)), ["dataset", "attack", "defense"]),
-        "strengths": _columns(strengths(sweep), ["dataset", "attack", "toll"]),
-        "frontier": _columns(frontier(sweep), ["dataset", "attack", "defense", "toll", "is_undominated"]),
+        "finals": _columns(finals(sweep), [*texts, "knows"], figures),
+        "lines": _columns(thinned(lines(sweep)), texts, figures),
+        "strengths": _columns(strengths(sweep), ["dataset", "attack", "toll"], figures),
+        "frontier": _columns(frontier(sweep), [*texts, "toll", "is_undominated"], figures),
+        "measures": [[name, f"{own.label} cost", own.format] for name, own in sweep.measures.items()],
         "cells": len(sweep.cells),
     }
     template = Template((PARTS / "report.html").read_text())
@@ -56,7 +60,7 @@ def thinned(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[(number == 0) | (np.floor(number * parts) > np.floor((number - 1) * parts))]
 
 
-def _columns(rows: pd.DataFrame, texts: list[str]) -> dict[str, list[Any]]:
+def _columns(rows: pd.DataFrame, texts: list[str], figures: Iterable[str]) -> dict[str, list[Any]]:
     """Columns as JSON takes them: null for what is missing, five digits of figures."""
     if rows.empty:
         return {}
@@ -64,7 +68,7 @@ def _columns(rows: pd.DataFrame, texts: list[str]) -> dict[str, list[Any]]:
     for name in (
         "seeds",
         "strength",
-        *(part for figure in FIGURES for part in (figure, f"{figure}_interval")),
+        *(part for figure in figures for part in (figure, f"{figure}_interval")),
     ):
         if name in rows and rows[name].notna().any():
             columns[name] = [None if np.isnan(value) else float(f"{value:.5g}") for value in rows[name]]

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from rich.table import Table
 
-from sweeps.report.frames import alters_or_watches, tidy
+from sweeps.report.frames import Heading, Sweep, alters_or_watches, tidy
 from sweeps.report.means import points
 from sweeps.report.results import CellResult
 
@@ -21,10 +21,6 @@ SHOWN = {
     "fidelity": ("fidelity %", 100, ".2f"),
     "kl": ("KL", 1, ".3g"),
     "transfer": ("transfer %", 100, ".1f"),
-    "cost_pate": ("PATE", 1, ".4g"),
-    "cost_pknn": ("pkNN", 1, ".4g"),
-    "cost_entropy": ("entropy", 1, ".4g"),
-    "cost_gap": ("gap", 1, ".4g"),
     "query_seconds": ("seconds", 1, ".4g"),
     "total_seconds": ("with work", 1, ".4g"),
     "overhead": ("overhead", 1, ".4g"),
@@ -42,20 +38,21 @@ SHOWN = {
     "measured_train_seconds": ("training, s", 1, ".3g"),
     "measured_peak_mib": ("peak, MiB", 1, ".4g"),
 }
-"""Columns of the tables: heading, factor, format."""
+"""Columns of the tables: heading, factor, format. Behind COSTS_AFTER stand the sweep's privacy measures."""
+
+COSTS_AFTER = ("queries", "accuracy", "fidelity", "kl", "transfer")
 
 IN_A_PAPER = (
-    *("queries", "accuracy", "fidelity", "cost_pate", "query_seconds", "total_seconds"),
+    *("queries", "accuracy", "fidelity", "query_seconds", "total_seconds"),
     *("overhead", "honest_overhead", "honest_accuracy", "honest_l1", "attacker_usd"),
 )
-"""Columns of the table in LaTeX, as many as a page is wide."""
+"""Columns of the table in LaTeX, beside the privacy measures, as many as a page is wide."""
 
 
 IN_THE_TERMINAL = {
     "queries": "queries",
     "accuracy": "accuracy %",
     "fidelity": "fidelity %",
-    "cost_pate": "PATE cost",
     "query_seconds": "seconds",
     "total_seconds": "with work",
     "overhead": "overhead",
@@ -65,17 +62,35 @@ IN_THE_TERMINAL = {
     "expected_hashes": "hashes",
     "attacker_usd": "USD",
 }
-"""Columns of the table in the terminal, and their headings."""
+"""Columns of the table in the terminal, beside the privacy measures, and their headings."""
 
 BY_CHANGED_ANSWERS = ("honest_accuracy", "honest_l1", "honest_calibration_error", "honest_refused")
 """Columns that are shown where some defense changes answers, or watches."""
 
 
-def readable(table: pd.DataFrame, names: Sequence[str], shown: Sequence[str] = tuple(SHOWN)) -> pd.DataFrame:
+def with_costs(names: Iterable[str], costs: Iterable[str]) -> list[str]:
+    """Names of columns with those of the privacy measures behind COSTS_AFTER."""
+    first = [name for name in names if name in COSTS_AFTER]
+    return [*first, *costs, *(name for name in names if name not in COSTS_AFTER)]
+
+
+def written_as(measures: Mapping[str, Heading]) -> dict[str, tuple[str, int, str]]:
+    """SHOWN with the privacy measures."""
+    return SHOWN | {name: (heading.label, 1, heading.format) for name, heading in measures.items()}
+
+
+def readable(table: pd.DataFrame, sweep: Sweep, shown: Sequence[str] = tuple(SHOWN)) -> pd.DataFrame:
     """A table over seeds as text, each mean with its interval behind it.
 
-    `names` are the columns that name a row, `shown` those with figures. Columns without a value are left out.
+    Args:
+        table: Means over seeds of the sweep.
+        sweep: It says which columns name a row, and which measures there are.
+        shown: Columns with figures, beside the measures'. Those without a value are left out.
+
+    Returns:
+        A row a row of the table, its columns named by headings.
     """
+    names, written = sweep.names, written_as(sweep.measures)
     columns = {HEADINGS.get(name, name): table[name] for name in names}
     columns["knows"] = table["knows"]
     columns["seeds"] = table["seeds"].astype(str)
@@ -87,9 +102,11 @@ def readable(table: pd.DataFrame, names: Sequence[str], shown: Sequence[str] = t
         index=table.index,
     )
     rows = table.to_dict("records")
-    for name in _telling(shown, table):
+    for name in _telling(with_costs(shown, sweep.measures), table):
         if name in table:
-            columns[SHOWN[name][0]] = pd.Series([_shown(row, name) for row in rows], index=table.index)
+            heading, factor, form = written[name]
+            texts = [_shown(row, name, factor, form) for row in rows]
+            columns[heading] = pd.Series(texts, index=table.index)
     text = pd.DataFrame(columns)
     return text.loc[:, (text != "").any()]
 
@@ -101,8 +118,7 @@ def _telling(names: Iterable[str], rows: pd.DataFrame) -> list[str]:
     return [name for name in names if name not in BY_CHANGED_ANSWERS]
 
 
-def _shown(row: Mapping[Any, Any], name: str) -> str:
-    _, factor, form = SHOWN[name]
+def _shown(row: Mapping[Any, Any], name: str, factor: float, form: str) -> str:
     mean, half_width = row[name] * factor, row[f"{name}_interval"] * factor
     if np.isnan(mean):
         return ""
@@ -115,17 +131,17 @@ def _is_text(heading: Hashable, names: Sequence[str]) -> bool:
     return heading in ("knows", "gave up", *(HEADINGS.get(name, name) for name in names))
 
 
-def markdown(table: pd.DataFrame, names: Sequence[str]) -> str:
-    """The table in Markdown."""
-    text = readable(table, names)
+def markdown(table: pd.DataFrame, sweep: Sweep) -> str:
+    """The table of a sweep's means in Markdown."""
+    text, names = readable(table, sweep), sweep.names
     rules = ["---" if _is_text(heading, names) else "---:" for heading in text]
     rows = [list(text.columns), rules, *text.to_numpy().tolist()]
     return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |\n" for row in rows)
 
 
-def latex(table: pd.DataFrame, names: Sequence[str]) -> str:
-    """The table in LaTeX, for the package booktabs."""
-    text = readable(table, names, IN_A_PAPER)
+def latex(table: pd.DataFrame, sweep: Sweep) -> str:
+    """The table of a sweep's means in LaTeX, for the package booktabs."""
+    text, names = readable(table, sweep, IN_A_PAPER), sweep.names
     alignment = "".join("l" if _is_text(heading, names) else "r" for heading in text)
     written: str = text.to_latex(index=False, escape=True, column_format=alignment)
     return "% \\usepackage{booktabs}; means over seeds with 95 % intervals (Student's)\n" + written.replace(
@@ -142,22 +158,24 @@ def terminal_table(cells: list[CellResult]) -> Table:
         return table
     columns = {HEADINGS.get(name, name): last[name] for name in sweep.names if name != "hardware"}
     columns["seed"] = last["seed"].astype(str)
-    columns |= {IN_THE_TERMINAL[name]: _formatted(last, name) for name in _telling(IN_THE_TERMINAL, last)}
+    headings = IN_THE_TERMINAL | {name: f"{heading.label} cost" for name, heading in sweep.measures.items()}
+    written = written_as(sweep.measures)
+    for name in _telling(with_costs(IN_THE_TERMINAL, sweep.measures), last):
+        columns[headings[name]] = _formatted(last, name, *written[name][1:])
     columns["hardware"] = last["hardware"]
     columns["gave up"] = last["gave_up"].map({True: "yes", False: ""})
     text = pd.DataFrame(columns)
     text = text.loc[:, (text != "").any()]
     for heading in text:
-        is_figure = heading in IN_THE_TERMINAL.values()
+        is_figure = heading in headings.values()
         table.add_column(str(heading), justify="right" if is_figure else "left")
     for row in text.to_numpy().tolist():
         table.add_row(*row)
     return table
 
 
-def _formatted(rows: pd.DataFrame, name: str) -> pd.Series[str]:
+def _formatted(rows: pd.DataFrame, name: str, factor: float, form: str) -> pd.Series[str]:
     """A column's figures as text; nothing where there are none."""
     if name not in rows:
         return pd.Series("", index=rows.index)
-    _, factor, form = SHOWN[name]
     return rows[name].map(lambda value: "" if np.isnan(value) else f"{value * factor:{form}}")

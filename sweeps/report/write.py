@@ -56,8 +56,8 @@ def write_report(sweep: Sweep, out: Path, at: Iterable[int] = ()) -> pd.DataFram
     means = table(sweep, at)
     write_atomically(out / "table.csv", lambda path: means.to_csv(path, index=False))
     for name, text in (
-        ("table.md", markdown(means, sweep.names)),
-        ("table.tex", latex(means, sweep.names)),
+        ("table.md", markdown(means, sweep)),
+        ("table.tex", latex(means, sweep)),
         ("report.html", page(sweep)),
     ):
         write_atomically(out / name, partial(write_text, text=text))

@@ -73,7 +73,8 @@ def test_wrong_figures_are_named(options: dict[str, Any], said: str) -> None:
 
 @pytest.mark.parametrize("path", PROFILES, ids=lambda path: path.stem)
 def test_every_profile_names_itself_and_its_sources(path: Path) -> None:
-    profile: Hardware = instantiate(OmegaConf.load(path), "hardware")
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        profile: Hardware = instantiate(compose(f"hardware/{path.stem}").hardware, "hardware")
     assert profile.name == path.stem
     assert len(profile.source) > 40
     assert profile.rate(PuzzleSettings(Sha256Puzzle)) > 1e5
@@ -106,7 +107,7 @@ def test_an_honest_users_work_against_a_loop() -> None:
     """Images that all cost the same make every user alike."""
     priced = pd.DataFrame({"cost_pate": np.full(50, 0.5)})
     calibration = LinearCalibration(LinearExpectation(0.4, 0.0), slope=0.3, request_size=64)
-    toll = ProofOfWork(calibration, PuzzleSettings(HashcashPuzzle))
+    toll = ProofOfWork().bind(calibration, PuzzleSettings(HashcashPuzzle))
     work = honest_work(toll, priced, lambda rows: rows["cost_pate"].to_numpy().cumsum(), 150, 0)
     seconds = [0.3 * 0.1 * queries for queries in (64, 128, 150)]
     hashes = [2.0 ** np.floor(np.log2(each * 2.3e6)) for each in seconds]
@@ -122,7 +123,7 @@ def test_an_honest_users_false_alarm_against_a_loop() -> None:
     """Ten alike users, of whom three have an alarm: with the last query of a request, before it, after it."""
     priced = pd.DataFrame({"cost_pate": np.full(50, 0.5)})
     calibration = LinearCalibration(LinearExpectation(0.4, 0.0), slope=0.3, request_size=64)
-    toll = ProofOfWork(calibration, PuzzleSettings(HashcashPuzzle))
+    toll = ProofOfWork().bind(calibration, PuzzleSettings(HashcashPuzzle))
     surcharge = Surcharge(5.0, alarms_after=np.array([60, 128, 129]), users=10)
     work = honest_work(toll, priced, lambda rows: rows["cost_pate"].to_numpy().cumsum(), 150, 0, surcharge)
     seconds, hashes = np.zeros(3), np.zeros(3)
@@ -139,7 +140,7 @@ def test_an_honest_users_work_is_a_mean() -> None:
     """Of users who differ: between the cheapest and the costliest image's, and the same for the same seed."""
     priced = pd.DataFrame({"cost_pate": np.linspace(0.0, 1.0, 40)})
     calibration = LinearCalibration(LinearExpectation(0.0, 0.0), slope=1.0, request_size=10)
-    toll = ProofOfWork(calibration, PuzzleSettings(Sha256Puzzle))
+    toll = ProofOfWork().bind(calibration, PuzzleSettings(Sha256Puzzle))
 
     def work(seed: int) -> np.ndarray:
         return honest_work(

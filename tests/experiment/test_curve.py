@@ -44,7 +44,7 @@ def billing(calibration: PaperCalibration) -> Billing:
     attacker = Hardware("fast", {"sha256": 1e6}, watts=360.0, usd_per_hour=7.2, source="invented")
     honest = Hardware("slow", {"sha256": 1e3}, watts=3.6, usd_per_hour=0.36, source="invented")
     work = HonestWork(np.array([0.0, 40.0, 80.0]), np.array([0.0, 2.0, 4.0]), np.array([0.0, 2e4, 3e4]))
-    return Billing(ProofOfWork(calibration, PuzzleSettings(Sha256Puzzle)), attacker, honest, work)
+    return Billing(ProofOfWork().bind(calibration, PuzzleSettings(Sha256Puzzle)), attacker, honest, work)
 
 
 @pytest.mark.parametrize("accounting", ["summed", "composed"])

@@ -11,12 +11,12 @@ import pandas as pd
 import pytest
 
 from experiment.cell import run_cell
-from support.commands import ROOT
 from support.defended_cells import composed
+from support.options import options
 from victims.oracle import VictimOracle
 from victims.types import Answer, QueryBatch
 
-DEFENSES = sorted(path.stem for path in (ROOT / "conf" / "defense").glob("[!_]*.yaml"))
+DEFENSES = options("defense")
 STACKS = ["[rounding,pow]", "[mad,rounding,pow]", "[gaussian_noise,top_k]"]
 
 

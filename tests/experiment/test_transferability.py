@@ -184,6 +184,6 @@ def test_worth_is_in_the_frames_at_the_end_of_curves(tmp_path: Path) -> None:
     assert sweep.curves["kl"].tolist() == pytest.approx([math.nan, 0.5, math.nan, 0.7, math.nan], nan_ok=True)
     means: pd.DataFrame = report.table(sweep).set_index("attack")
     assert means.loc["standard", "kl"] == pytest.approx(0.6)
-    text = markdown(report.table(sweep), sweep.names)
+    text = markdown(report.table(sweep), sweep)
     assert "| KL | transfer % |" in text and "| 25.0 |" in text
-    assert "transfer" not in markdown(report.table(sweep, at=[100]), sweep.names)
+    assert "transfer" not in markdown(report.table(sweep, at=[100]), sweep)

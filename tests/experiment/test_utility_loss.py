@@ -19,6 +19,7 @@ from support.defended_cells import composed
 from support.reports import write_cell
 from sweeps import report
 from sweeps.report.tables import markdown
+from victims.defenses.base import AtAlarm, Watching
 from victims.types import Answer, QueryBatch
 
 
@@ -62,12 +63,12 @@ def test_defenses_hear_how_many_were_answered_before() -> None:
     assert changed[:, 0].tolist() == [0, 0, 2, 2, 4]
 
 
-class AfterThree:
+class AfterThree(Watching):
     """Watches: an alarm at an account's third query, if the first was about the brightest of ten images."""
 
     surcharge = 1.0
 
-    def __init__(self, at_alarm: str) -> None:
+    def __init__(self, at_alarm: AtAlarm) -> None:
         self.at_alarm = at_alarm
 
     def watch(self) -> AfterThree:
@@ -87,7 +88,7 @@ class AfterThree:
 
 @pytest.mark.parametrize("at_alarm", ["report", "block"])
 @pytest.mark.parametrize(("queries", "asked"), [(5, 5), (40, 10)])
-def test_losses_by_a_watch(at_alarm: str, queries: int, asked: int) -> None:
+def test_losses_by_a_watch(at_alarm: AtAlarm, queries: int, asked: int) -> None:
     images = torch.arange(10.0)[:, None, None, None].expand(10, 1, 2, 2)
     shown = torch.arange(10.0)[:, None].expand(10, 3)
     random = torch.Generator().manual_seed(0)
@@ -160,7 +161,7 @@ LOSSES = {"accuracy": 0.97, "l1": 0.25, "calibration_error": 0.1, "false_alarms"
 def test_losses_are_in_the_frames_and_in_the_tables(tmp_path: Path) -> None:
     write_cell(tmp_path / "0", "standard", 0, [0.5], honest=LOSSES | {"accuracy": 0.98, "l1": 0.0})
     sweep = report.load([tmp_path])
-    assert "L1" not in markdown(report.table(sweep), sweep.names), "nothing changes answers"
+    assert "L1" not in markdown(report.table(sweep), sweep), "nothing changes answers"
     for seed in (0, 1):
         write_cell(tmp_path / f"1_{seed}", "standard", seed, [0.5], defense="rounding+pow", honest=LOSSES)
     write_cell(tmp_path / "2", "standard", 0, [0.5], defense="of an early version")
@@ -172,6 +173,6 @@ def test_losses_are_in_the_frames_and_in_the_tables(tmp_path: Path) -> None:
     table = report.finals(sweep).set_index("defense")
     assert table.loc["rounding+pow", "honest_accuracy"] == pytest.approx(0.97)
     assert table.loc["pow", "honest_refused"] == 0
-    text = markdown(report.table(sweep), sweep.names)
+    text = markdown(report.table(sweep), sweep)
     assert "honest's accuracy % | honest's L1" in text
     assert "| 97.00 | 0.25 |" in text

@@ -9,12 +9,11 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import hydra.utils
 import numpy as np
 import pytest
+from hydra import compose, initialize_config_dir
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from omegaconf import OmegaConf
 from scipy import stats
 
 from pow.puzzles import (
@@ -27,6 +26,7 @@ from pow.puzzles import (
     solve,
     verify,
 )
+from storage.options import instantiate
 from support.commands import ROOT
 
 CONFIG = ROOT / "conf" / "puzzle"
@@ -100,7 +100,8 @@ def test_granted_is_what_each_puzzle_expects(kind: str, parts: int) -> None:
 
 @pytest.mark.parametrize("path", sorted(CONFIG.glob("[!_]*.yaml")), ids=lambda path: path.stem)
 def test_every_option_of_the_config_makes_puzzles(path: Path) -> None:
-    options = hydra.utils.instantiate(OmegaConf.load(path), _convert_="all")
+    with initialize_config_dir(str(CONFIG.parent), version_base="1.3"):
+        options = instantiate(compose(f"puzzle/{path.stem}").puzzle, "puzzle")
     assert isinstance(options, PuzzleSettings)
     assert options.name == path.stem and options.kind is KINDS[path.stem]
     assert options.relative_work == 1

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from storage.files import file_hash
 from storage.lock import HeartbeatLock
 from storage.store import Store, identity_key
 
@@ -172,3 +173,42 @@ def test_an_owner_elsewhere_is_replaced_when_its_heartbeat_has_stopped(
     with HeartbeatLock(path, stale_after=0.3, poll=0.05):
         assert path.stat().st_mtime - touched > 0.3
         assert json.loads(path.read_text())["pid"] == os.getpid()
+
+
+def older_entry(root: Path, kind: str, name: str) -> Path:
+    """An entry as the code wrote it before DONE held a layout: the hash of each file, and no more."""
+    folder = root / kind / name
+    folder.mkdir(parents=True)
+    write_five(folder)
+    (folder / "identity.json").write_text(json.dumps(IDENTITY))
+    hashes = {path.name: file_hash(path) for path in sorted(folder.iterdir())}
+    (folder / "DONE").write_text(json.dumps(hashes))
+    return folder
+
+
+def test_entries_of_an_older_layout_are_said_once_and_left_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    older = [older_entry(tmp_path, "victims", f"{number:016x}") for number in range(2)]
+    store = Store(tmp_path)
+    for seed in range(2):
+        assert store.get("victims", IDENTITY | {"seed": seed}, write_five).made
+    store.get("teachers", IDENTITY, write_five)
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert said.startswith(f"{tmp_path / 'victims'} holds 2 entries of an older layout, which are not used")
+    assert "may be deleted" in said
+    assert all((folder / "DONE").exists() for folder in older)
+
+
+def test_an_entry_that_is_there_is_used_without_a_word(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    Store(tmp_path).get("victims", IDENTITY, write_five)
+    older_entry(tmp_path, "victims", "0" * 16)
+    assert not Store(tmp_path).get("victims", IDENTITY, write_five).made
+    assert not caplog.records
+
+
+def test_an_older_entry_is_not_taken_for_one_of_this_layout(tmp_path: Path) -> None:
+    older_entry(tmp_path, "victims", identity_key(IDENTITY))
+    assert not Store(tmp_path).has("victims", IDENTITY)

@@ -55,6 +55,7 @@ def write_cell(
         "calibration": "paper",
         "strength": 1.0,
         "seed": seed,
+        "measures": {"pate": {"label": "PATE", "format": ".4g"}},
         "victim_accuracy": 0.98,
         "keys": {"cell": key or str(folder)},
     }

@@ -24,7 +24,7 @@ SMALL = (
     "dataset.transfer.steps=2",
 )
 COUNTED = (
-    *("round", "queries", "accuracy", "fidelity", "cost_pate", "cost_pknn", "cost_entropy", "cost_gap"),
+    *("round", "queries", "accuracy", "fidelity"),
     *("query_seconds", "pow_seconds", "total_seconds", "overhead", "expected_hashes", "difficulty_bits"),
 )
 GATED = "attack.rule._target_=" + ",".join(
@@ -66,7 +66,8 @@ def run(arguments: Sequence[str], environment: dict[str, str]) -> subprocess.Com
 
 def curve(cell: Path) -> pd.DataFrame:
     """The counted figures of a finished cell."""
-    return pd.read_csv(cell / "curve.csv")[list(COUNTED)]
+    whole = pd.read_csv(cell / "curve.csv")
+    return whole[[*COUNTED, *whole.filter(regex="^cost_")]]
 
 
 def asked(cell: Path) -> int:

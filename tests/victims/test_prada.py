@@ -13,8 +13,8 @@ from scipy.stats import shapiro
 from torch import Tensor
 
 from experiment.asking.journal import Journal, JournaledOracle
-from victims.defenses.base import Watch
-from victims.defenses.prada import AtAlarm, Prada, PradaWatch, normality
+from victims.defenses.base import AtAlarm, Watch
+from victims.defenses.prada import Prada, PradaWatch, normality
 from victims.meter import Meter
 from victims.oracle import BudgetedOracle
 from victims.types import AccountBlocked, Answer, QueryBatch

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from torch import nn
 
+from storage.identity import stable_id
 
+
+@stable_id("network/lenet5")
 def lenet5(image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
     """Build 5x5 convolutions of 6, 16 and 120 channels (the first padded by two), then 84 hidden units.
 

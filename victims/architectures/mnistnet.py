@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from torch import nn
 
+from storage.identity import stable_id
 
+
+@stable_id("network/mnistnet")
 def mnistnet(image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
     """Build two 5x5 convolutions (20, 50 channels) with 2x2 max pooling, then 500 hidden units.
 

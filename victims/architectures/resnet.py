@@ -11,6 +11,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from storage.identity import stable_id
+
 
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions and a shortcut, which is projected if the shape changes.
@@ -57,21 +59,25 @@ def _resnet(
     return nn.Sequential(*stem, *layers, *head)
 
 
+@stable_id("network/resnet8")
 def resnet8(image_shape: tuple[int, int, int], num_classes: int, width: int = 32) -> nn.Module:
     """Build three stages of one block; the first has `width` channels."""
     return _resnet(image_shape, num_classes, (1, 1, 1), width)
 
 
+@stable_id("network/resnet10")
 def resnet10(image_shape: tuple[int, int, int], num_classes: int, width: int = 64) -> nn.Module:
     """Build four stages of one block; the first has `width` channels."""
     return _resnet(image_shape, num_classes, (1, 1, 1, 1), width)
 
 
+@stable_id("network/resnet18")
 def resnet18(image_shape: tuple[int, int, int], num_classes: int, width: int = 64) -> nn.Module:
     """Build four stages of two blocks; the first has `width` channels."""
     return _resnet(image_shape, num_classes, (2, 2, 2, 2), width)
 
 
+@stable_id("network/resnet34")
 def resnet34(image_shape: tuple[int, int, int], num_classes: int, width: int = 64) -> nn.Module:
     """Build four stages of 3, 4, 6 and 3 blocks; the first has `width` channels."""
     return _resnet(image_shape, num_classes, (3, 4, 6, 3), width)

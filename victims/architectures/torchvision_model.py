@@ -7,6 +7,8 @@ import difflib
 import torchvision
 from torch import Tensor, nn
 
+from storage.identity import stable_id
+
 
 class _AsColour(nn.Module):
     """Lets a network for colour images take grey ones: the grey channel is given three times."""
@@ -19,6 +21,7 @@ class _AsColour(nn.Module):
         return self.network(images.expand(-1, 3, -1, -1))
 
 
+@stable_id("network/torchvision")
 def torchvision_model(name: str, image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
     """Build `torchvision.models.<name>` with new weights; raises ValueError for an unknown name."""
     valid = torchvision.models.list_models(module=torchvision.models)

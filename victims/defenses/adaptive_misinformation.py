@@ -7,18 +7,22 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from storage.identity import stable_id
 from storage.options import check_between
 from training.fit import predict_logits
-from victims.defenses.base import DefendedVictim, MisinformerSettings, Perturb
+from victims.defenses.base import DefendedVictim, MisinformerSettings, Perturb, Perturbation
 
 
-class AdaptiveMisinformation:
+@stable_id("defense/adaptive_misinformation")
+class AdaptiveMisinformation(Perturbation):
     """y' = (1 - alpha) * f(x) + alpha * g(x), with alpha = sigmoid(-steepness * (max f(x) - threshold)).
 
     Images of which the victim f is unsure are taken to be foreign (Hendrycks and Gimpel 2017) and answered by
     g, a network of its own that was trained to be wrong. The paper's victim is moreover
     trained to be unsure of foreign images; this one is taken as it is.
     """
+
+    trains = "misinformer"
 
     def __init__(self, threshold: float, steepness: float, misinformer: MisinformerSettings) -> None:
         check_between("defense.adaptive_misinformation.threshold", threshold, 0, 1)

@@ -1,25 +1,33 @@
 """What defenses are: those that change answers, that watch, and that charge, stacked in this order.
 
-A defense's file holds a class that the option of the same name instantiates. What it needs of the trained
-victim it gets later, by `bind`, so that wrong options are refused before anything is trained.
+A defense's file holds a class that the option of the same name instantiates. Its base class says what kind
+it is. What is known only after training it gets by `bind`, so that wrong options are refused before anything
+is trained.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from pow.calibration import Calibration
+from pow.puzzles.settings import PuzzleSettings
+from pow.requests import Scope
+from storage.identity import stable_id
 from training.recipe import Hardware, Recipe
 from victims.architectures.build import Architecture
 from victims.datasets.images import ImageSet
 from victims.types import Answer, QueryBatch
 
 
+@stable_id("misinformer")
 @dataclass(frozen=True)
 class MisinformerSettings:
     """A network that answers wrongly on purpose: what it is, how it is trained, and from which seed."""
@@ -49,12 +57,32 @@ Perturb = Callable[[Tensor, Tensor, int], Tensor]
 probabilities, and how many queries were answered before. It sees no account: all are answered alike."""
 
 
-class Perturbation(Protocol):
+Kind = Literal["changes", "watches", "charges"]
+"""What a defense does; a stack has them in this order."""
+
+
+class Defense(ABC):
+    """A defense of one kind; subclass Perturbation, Watching or Charging."""
+
+    kind: ClassVar[Kind]
+
+
+class Perturbation(Defense):
     """A defense that changes answers."""
 
+    kind = "changes"
+
+    trains: ClassVar[str | None] = None
+    """The option that holds the MisinformerSettings of the network that it trains, if it trains one."""
+
+    @property
+    def repeats_itself(self) -> bool:
+        """Whether the same image gets the same answer."""
+        return True
+
+    @abstractmethod
     def bind(self, victim: DefendedVictim) -> Perturb:
         """What changes this victim's answers; raises ValueError naming the option where it cannot."""
-        ...
 
 
 class Watch(Protocol):
@@ -72,15 +100,89 @@ class Watch(Protocol):
         ...
 
 
-class Watching(Protocol):
-    """A defense that watches. Its option says what happens `at_alarm`: report, block or charge."""
+AtAlarm = Literal["report", "block", "charge"]
 
-    at_alarm: str
+
+class Watching(Defense):
+    """A defense that watches. Its option says what happens `at_alarm`.
+
+    report: nothing more. block: the account gets no further answer. charge: its toll is multiplied by
+    `surcharge` from then on.
+    """
+
+    kind = "watches"
+
+    at_alarm: AtAlarm
     surcharge: float
 
+    @abstractmethod
     def watch(self) -> Watch:
         """A watch that has seen nothing yet."""
+
+    @classmethod
+    def seen_in_trace(cls, options: Mapping[str, Any]) -> dict[str, Any]:
+        """The options that can change the trace: what of them is in the extraction's key.
+
+        An alarm that is charged for leaves the same trace as one that is reported.
+        """
+        told = {name: value for name, value in options.items() if name != "surcharge"}
+        return told | {"at_alarm": "block" if told.get("at_alarm") == "block" else "report"}
+
+
+class Charge(Protocol):
+    """What bills queries: a defense that charges, bound to a calibration and a puzzle."""
+
+    @property
+    def calibration(self) -> Calibration:
+        """From privacy costs to seconds."""
         ...
+
+    @property
+    def puzzle(self) -> PuzzleSettings:
+        """What the work is."""
+        ...
+
+    @property
+    def cost(self) -> str:
+        """The privacy measure that is charged."""
+        ...
+
+    @property
+    def scope(self) -> Scope:
+        """Whose costs add up."""
+        ...
+
+    def bill(
+        self,
+        account: np.ndarray,
+        round: np.ndarray,
+        cumulative_cost: np.ndarray,
+        factor: np.ndarray | None = None,
+    ) -> pd.DataFrame:
+        """The bills of queries, grouped into requests.
+
+        Args:
+            account: Who asks, int `[n]`, in the order asked.
+            round: The attack's round, int `[n]`.
+            cumulative_cost: Its payer's own cost with the query included, float64 `[n]`.
+            factor: What multiplies the toll of each query, float64 `[n]`; None for 1.
+
+        Returns:
+            A row a request: round, account, queries, seconds, expected_hashes.
+        """
+        ...
+
+
+class Charging(Defense):
+    """A defense that charges for what the measure `cost` says that queries revealed."""
+
+    kind = "charges"
+
+    cost: str
+
+    @abstractmethod
+    def bind(self, calibration: Calibration, puzzle: PuzzleSettings) -> Charge:
+        """What bills, once the calibration knows what an honest user costs."""
 
 
 def kept_label(changed: Tensor, probabilities: Tensor) -> Tensor:

@@ -7,9 +7,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from storage.identity import stable_id
 from storage.options import check_choice
 from training.seeds import derive_seed, generator
-from victims.defenses.base import DefendedVictim, Perturb
+from victims.defenses.base import DefendedVictim, Perturb, Perturbation
 
 Noise = Literal["fixed", "fresh"]
 
@@ -20,7 +21,8 @@ GOLDEN = -0x61C8864680B583EB
 """2^64 over the golden ratio, as a signed integer: splitmix64's step."""
 
 
-class GaussianNoise:
+@stable_id("defense/gaussian_noise")
+class GaussianNoise(Perturbation):
     """y' = y + sigma * n, n standard normal, below zero cut to zero, and then divided by the sum.
 
     `fixed` noise is a function of the image, so that to ask again tells nothing new; `fresh` noise is not.

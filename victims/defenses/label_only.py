@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from victims.defenses.base import DefendedVictim, Perturb
+from storage.identity import stable_id
+from victims.defenses.base import DefendedVictim, Perturb, Perturbation
 
 
-class LabelOnly:
+@stable_id("defense/label_only")
+class LabelOnly(Perturbation):
     """One for the class with the largest probability, 0 for the others."""
 
     def bind(self, victim: DefendedVictim) -> Perturb:

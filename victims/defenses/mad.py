@@ -15,11 +15,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from storage.identity import stable_id
 from storage.options import check_between, check_choice
 from training.fit import predict_logits
 from training.seeds import seeded
 from victims.architectures.build import Architecture, build_network
-from victims.defenses.base import DefendedVictim, Perturb, kept_label
+from victims.defenses.base import DefendedVictim, Perturb, Perturbation, kept_label
 
 Label = Literal["kept", "free"]
 
@@ -30,7 +31,8 @@ ENTRIES = 2**24
 """Of candidates that are compared at a time."""
 
 
-class Mad:
+@stable_id("defense/mad")
+class Mad(Perturbation):
     """The answer moves from y towards the extreme that turns the gradient most, as far as `epsilon` allows.
 
     With the label free, the extremes are the classes. With the label kept, they are the equal shares of sets

@@ -18,8 +18,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from storage.identity import stable_id
 from storage.options import check_between
-from victims.defenses.base import DefendedVictim, Perturb, kept_label
+from victims.defenses.base import DefendedVictim, Perturb, Perturbation, kept_label
 
 SMALLEST = 1e-6
 """Added to probabilities before their logarithm, as by the authors."""
@@ -28,7 +29,8 @@ STEPS = 90
 """Of a search that keeps two thirds of its interval each time: 1.4e-16 of it are left."""
 
 
-class ModelGuardW:
+@stable_id("defense/modelguard_w")
+class ModelGuardW(Perturbation):
     """The least likely classes get as much as `epsilon` and the label's lead allow (see above)."""
 
     def __init__(self, epsilon: float) -> None:

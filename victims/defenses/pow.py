@@ -2,32 +2,42 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 
 from pow.calibration import Calibration
 from pow.puzzles.settings import PuzzleSettings
 from pow.requests import Scope, ScopeName, charge
+from storage.identity import stable_id
+from victims.defenses.base import Charge, Charging
 
 
-class ProofOfWork:
+@stable_id("defense/pow")
+class ProofOfWork(Charging):
     """Charges for the cumulative privacy cost (of each account, or as `scope` says), request by request.
 
     In process the work is not done but priced, so it changes no answer.
     """
 
-    def __init__(
-        self,
-        calibration: Calibration,
-        puzzle: PuzzleSettings,
-        cost: str = "pate",
-        scope: ScopeName = "account",
-        subnet_size: int = 256,
-    ) -> None:
-        self.calibration = calibration
-        self.puzzle = puzzle
+    def __init__(self, cost: str = "pate", scope: ScopeName = "account", subnet_size: int = 256) -> None:
         self.cost = cost
         self.scope = Scope(scope, subnet_size)
+
+    def bind(self, calibration: Calibration, puzzle: PuzzleSettings) -> Charge:
+        """See Charging."""
+        return CalibratedWork(calibration, puzzle, self.cost, self.scope)
+
+
+@dataclass(frozen=True, eq=False)
+class CalibratedWork:
+    """What proof of work bills; see Charge."""
+
+    calibration: Calibration
+    puzzle: PuzzleSettings
+    cost: str
+    scope: Scope
 
     def bill(
         self,
@@ -36,10 +46,6 @@ class ProofOfWork:
         cumulative_cost: np.ndarray,
         factor: np.ndarray | None = None,
     ) -> pd.DataFrame:
-        """One row a request: round, account, queries, seconds, expected_hashes.
-
-        The arguments have one entry a query, in the order asked; `cumulative_cost` is its payer's own, and
-        `factor` multiplies the toll.
-        """
+        """See Charge."""
         payer = self.scope.payer(account)
         return charge(self.calibration, self.puzzle, account, round, cumulative_cost, payer, factor)

@@ -13,7 +13,6 @@ from __future__ import annotations
 import warnings
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -21,11 +20,10 @@ import torch
 from scipy.stats import shapiro
 from torch import Tensor
 
+from storage.identity import stable_id
 from storage.options import check_between, check_choice
-from victims.defenses.base import Watch
+from victims.defenses.base import AtAlarm, Watch, Watching
 from victims.types import Answer, QueryBatch
-
-AtAlarm = Literal["report", "block", "charge"]
 
 BLOCK = 1024
 """Queries whose distances are computed at a time."""
@@ -34,7 +32,8 @@ SAME = 1e-5
 """Images that are closer are taken to be equal: products of float64 give their distance no better."""
 
 
-class Prada:
+@stable_id("defense/prada")
+class Prada(Watching):
     """Raises an alarm for an account once W, of at least `minimum` distances, is below `delta`; for good.
 
     W is computed when the number of distances is a multiple of `every`. From the alarm on the account gets

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from victims.defenses.base import DefendedVictim, Perturb
+from storage.identity import stable_id
+from victims.defenses.base import DefendedVictim, Perturb, Perturbation
 
 
-class ReverseSigmoid:
+@stable_id("defense/reverse_sigmoid")
+class ReverseSigmoid(Perturbation):
     """y' = a * (y - beta * (sigmoid(gamma * logit(y)) - 1/2)), with a so that the entries sum to one.
 
     What `beta` above one makes negative is 0 instead. Several answers y have the same y'.

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from victims.defenses.base import DefendedVictim, Perturb
+from storage.identity import stable_id
+from victims.defenses.base import DefendedVictim, Perturb, Perturbation
 
 
-class Rounding:
+@stable_id("defense/rounding")
+class Rounding(Perturbation):
     """Each probability to so many decimals; they need not sum to one then. Equal ones may be left."""
 
     def __init__(self, decimals: int) -> None:

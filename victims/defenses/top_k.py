@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from storage.identity import stable_id
 from victims.answers import largest_only
-from victims.defenses.base import DefendedVictim, Perturb
+from victims.defenses.base import DefendedVictim, Perturb, Perturbation
 
 
-class TopK:
+@stable_id("defense/top_k")
+class TopK(Perturbation):
     """The `k` largest probabilities as they are, the others 0."""
 
     def __init__(self, k: int) -> None:

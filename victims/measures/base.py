@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from torch import Tensor, nn
 
@@ -36,13 +37,26 @@ class MeasuredVictim:
     teachers: Callable[[TeacherSettings], Voters]
 
 
-class Measure(Protocol):
-    """A privacy measure: what the answer to each query reveals."""
+class Measure(ABC):
+    """A privacy measure: what the answer to each query reveals.
 
+    It is called with a MeasuredVictim and the options of its YAML. Tables, pages and plots show it as its
+    class says.
+    """
+
+    label: ClassVar[str] = ""
+    """What tables call it; its option's name where it is empty."""
+
+    format: ClassVar[str] = ".4g"
+    """How tables write a cost, as Python's format() has it."""
+
+    teacher_options: ClassVar[tuple[str, ...]] = ()
+    """The options that say which PATE teachers it asks, none where it asks none."""
+
+    @abstractmethod
     def columns(self, images: Tensor, log_probs: Tensor) -> dict[str, Tensor]:
         """The trace's columns for images in [0, 1] `[n, c, h, w]` and the victim's log-probabilities.
 
         float64 `[n]` each: the cost under the measure's own name, and `log_q` where the cost is an
         epsilon that can be recomputed from it.
         """
-        ...

@@ -5,11 +5,15 @@ from __future__ import annotations
 from torch import Tensor
 
 from privacy import uncertainty
-from victims.measures.base import MeasuredVictim
+from storage.identity import stable_id
+from victims.measures.base import Measure, MeasuredVictim
 
 
-class EntropyCost:
+@stable_id("measure/entropy")
+class EntropyCost(Measure):
     """Entropy of the victim's probabilities over log(classes), between 0 and 1."""
+
+    label = "entropy"
 
     def __init__(self, victim: MeasuredVictim) -> None:
         del victim  # nothing of the victim is needed but its answers

@@ -5,11 +5,15 @@ from __future__ import annotations
 from torch import Tensor
 
 from privacy import uncertainty
-from victims.measures.base import MeasuredVictim
+from storage.identity import stable_id
+from victims.measures.base import Measure, MeasuredVictim
 
 
-class GapCost:
+@stable_id("measure/gap")
+class GapCost(Measure):
     """One minus the gap between the two largest probabilities, over their sum; between 0 and 1."""
+
+    label = "gap"
 
     def __init__(self, victim: MeasuredVictim) -> None:
         del victim  # nothing of the victim is needed but its answers

@@ -8,14 +8,19 @@ from __future__ import annotations
 from torch import Tensor
 
 from privacy import gnmax
+from storage.identity import stable_id
 from training.recipe import Recipe
 from victims.architectures.build import Architecture
-from victims.measures.base import MeasuredVictim
+from victims.measures.base import Measure, MeasuredVictim
 from victims.teachers import TeacherSettings
 
 
-class PateCost:
+@stable_id("measure/pate")
+class PateCost(Measure):
     """Epsilon of each query alone, from the votes of `teachers` networks and noise of scale `sigma`."""
+
+    label = "PATE"
+    teacher_options = ("teachers", "architecture", "recipe", "at_once", "seed")
 
     def __init__(
         self,

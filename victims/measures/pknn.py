@@ -9,12 +9,16 @@ from __future__ import annotations
 from torch import Tensor
 
 from privacy import gnmax, pknn
+from storage.identity import stable_id
 from training.fit import predict_logits
-from victims.measures.base import MeasuredVictim
+from victims.measures.base import Measure, MeasuredVictim
 
 
-class PknnCost:
+@stable_id("measure/pknn")
+class PknnCost(Measure):
     """Epsilon of each query alone, from the votes of its `k` nearest training points."""
+
+    label = "pkNN"
 
     def __init__(self, victim: MeasuredVictim, k: int, sigma: float, delta: float) -> None:
         if not 1 <= k <= len(victim.train):

@@ -49,6 +49,14 @@ function usd(value) {
 
 const count = (value) => (isNumber(value) ? Math.round(value).toLocaleString("en-GB") : "–");
 
+/** Writes a number as a measure's Python format has it: .4g has digits, .2f decimals; others are short. */
+function written(format) {
+  const [, digits, kind] = /^,?\.(\d+)([gf])$/.exec(format) ?? [];
+  if (kind === "g") return (value) => short(value, Math.max(1, Number(digits)));
+  const decimals = { minimumFractionDigits: Number(digits), maximumFractionDigits: Number(digits) };
+  return kind === "f" ? (value) => (isNumber(value) ? value.toLocaleString("en-GB", decimals) : "–") : short;
+}
+
 /** Every figure that the page shows: its column, its name, how it is written. */
 const FIGURES = [
   ["queries", "queries", count],
@@ -69,20 +77,14 @@ const FIGURES = [
   ["query_seconds", "without work", short],
   ["expected_hashes", "expected hashes", short],
   ["attacker_solve_seconds", "attacker solves, s", short],
-  ["cost_pate", "PATE cost", short],
-  ["cost_pknn", "pkNN cost", short],
-  ["cost_entropy", "entropy cost", short],
-  ["cost_gap", "gap cost", short],
+  ...DATA.measures.map(([name, title, format]) => [name, title, written(format)]),
   ["victim_accuracy", "victim's accuracy", percent],
 ].filter(([name]) => FINALS.some((row) => isNumber(row[name])));
 
 const AXES = [
   ["total_seconds", "seconds of queries and work"],
   ["queries", "queries"],
-  ["cost_pate", "PATE cost"],
-  ["cost_pknn", "pkNN cost"],
-  ["cost_entropy", "entropy cost"],
-  ["cost_gap", "gap cost"],
+  ...DATA.measures.map(([name, title]) => [name, title]),
   ["overhead", "overhead: time with work over time without"],
   ["attacker_usd", "USD for solving, on the attacker's hardware"],
 ].filter(([name]) => LINES.some((row) => isNumber(row[name])));

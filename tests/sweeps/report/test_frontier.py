@@ -67,7 +67,7 @@ def test_the_table_says_who_raised_the_alarm_and_when(tmp_path: Path) -> None:
     assert rows.loc["prada", "alarm"] == pytest.approx(2 / 3)
     assert rows.loc["prada", "queries_until_alarm"] == 100
     assert rows.loc["mad", ["alarm", "queries_until_alarm"]].isna().all()
-    text = readable(table, report.load([tmp_path]).names).set_index("defense")
+    text = readable(table, report.load([tmp_path])).set_index("defense")
     assert text["refused %"]["prada"] == "25.0" and text["false alarms %"]["prada"] == "50.0"
     assert text["honest's ECE %"]["prada"] == "1.00"
     assert text["alarms %"].str[:2].to_dict() == {"prada": "67", "mad": ""}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -12,7 +13,9 @@ import pytest
 from commands.report import main
 from support.reports import write_cell
 from sweeps import report
-from sweeps.report.tables import latex, markdown
+from sweeps.report.page import page
+from sweeps.report.results import load_cells
+from sweeps.report.tables import latex, markdown, terminal_table
 
 
 def parsed(text: str) -> list[dict[str, str]]:
@@ -23,7 +26,7 @@ def parsed(text: str) -> list[dict[str, str]]:
 
 def test_markdown_states_each_interval(sweep: Path) -> None:
     loaded = report.load([sweep])
-    standard, knockoff = parsed(markdown(report.table(loaded), loaded.names))
+    standard, knockoff = parsed(markdown(report.table(loaded), loaded))
     assert standard["accuracy %"] == "93.00 ± 9"
     assert standard["seeds"] == "3"
     assert standard["training, s"] == "2 ± 2.5"
@@ -37,7 +40,7 @@ def test_a_attacker_who_knows_and_one_who_gives_up_are_marked(tmp_path: Path) ->
     write_cell(tmp_path / "1", "knockoff", 0, [0.4], gave_up=True)
     write_cell(tmp_path / "2", "knockoff", 1, [0.4, 0.6])
     loaded = report.load([tmp_path])
-    worstcase, knockoff = parsed(markdown(report.table(loaded), loaded.names))
+    worstcase, knockoff = parsed(markdown(report.table(loaded), loaded))
     assert (worstcase["knows"], worstcase["gave up"]) == ("cost", "")
     assert (knockoff["knows"], knockoff["gave up"]) == ("", "1 of 2")
     assert knockoff["queries"] == "150 ± 635", "t(0.975, 1) = 12.706 times 50"
@@ -47,7 +50,7 @@ def test_a_cost_that_was_not_measured_is_left_out(tmp_path: Path) -> None:
     write_cell(tmp_path / "0", "dfme", 0, [0.5], without=["cost_pate"])
     write_cell(tmp_path / "1", "standard", 0, [0.5])
     loaded = report.load([tmp_path])
-    dfme, standard = parsed(markdown(report.table(loaded), loaded.names))
+    dfme, standard = parsed(markdown(report.table(loaded), loaded))
     assert (dfme["PATE"], standard["PATE"]) == ("", "30")
 
 
@@ -55,7 +58,7 @@ def test_latex_is_escaped_and_ruled(tmp_path: Path) -> None:
     for seed in (0, 1):
         write_cell(tmp_path / str(seed), "jacobian_tr", seed, [0.5 + seed / 10], give_up_usd=0.01)
     loaded = report.load([tmp_path])
-    text = latex(report.table(loaded), loaded.names)
+    text = latex(report.table(loaded), loaded)
     body = text[text.index(r"\begin") :]
     assert r"jacobian\_tr, up to \$0.01" in body
     assert r"55.00 $\pm$ 64" in body, "t(0.975, 1) = 12.706 times 5"
@@ -120,3 +123,44 @@ def test_cells_of_early_versions_are_read(tmp_path: Path) -> None:
     report.write_report(loaded, tmp_path)
     (row,) = parsed((tmp_path / "table.md").read_text())
     assert row["overhead"] == "2"
+
+
+MINE: dict[str, Any] = {
+    "measures": {"pate": {"label": "PATE", "format": ".4g"}, "mine": {"label": "mine's", "format": ".2f"}}
+}
+
+
+def write_measured(folder: Path) -> None:
+    """A cell with a measure that the report knows by the cell's result alone."""
+    write_cell(folder, "standard", 0, [0.5], **MINE)
+    curve = pd.read_csv(folder / "curve.csv")
+    curve.assign(cost_mine=1.23456).to_csv(folder / "curve.csv", index=False)
+
+
+def test_a_measure_is_in_every_table_by_its_label_and_format(tmp_path: Path) -> None:
+    write_measured(tmp_path / "0")
+    loaded = report.load([tmp_path])
+    means = report.table(loaded)
+    (row,) = parsed(markdown(means, loaded))
+    assert (row["PATE"], row["mine's"]) == ("30", "1.23")
+    headings = list(row)
+    assert headings.index("fidelity %") < headings.index("PATE") < headings.index("mine's")
+    assert headings.index("mine's") < headings.index("seconds")
+    assert "mine's & " in latex(means, loaded)
+    shown = terminal_table(load_cells([tmp_path]))
+    assert {"PATE cost", "mine's cost"} <= {str(column.header) for column in shown.columns}
+
+
+def test_a_measure_of_an_early_version_is_called_by_its_column(tmp_path: Path) -> None:
+    write_cell(tmp_path / "0", "standard", 0, [0.5], measures={})
+    loaded = report.load([tmp_path])
+    (row,) = parsed(markdown(report.table(loaded), loaded))
+    assert row["cost_pate"] == "30"
+
+
+def test_a_measure_is_among_the_figures_of_the_page(tmp_path: Path) -> None:
+    write_measured(tmp_path / "0")
+    text = page(report.load([tmp_path]))
+    data = json.loads(re.findall(r'id="data">(.*?)</script>', text)[0])
+    assert data["measures"] == [["cost_pate", "PATE cost", ".4g"], ["cost_mine", "mine's cost", ".2f"]]
+    assert data["finals"]["cost_mine"] == data["lines"]["cost_mine"] == [1.2346]

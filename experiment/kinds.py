@@ -1,0 +1,79 @@
+"""What the classes behind a config's options say of themselves: kinds of defenses, headings of measures."""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any
+
+from storage.options import instantiate
+from victims.defenses.base import Charging, Defense, Perturbation, Watching
+from victims.measures.base import Measure, MeasuredVictim
+
+MakeMeasure = Callable[[MeasuredVictim], Measure]
+"""A measure with its options, for a victim that is trained later."""
+
+BASES = {
+    Defense: "is no defense: its class must derive from Perturbation, Watching or Charging "
+    "(victims/defenses/base.py)",
+    Measure: "is no measure: its class must derive from Measure (victims/measures/base.py)",
+}
+
+
+def defense_class(config: Mapping[str, Any], name: str) -> type[Defense]:
+    """The class of the defense `defense.<name>`; raises ValueError naming the option where it is none."""
+    found: type[Defense] = _class_of(config["defense"][name]["_target_"], f"defense.{name}", Defense)
+    return found
+
+
+def measure_class(config: Mapping[str, Any], name: str) -> type[Measure]:
+    """The class of the measure `privacy.measures.<name>`; raises ValueError naming the option."""
+    node = config["privacy"]["measures"][name]
+    found: type[Measure] = _class_of(node["_target_"], f"privacy.measures.{name}", Measure)
+    return found
+
+
+@cache
+def _class_of(target: str, option: str, base: type[Defense] | type[Measure]) -> Any:
+    """The class that `<option>._target_` names; raises ValueError unless it is a `base`."""
+    try:
+        found = pkgutil.resolve_name(str(target))
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"{option}._target_={target} cannot be imported: {error}") from error
+    if not (isinstance(found, type) and issubclass(found, base)):
+        raise ValueError(f"{option}._target_={target} {BASES[base]}")
+    return found
+
+
+def check_defenses(config: Mapping[str, Any]) -> None:
+    """Raise ValueError, naming the option, unless every node of `defense` is a defense of some kind."""
+    nodes = config["defense"]
+    flat = [name for name, node in nodes.items() if not isinstance(node, dict)]
+    if flat:
+        raise ValueError(
+            "the first line of a defense's YAML must be `# @package defense.NAME`, NAME being the file's "
+            f"own name: without it {', '.join(flat)} would be defenses"
+        )
+    for name, node in nodes.items():
+        if "_target_" not in node:
+            raise ValueError(f"defense.{name} needs a _target_, the name of its class")
+        if not issubclass(defense_class(config, name), Perturbation | Watching | Charging):
+            raise ValueError(f"defense.{name}._target_={node['_target_']} {BASES[Defense]}")
+
+
+def make_measures(config: Mapping[str, Any]) -> dict[str, MakeMeasure]:
+    """The measures of a resolved config, by name; raises ValueError naming the option."""
+    made = {}
+    for name, node in config["privacy"]["measures"].items():
+        if "_target_" not in node:
+            raise ValueError(f"privacy.measures.{name} needs a _target_, the name of its class")
+        measure_class(config, name)  # refused unless it is one
+        made[name] = instantiate(node | {"_partial_": True}, f"privacy.measures.{name}")
+    return made
+
+
+def measure_headings(config: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """Label and format of each measure of a config, for result.json."""
+    classes = {name: measure_class(config, name) for name in config["privacy"]["measures"]}
+    return {name: {"label": each.label or name, "format": each.format} for name, each in classes.items()}

@@ -1,0 +1,48 @@
+"""Stable ids: how a key names code, so that a file that moves orphans nothing in the store."""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Callable
+from functools import cache
+from typing import Any, TypeVar
+
+Named = TypeVar("Named", bound=Callable[..., Any])
+
+
+def stable_id(name: str) -> Callable[[Named], Named]:
+    """Decorator: the class or function enters keys as `name` (`attack/knockoff`), wherever its file lies.
+
+    A name is for ever: another one, or the same one for something else, orphans what the store holds. It is
+    not inherited, so a subclass is taken for what it is, an object of its own.
+    """
+
+    def named(target: Named) -> Named:
+        setattr(target, "stable_id", name)  # noqa: B010 - a function has no such attribute for mypy
+        return target
+
+    return named
+
+
+@cache
+def identify(path: str) -> str:
+    """The id of what lies at a dotted path: its own stable id, or the path where it has none.
+
+    A path that leads to nothing is its own id; whoever instantiates it says what is wrong.
+    """
+    try:
+        found = vars(pkgutil.resolve_name(path))
+    except (ImportError, AttributeError, ValueError, TypeError):
+        return path
+    # functools.wraps copies attributes, so what is wrapped would be taken for the original.
+    return str(found["stable_id"]) if "stable_id" in found and "__wrapped__" not in found else path
+
+
+def identified(node: Any) -> Any:
+    """A copy of a config's node whose `_target_`s are ids instead of paths, as keys hold them."""
+    if isinstance(node, dict):
+        return {
+            key: identify(value) if key == "_target_" and isinstance(value, str) else identified(value)
+            for key, value in node.items()
+        }
+    return [identified(value) for value in node] if isinstance(node, list) else node
