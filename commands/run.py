@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from commands.application import run_application
+from commands.hydra_app.application import run_application
 from commands.parsing import packages_of
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from commands.application import run_application
+from commands.hydra_app.application import run_application
 from commands.parsing import packages_of
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from commands.application import rewritten
+from commands.hydra_app.application import rewritten
 from commands.main import SUBCOMMANDS, main
 from commands.parsing import packages_of
 from support.commands import ROOT, run_program, run_python
@@ -129,13 +129,12 @@ def test_a_cell_that_cannot_work_is_refused_by_its_plan(tmp_path: Path) -> None:
 def test_a_config_and_an_attack_of_ones_own(tmp_path: Path) -> None:
     """A folder beside conf/, and a module in the folder where the command is given."""
     (tmp_path / "my_conf" / "attack").mkdir(parents=True)
-    text = (ROOT / "conf" / "attack" / "standard.yaml").read_text()
-    target = next(line for line in text.splitlines() if "_target_" in line).split("_target_:")[1].strip()
-    text = text.replace(target, "my_attack.Mine").replace("name: standard", "name: mine")
-    (tmp_path / "my_conf" / "attack" / "mine.yaml").write_text(text)
-    module, name = target.rsplit(".", 1)
-    code = f"from {module} import {name}\n\n\nclass Mine({name}):\n    pass\n"
-    (tmp_path / "my_attack.py").write_text(code)
+    (tmp_path / "my_conf" / "attack" / "mine.yaml").write_text(
+        "name: mine\nrule: {_target_: my_attack.Mine}\n"
+    )
+    (tmp_path / "my_attack.py").write_text(
+        "from extraction.attacks.standard import Standard\n\n\nclass Mine(Standard):\n    pass\n"
+    )
     arguments = ("plan", "-m", "attack=mine,standard", "logger=none", "--config-dir", "my_conf")
     process = run_program("-m", "commands", *arguments, folder=tmp_path, PYTHONPATH=str(ROOT))
     assert process.returncode == 0, process.stderr
@@ -148,7 +147,7 @@ def test_a_config_and_an_attack_of_ones_own(tmp_path: Path) -> None:
 def test_the_folder_of_the_command_comes_last(tmp_path: Path) -> None:
     """So that nothing in it hides a package of ours."""
     code = (
-        "import sys; from commands.application import run_application\n"
+        "import sys; from commands.hydra_app.application import run_application\n"
         "run_application('run', 'config', lambda config: None, ['--cfg', 'job'])\n"
     )
     process = run_python("-c", code + "print(sys.path[-1])", folder=tmp_path, PYTHONPATH=str(ROOT))

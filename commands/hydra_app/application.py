@@ -33,7 +33,7 @@ def run_application(
     with packages_of("sweeps"):
         import hydra
 
-        from commands.errors import readable_errors
+        from commands.hydra_app.errors import readable_errors
         from experiment.naming import network_overrides
     sys.path.append(str(Path.cwd()))
     sys.argv = [f"tollgate {name}", *rewritten(network_overrides(arguments))]
