@@ -13,11 +13,12 @@ import time
 import traceback
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from experiment.naming import stack_name
-from storage.files import write_json
+from storage.files import write_atomically, write_json, write_text
 from sweeps.grid.units import Plan, PlannedCell, Stage, Unit, finished_key
 
 FAILURE = "failure.json"
@@ -115,7 +116,9 @@ class SweepFolder:
         path = self.job_path(job.name)
         path.parent.mkdir(parents=True, exist_ok=True)
         units = [{"id": unit.id, "cells": [_entry(cell) for cell in unit.cells]} for unit in job.units]
-        write_json(path, {"stage": job.stage, "units": units, "logging": logging})
+        content = {"stage": job.stage, "units": units, "logging": logging}
+        # Keys stay in the config's order, which is that of stacked defenses and of a curve's columns.
+        write_atomically(path, partial(write_text, text=json.dumps(content, indent=2)))
         for unit in job.units:
             self.failure_path(unit.id).unlink(missing_ok=True)
             if job.stage != "prepare":

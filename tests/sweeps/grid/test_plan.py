@@ -17,7 +17,7 @@ from sweeps.grid.compose import GridComposer, hydra_loader, master_config
 from sweeps.grid.plan import Planner
 from sweeps.grid.units import Plan
 from sweeps.launch.estimate import PRICE_SECONDS, Estimates
-from sweeps.launch.folder import pack
+from sweeps.launch.folder import SweepFolder, pack
 
 MakePlan = Callable[[Sequence[Sequence[str]]], Plan]
 
@@ -185,3 +185,15 @@ def test_plans_are_written_as_json(make_plan: MakePlan, tmp_path: Path) -> None:
     """What a job is given holds plain values only."""
     for cell in make_plan([["attack=inoutdist"]]).cells:
         assert json.loads(json.dumps(cell.config)) == cell.config
+
+
+def test_a_job_keeps_the_order_of_the_config(make_plan: MakePlan, tmp_path: Path) -> None:
+    """Defenses are applied in their order, and measures are a curve's columns."""
+    plan = make_plan([["defense=[rounding,pow]"], ["defense=[top_k,rounding]"]])
+    folder = SweepFolder(tmp_path / "sweep")
+    (job,) = pack([unit for unit in plan.units if unit.stage != "prepare"], {"extract": 9})[:1]
+    written = json.loads(folder.write_job(job, {}).read_text())
+    for unit, given in zip(written["units"], job.units, strict=True):
+        for cell, planned in zip(unit["cells"], given.cells, strict=True):
+            assert list(cell["config"]["defense"]) == list(planned.config["defense"])
+            assert json.dumps(cell["config"]) == json.dumps(planned.config)
