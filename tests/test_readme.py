@@ -52,6 +52,7 @@ def test_the_commands_are_those_tested_here() -> None:
     assert len(ASK) == 2
 
 
+@pytest.mark.install
 def test_make_demo(tmp_path: Path) -> None:
     """The command that `make demo` comes to, in an empty folder."""
     plan = last_step("demo")
