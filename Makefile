@@ -1,16 +1,26 @@
-# `make demo` and `make test` need Python 3.11 or later and a network the first time; all goes into .venv.
+# `make demo` and the tests need Python 3.11 or later and a network the first time; all goes into .venv.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint clean
+# Tests with these marks need a cluster, a browser, a clean installation or minutes.
+SLOW := slurm or browser or install or slow
+PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE \
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+
+.PHONY: demo test test-slow test-all lint clean
 
 demo: $(INSTALLED)
 	$(BIN)/tollgate run -m experiment=demo
 
 test: $(INSTALLED)
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+	$(PYTEST) -m "not ($(SLOW))"
+
+test-slow: $(INSTALLED)
+	$(PYTEST) -m "$(SLOW)"
+
+test-all: test test-slow
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -41,6 +41,13 @@ def sweep(tmp_path: Path) -> Path:
 LONGEST = ("test_slurm.py", "test_local_sweep.py", "test_cell.py", "test_readme.py")
 """Files that take minutes, some of them of waiting: begun first, so that none is left alone at the end."""
 
+NEEDS = {"cluster": "slurm", "browser": "browser"}
+"""Fixtures of which `make test` runs no test, and the marks of those that it leaves to `make test-slow`."""
 
+
+@pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+    for item in items:
+        for fixture in NEEDS.keys() & getattr(item, "fixturenames", ()):
+            item.add_marker(NEEDS[fixture])

@@ -73,6 +73,7 @@ def test_the_readme_fits_on_a_screen_and_ends_with_links() -> None:
         assert (ROOT / page).exists(), page
 
 
+@pytest.mark.install
 def test_make_demo(tmp_path: Path) -> None:
     """The command that `make demo` comes to, in an empty folder."""
     _, _, *overrides = shlex.split(last_step("demo"))

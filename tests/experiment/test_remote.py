@@ -27,10 +27,10 @@ COMMON = [
     "attack=knockoff",
     "attack.budget=300",
     "attack.round_size=150",
-    "victim.recipe.epochs=8",
-    "substitute.recipe.epochs=15",
-    "privacy.measures.pate.teachers=10",
-    "privacy.measures.pate.recipe.epochs=10",
+    "victim.recipe.epochs=2",
+    "substitute.recipe.epochs=2",
+    "privacy.measures.pate.teachers=3",
+    "privacy.measures.pate.recipe.epochs=2",
     "pow_calibration=constant",
     "pow_calibration.each=0.05",
     "puzzle.parts=64",
@@ -136,6 +136,7 @@ def test_another_model_is_recognised(
         run(store, tmp_path / "other", *options)
 
 
+@pytest.mark.slow  # each worker is a new process that imports the libraries: 20 s of a core
 def test_several_workers_share_accounts_and_counts(
     store: Path, server: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

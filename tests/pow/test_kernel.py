@@ -107,9 +107,9 @@ def test_the_first_word_is_compared_as_an_unsigned_number(device: str, difficult
             assert lanes == [lane for lane, word in enumerate(words) if word <= bound]
 
 
+@pytest.mark.slow  # it compiles for minutes of a core; the tests above have the same steps uncompiled
 @pytest.mark.parametrize("device", DEVICES)
 def test_compiled_batches_find_the_winners_of_the_plain_loop(device: str) -> None:
-    """It compiles for up to a minute."""
     puzzle = Sha256Puzzle(b"challenge", 200.0, 2)
     search = BatchSearch(puzzle, device, compile_kernel=True)
     for start in EDGES:

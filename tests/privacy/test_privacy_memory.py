@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from support.commands import run_python
+from support.commands import ROOT, run_program
 
 MEASURE = """
 import resource
@@ -32,8 +34,10 @@ COMPOSED = (
 @pytest.mark.parametrize(
     ("inputs", "call"), [NEIGHBOURS, EPSILON, COMPOSED], ids=["pkNN", "epsilon", "composed"]
 )
-def test_memory_does_not_grow_with_queries_times_points(inputs: str, call: str) -> None:
+def test_memory_does_not_grow_with_queries_times_points(tmp_path: Path, inputs: str, call: str) -> None:
     """All distances would take 4,000 MB; the RDP of 100,000 queries 320 MB, and so would each step to it."""
-    done = run_python("-c", MEASURE.format(inputs=inputs, call=call))
+    program = tmp_path / "measure.py"
+    program.write_text(MEASURE.format(inputs=inputs, call=call))
+    done = run_program(str(program), PYTHONPATH=str(ROOT))
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) < 150

@@ -16,10 +16,10 @@ from support.commands import ROOT, Program, forked
 SMALL = (
     "logger=none",
     "trainer=cpu",
-    "victim.recipe.epochs=8",
-    "substitute.recipe.epochs=10",
-    "privacy.measures.pate.teachers=10",
-    "privacy.measures.pate.recipe.epochs=10",
+    "victim.recipe.epochs=2",
+    "substitute.recipe.epochs=3",
+    "privacy.measures.pate.teachers=3",
+    "privacy.measures.pate.recipe.epochs=2",
     "attack.budget=300",
     "dataset.transfer.steps=2",
 )

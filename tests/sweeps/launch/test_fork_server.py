@@ -66,18 +66,6 @@ def test_a_job_is_a_process_of_its_own_session(server: ForkServer, tmp_path: Pat
     assert code_of(pid, server) == -signal.SIGTERM
 
 
-def test_jobs_go_on_when_the_owner_is_gone(tmp_path: Path) -> None:
-    path = job_file(tmp_path)
-    os.mkfifo(path)
-    server = ForkServer(os.environ | {"PYTHONPATH": str(ROOT)})
-    job = psutil.Process(server.fork(path, tmp_path / "log")[0])
-    server.close()
-    assert server.process.returncode == 0
-    path.write_text(NOTHING)  # which waits until the job reads
-    job.wait(timeout=60)
-    assert (tmp_path / "log").read_text() == ""
-
-
 def test_a_server_that_is_gone_is_told_of(tmp_path: Path) -> None:
     server = ForkServer(os.environ | {"PYTHONPATH": str(ROOT)})
     server.process.kill()
@@ -103,3 +91,15 @@ def test_an_interrupted_head_ends_its_jobs_and_says_so(tmp_path: Path) -> None:
     launcher.stop()
     assert not psutil.pid_exists(pid) and launcher.server is None
     assert {unit: state.word for unit, state in local_states(folder.jobs()).items()} == {"job": "cancelled"}
+
+
+def test_jobs_go_on_when_the_owner_is_gone(server: ForkServer, tmp_path: Path) -> None:
+    """The last test here, as it closes the server of the others."""
+    path = job_file(tmp_path)
+    os.mkfifo(path)
+    job = psutil.Process(server.fork(path, tmp_path / "log")[0])
+    server.close()
+    assert server.process.returncode == 0
+    path.write_text(NOTHING)  # which waits until the job reads
+    job.wait(timeout=60)
+    assert (tmp_path / "log").read_text() == ""
