@@ -150,8 +150,8 @@ function honestCell(rows, defense, basis) {
 
 function drawMatrix(rows, basis) {
   const defenses = DEFENSES.filter((defense) => rows.some((row) => row.defense === defense));
-  const costliest = (attack) => Math.max(...rows.filter((row) => row.attack === attack).map((row) => ratio(row, basis) ?? 0));
-  const attacks = unique(rows.map((row) => row.attack)).sort((a, b) => costliest(b) - costliest(a));
+  const mostExpensive = (attack) => Math.max(...rows.filter((row) => row.attack === attack).map((row) => ratio(row, basis) ?? 0));
+  const attacks = unique(rows.map((row) => row.attack)).sort((a, b) => mostExpensive(b) - mostExpensive(a));
   const head = make("tr", {}, make("th", {}, ""), ...defenses.map((defense) => make("th", { scope: "col" }, defense)));
   const honest = make("tr", { class: "honest" },
     make("th", { scope: "row" }, "honest user"), ...defenses.map((defense) => honestCell(rows, defense, basis)));
@@ -163,8 +163,8 @@ function drawMatrix(rows, basis) {
   });
   byId("matrix").replaceChildren(make("thead", {}, head), make("tbody", {}, honest, ...body));
   const notes = [];
-  if (rows.some((row) => row.knows)) notes.push("“knows the cost”: this attacker is told what the defender would charge, which no real interface tells.");
-  if (rows.some(gaveUp)) notes.push("“gave up”: the attacker stopped where the next round would have gone beyond its limit; figures are what it had then.");
+  if (rows.some((row) => row.knows)) notes.push("“knows the cost”: this attacker knows what the defender would charge, which no real interface tells.");
+  if (rows.some(gaveUp)) notes.push("“gave up”: the attacker stopped before a round that would have gone beyond its limit; the figures are those of that moment.");
   byId("matrix-note").textContent = notes.join(" ");
 }
 
