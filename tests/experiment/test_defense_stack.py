@@ -157,7 +157,7 @@ def test_a_grid_over_stacks_is_planned(tmp_path: Path) -> None:
 def test_a_wrong_option_of_a_stacked_defense_is_answered_with_the_valid_ones() -> None:
     process = run_program("run.py", "defense=[rounding,pow]", "defense.rounding.decimal=2", "logger=none")
     assert process.returncode == 1
-    assert "Did you mea defense.rounding.decimals?" in process.stderr
+    assert "Did you mean defense.rounding.decimals?" in process.stderr
 
 
 class Fixed(nn.Module):
