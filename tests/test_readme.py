@@ -33,7 +33,12 @@ def execute(arguments: list[str], folder: Path, **environment: str) -> str:
 
 
 def last_step(target: str) -> str:
-    """The last command that `make` would run for a target, also when make itself runs this test."""
+    """The last command that `make` would run for a target."""
+    return steps(target)[-1]
+
+
+def steps(target: str) -> list[str]:
+    """The commands that `make` would run for a target, also when make itself runs this test."""
     process = subprocess.run(
         ["make", "--no-print-directory", "-n", target],
         cwd=ROOT,
@@ -42,7 +47,7 @@ def last_step(target: str) -> str:
         text=True,
         check=True,
     )
-    return process.stdout.splitlines()[-1]
+    return process.stdout.splitlines()
 
 
 def test_the_commands_are_those_tested_here() -> None:
@@ -73,6 +78,14 @@ def test_make_demo(tmp_path: Path) -> None:
 
 def test_make_test_runs_this_suite() -> None:
     assert "-m pytest --numprocesses auto" in last_step("test")
+
+
+def test_make_test_all_runs_every_test_once() -> None:
+    """`make test` leaves out exactly what `make test-slow` runs, and `make test-all` is both."""
+    quick, slow = (shlex.split(last_step(target)) for target in ("test", "test-slow"))
+    assert quick[:-1] == slow[:-1]
+    assert quick[-1] == f"not ({slow[-1]})"
+    assert steps("test-all")[-2:] == [last_step("test"), last_step("test-slow")]
 
 
 @pytest.mark.parametrize("command", GRIDS)
