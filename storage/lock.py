@@ -1,10 +1,9 @@
 """A lock with an owner and a heartbeat, for jobs on one machine or on a shared file system.
 
 The lock is a file made with O_EXCL. Its owner touches it every few seconds. A lock that was not touched for
-`stale_after` seconds belonged to a job that was killed, and is taken over. If that job ran on this machine,
-it is known to be gone at once. Ages are measured by the file system's own clock, since machines disagree about
-the time. What the lock guards is published by a rename, so two owners at once would cost time, but damage
-nothing.
+`stale_after` seconds belonged to a job that was killed, and is taken over; at once, if that job ran on this
+machine. Ages are measured by the file system's own clock, since machines disagree about the time. What the
+lock guards is published by a rename, so two owners at once would cost time, but damage nothing.
 """
 
 from __future__ import annotations
@@ -153,6 +152,6 @@ def _is_gone(held: dict[str, object]) -> bool:
 def _pid_namespace() -> str | None:
     """Return what process ids are counted in: a container may have its own; None where that is unknown."""
     try:
-        return os.readlink("/proc/self/ns/pid")
+        return str(Path("/proc/self/ns/pid").readlink())
     except OSError:
         return None

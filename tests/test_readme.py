@@ -76,16 +76,16 @@ def test_make_demo(tmp_path: Path) -> None:
     assert final["3_digits_knockoff_pow"]["pow_seconds"] > final["1_digits_standard_pow"]["pow_seconds"]
 
 
-def test_make_test_runs_this_suite() -> None:
-    assert "-m pytest --numprocesses auto" in last_step("test")
-
-
 def test_make_test_all_runs_every_test_once() -> None:
     """`make test` leaves out exactly what `make test-slow` runs, and `make test-all` is both."""
     quick, slow = (shlex.split(last_step(target)) for target in ("test", "test-slow"))
     assert quick[:-1] == slow[:-1]
     assert quick[-1] == f"not ({slow[-1]})"
     assert steps("test-all")[-2:] == [last_step("test"), last_step("test-slow")]
+
+
+def test_make_test_runs_this_suite() -> None:
+    assert "-m pytest --numprocesses auto" in last_step("test")
 
 
 @pytest.mark.parametrize("command", GRIDS)
