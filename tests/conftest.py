@@ -38,8 +38,11 @@ def sweep(tmp_path: Path) -> Path:
     return tmp_path
 
 
-LONGEST = ("test_slurm.py", "test_local_sweep.py", "test_cell.py", "test_readme.py")
-"""Files that take minutes, some of them of waiting: begun first, so that none is left alone at the end."""
+LONGEST = (
+    *("test_slurm.py", "test_cell.py", "test_local_sweep.py", "test_remote.py", "test_defended_cells.py"),
+    *("test_readme.py", "test_options.py", "test_documents.py"),
+)
+"""Files that take longest, some of it waiting: begun first, so that none is left alone at the end."""
 
 NEEDS = {"cluster": "slurm", "browser": "browser"}
 """Fixtures of which `make test` runs no test, and the marks of those that it leaves to `make test-slow`."""

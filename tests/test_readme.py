@@ -49,7 +49,12 @@ def small_images(folder: Path, **shapes: tuple[int, ...]) -> None:
 
 
 def last_step(target: str) -> str:
-    """The last command that `make` would run for a target, also when make itself runs this test."""
+    """The last command that `make` would run for a target."""
+    return steps(target)[-1]
+
+
+def steps(target: str) -> list[str]:
+    """The commands that `make` would run for a target, also when make itself runs this test."""
     process = subprocess.run(
         ["make", "--no-print-directory", "-n", target],
         cwd=ROOT,
@@ -58,7 +63,7 @@ def last_step(target: str) -> str:
         text=True,
         check=True,
     )
-    return process.stdout.splitlines()[-1]
+    return process.stdout.splitlines()
 
 
 def test_the_commands_of_the_readme_are_those_run_here() -> None:
@@ -88,6 +93,14 @@ def test_make_demo(tmp_path: Path) -> None:
     assert all(row["queries"] == 600 for row in final.values())
     assert final["0_digits_standard_none"]["accuracy"] > 0.9
     assert final["3_digits_knockoff_pow"]["pow_seconds"] > final["1_digits_standard_pow"]["pow_seconds"]
+
+
+def test_make_test_all_runs_every_test_once() -> None:
+    """`make test` leaves out exactly what `make test-slow` runs, and `make test-all` is both."""
+    quick, slow = (shlex.split(last_step(target)) for target in ("test", "test-slow"))
+    assert quick[:-1] == slow[:-1]
+    assert quick[-1] == f"not ({slow[-1]})"
+    assert steps("test-all")[-2:] == [last_step("test"), last_step("test-slow")]
 
 
 def test_make_test_runs_this_suite() -> None:
