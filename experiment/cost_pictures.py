@@ -1,4 +1,4 @@
-"""Pictures of what queries cost: a histogram of every kind, and its cheapest and costliest queries."""
+"""Pictures of what queries cost: a histogram of every kind, and its cheapest and most expensive queries."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def plot_costs(
     queries: Mapping[str, Tensor], costs: pd.DataFrame, measure: str, dataset: str, pictures: int, path: Path
 ) -> None:
     """One PNG: a row a kind of query, with its histogram on the left, on one scale for all kinds, and its
-    `pictures` cheapest and costliest queries, each under its cost and the victim's class, on the right.
+    `pictures` cheapest and most expensive queries, each under its cost and the victim's class, on the right.
 
     queries: images in [0, 1] `[n, c, h, w]` by kind, in the order of the rows of `costs`.
     """
@@ -35,7 +35,9 @@ def plot_costs(
         mine = costs[costs["kind"] == kind].reset_index(drop=True)
         _histogram(left.subplots(), mine[column], edges, kind, f"C{number}")
         _extremes(right, images, mine, column, pictures)
-    figure.suptitle(f"{dataset}: what a query costs under {measure}; cheapest and costliest of each kind")
+    figure.suptitle(
+        f"{dataset}: what a query costs under {measure}; cheapest and most expensive of each kind"
+    )
     figure.savefig(path, dpi=130)
     plt.close(figure)
 

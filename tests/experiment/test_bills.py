@@ -74,7 +74,7 @@ def test_wrong_figures_are_named(options: dict[str, Any], said: str) -> None:
 @pytest.mark.parametrize("path", PROFILES, ids=lambda path: path.stem)
 def test_every_profile_names_itself_and_its_sources(path: Path) -> None:
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        profile: Hardware = instantiate(compose(f"hardware/{path.stem}").hardware, "hardware")
+        profile: Hardware = instantiate(compose("config", [f"hardware={path.stem}"]).hardware, "hardware")
     assert profile.name == path.stem
     assert len(profile.source) > 40
     assert profile.rate(PuzzleSettings(Sha256Puzzle)) > 1e5
@@ -137,7 +137,7 @@ def test_an_honest_users_false_alarm_against_a_loop() -> None:
 
 
 def test_an_honest_users_work_is_a_mean() -> None:
-    """Of users who differ: between the cheapest and the costliest image's, and the same for the same seed."""
+    """It lies between the cheapest and the most expensive image's, and is the same for the same seed."""
     priced = pd.DataFrame({"cost_pate": np.linspace(0.0, 1.0, 40)})
     calibration = LinearCalibration(LinearExpectation(0.0, 0.0), slope=1.0, request_size=10)
     toll = ProofOfWork().bind(calibration, PuzzleSettings(Sha256Puzzle))

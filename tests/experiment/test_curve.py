@@ -116,7 +116,7 @@ def test_a_curve_of_rounds_that_are_still_in_flight() -> None:
     assert (curve["attacker_usd"] == 0).all() and (curve["honest_overhead"] == 1).all()
 
 
-def test_a_attacker_gives_up_before_the_round_it_cannot_pay() -> None:
+def test_an_attacker_gives_up_before_the_round_it_cannot_pay() -> None:
     curve = pd.DataFrame(
         {"round": [1, 2, 3], "queries": [10, 20, 30], "accuracy": [0.5, 0.6, 0.7], "fidelity": 0.5}
         | {"attacker_usd": [1.0, 2.0, 4.0], "overhead": 3.0, "honest_overhead": 1.2}

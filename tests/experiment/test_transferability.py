@@ -160,7 +160,7 @@ def test_the_victim_itself_transfers_as_in_the_white_box(store: Path, tmp_path: 
     (victim,) = store.glob("victims/*/weights.pt")
     shutil.copy(victim, stolen)
     sums = json.loads((stolen.parent / "DONE").read_text())
-    sums["substitute.pt"] = file_hash(stolen)
+    sums["files"]["substitute.pt"] = file_hash(stolen)
     (stolen.parent / "DONE").write_text(json.dumps(sums))
     shutil.rmtree(store / "transferability")
     second = transferability(store, tmp_path / "1", *STOLEN)
@@ -168,7 +168,7 @@ def test_the_victim_itself_transfers_as_in_the_white_box(store: Path, tmp_path: 
     assert second["transfer"] == second["transfer_white_box"] == first["transfer_white_box"]
 
 
-def test_a_attacker_who_gives_up_has_no_last_substitute(store: Path, tmp_path: Path) -> None:
+def test_an_attacker_who_gives_up_has_no_last_substitute(store: Path, tmp_path: Path) -> None:
     run_cell(composed(store, "defense=pow", "attack.give_up_usd=1e-12"), tmp_path)
     result = json.loads((tmp_path / "result.json").read_text())
     assert result["gave_up"] is True and result["transferability"] is None

@@ -88,14 +88,14 @@ def test_a_resumed_selection_goes_on() -> None:
     assert torch.equal(whole.queries(known, 20), again.queries(known, 20))
 
 
-@pytest.mark.parametrize(("attack", "costliest"), [(WorstCase(), False), (MaxPrivacy("pknn"), True)])
-def test_who_knows_the_cost_asks_by_it(attack: QueryAttack, costliest: bool) -> None:
+@pytest.mark.parametrize(("attack", "descending"), [(WorstCase(), False), (MaxPrivacy("pknn"), True)])
+def test_who_knows_the_cost_asks_by_it(attack: QueryAttack, descending: bool) -> None:
     def costs(images: Tensor) -> dict[str, Tensor]:
         return {"pknn": images.flatten(1).double().sum(1)}
 
     knowing = attacker(costs=costs)
     chosen = torch.cat([attack.queries(knowing, 30), attack.queries(knowing, 30)])
-    prices = pool().images.flatten(1).double().sum(1).sort(descending=costliest).values[:60] / 255
+    prices = pool().images.flatten(1).double().sum(1).sort(descending=descending).values[:60] / 255
     assert chosen.flatten(1).double().sum(1).tolist() == pytest.approx(prices.tolist(), rel=1e-6)
     with pytest.raises(ValueError, match=r"attack\.knows=\[cost\]"):
         WorstCase().queries(attacker(), 5)

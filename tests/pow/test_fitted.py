@@ -23,7 +23,7 @@ USERS = HonestUsers(count=120, longest=2000)
 
 
 def priced_images(count: int = 1000, seed: int = 0) -> pd.DataFrame:
-    """Costs as PATE gives them: mostly small, some large; corrupted ones costlier; classes that differ."""
+    """Costs as PATE gives them: mostly small, some large; corrupted ones cost more; classes that differ."""
     random = np.random.default_rng(seed)
     labels = random.integers(0, 10, count)
     cost = random.gamma(1.0, 0.2, count) * (1 + 0.05 * labels)
@@ -75,7 +75,7 @@ def test_overheads_against_a_loop() -> None:
         assert overheads[user] == pytest.approx(1 + work / own, rel=1e-12)
 
 
-def test_a_attacker_pays_more_than_any_honest_user() -> None:
+def test_an_attacker_pays_more_than_any_honest_user() -> None:
     calibration, _ = fit()
     queries = np.arange(64, 2001, 64)
     attacker = calibration.seconds(2 * calibration.expected(queries), queries).sum()

@@ -23,8 +23,8 @@ def test_seconds_stay_between_floor_and_cap_and_grow_with_cost(cost: np.ndarray,
     assert (one >= 0.1).all() and (two <= 2948.467908).all()
     assert (np.diff(one) >= 0).all()
     assert (two >= one).all()
-    costlier = cost >= EXPECTED(queries)
-    assert np.array_equal(one[costlier], two[costlier])
+    above = cost >= EXPECTED(queries)
+    assert np.array_equal(one[above], two[above])
 
 
 @pytest.mark.parametrize("seconds", [0.1, 0.4567, 3.0, 2948.467908])

@@ -119,7 +119,7 @@ def test_many_accounts_against_a_loop(name: ScopeName) -> None:
     assert rows.iloc[-1]["time_pow"] == pytest.approx(200 / 64 * 0.46 + work, rel=1e-9)
 
 
-def test_many_accounts_help_a_attacker_unless_they_pay_together(
+def test_many_accounts_help_an_attacker_unless_they_pay_together(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     attacker, honest = tmp_path / "trace.parquet", tmp_path / "honest.parquet"

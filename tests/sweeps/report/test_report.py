@@ -35,7 +35,7 @@ def test_markdown_states_each_interval(sweep: Path) -> None:
     assert "knows" not in standard, "a column without a value is left out"
 
 
-def test_a_attacker_who_knows_and_one_who_gives_up_are_marked(tmp_path: Path) -> None:
+def test_an_attacker_who_knows_and_one_who_gives_up_are_marked(tmp_path: Path) -> None:
     write_cell(tmp_path / "0", "worstcase", 0, [0.5], knows=["cost"])
     write_cell(tmp_path / "1", "knockoff", 0, [0.4], gave_up=True)
     write_cell(tmp_path / "2", "knockoff", 1, [0.4, 0.6])
