@@ -190,7 +190,7 @@ def load_hardware(name: str) -> Hardware:
     from hydra import compose, initialize_config_dir
 
     with initialize_config_dir(str(CONFIG), version_base=None):
-        node = compose(f"hardware/{name}").hardware
+        node = compose("config", [f"hardware={name}"]).hardware
     hardware: Hardware = instantiate(node, "--hardware")
     return hardware
 

@@ -74,7 +74,7 @@ def test_wrong_figures_are_named(options: dict[str, Any], said: str) -> None:
 @pytest.mark.parametrize("path", PROFILES, ids=lambda path: path.stem)
 def test_every_profile_names_itself_and_its_sources(path: Path) -> None:
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        profile: Hardware = instantiate(compose(f"hardware/{path.stem}").hardware, "hardware")
+        profile: Hardware = instantiate(compose("config", [f"hardware={path.stem}"]).hardware, "hardware")
     assert profile.name == path.stem
     assert len(profile.source) > 40
     assert profile.rate(PuzzleSettings(Sha256Puzzle)) > 1e5

@@ -101,7 +101,7 @@ def test_granted_is_what_each_puzzle_expects(kind: str, parts: int) -> None:
 @pytest.mark.parametrize("path", sorted(CONFIG.glob("[!_]*.yaml")), ids=lambda path: path.stem)
 def test_every_option_of_the_config_makes_puzzles(path: Path) -> None:
     with initialize_config_dir(str(CONFIG.parent), version_base="1.3"):
-        options = instantiate(compose(f"puzzle/{path.stem}").puzzle, "puzzle")
+        options = instantiate(compose("config", [f"puzzle={path.stem}"]).puzzle, "puzzle")
     assert isinstance(options, PuzzleSettings)
     assert options.name == path.stem and options.kind is KINDS[path.stem]
     assert options.relative_work == 1
