@@ -159,7 +159,7 @@ def test_the_victim_itself_transfers_as_in_the_white_box(store: Path, tmp_path: 
     (victim,) = store.glob("victims/*/weights.pt")
     shutil.copy(victim, stolen)
     sums = json.loads((stolen.parent / "DONE").read_text())
-    sums["substitute.pt"] = file_hash(stolen)
+    sums["files"]["substitute.pt"] = file_hash(stolen)
     (stolen.parent / "DONE").write_text(json.dumps(sums))
     shutil.rmtree(store / "transferability")
     second = transferability(store, tmp_path / "1", *STOLEN)
