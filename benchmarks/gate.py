@@ -51,7 +51,8 @@ from pow.puzzles import PuzzleSettings, Sha256Puzzle
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))  # the gate of the tests is measured
 
-from support.gate_server import (
+from support.gates.killed import kill_again_and_again
+from support.gates.server import (
     FREE,
     IMAGE_SHAPE,
     LARGEST_BATCH,
@@ -66,7 +67,6 @@ from support.gate_server import (
     small_service,
     wait_for,
 )
-from support.killed_gates import kill_again_and_again
 
 IMAGES = random_images(1)
 SERVICE: dict[str, Any] = {

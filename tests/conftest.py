@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from support.reports import write_cell
+from support.grids.reports import write_cell
 
 settings.register_profile("untimed", deadline=None)  # no test asserts how long something takes
 settings.load_profile("untimed")
 
-pytest_plugins = ["support.gate_over_http", "support.ledgers"]
+pytest_plugins = ["support.gates.over_http", "support.gates.ledgers"]
 """Their fixtures serve several files; as plugins, they also tell what an assertion of theirs compared."""
 
 

@@ -23,11 +23,11 @@ from PIL import Image
 from gate.api_keys import new_account
 from gate.ledgers.open import open_ledger
 from support.commands import ROOT, run_program
-from support.gate_server import running
-from support.gates import served
+from support.gates.served import served
+from support.gates.server import running
+from support.grids.reports import write_cell
 from support.images import write_images
 from support.readme import GRID, OWN, PLANNED, SMALL, SMALL_DIGITS, blocks, commands, options, save_files
-from support.reports import write_cell
 
 GATE = commands("docs/gate.md")
 SERVE, ASK, ATTACK, *ACCOUNTS = GATE

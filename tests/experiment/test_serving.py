@@ -12,7 +12,7 @@ from hydra import compose, initialize_config_dir
 from experiment.serving.running import serve
 from storage.errors import InputError
 from support.commands import ROOT
-from support.ledgers import free_port
+from support.gates.ledgers import free_port
 
 
 def refusal(tmp_path: Path, *overrides: str) -> str:

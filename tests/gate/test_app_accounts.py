@@ -13,8 +13,8 @@ import pytest
 from commands import accounts
 from gate.ledgers.base import Limits
 from gate.protocol import NPY, encode
-from support.gate_over_http import HTTP, IMAGES, Server, assert_answered, assert_refused, serving, solved
-from support.gate_server import add_accounts, running, small_app
+from support.gates.over_http import HTTP, IMAGES, Server, assert_answered, assert_refused, serving, solved
+from support.gates.server import add_accounts, running, small_app
 
 
 @pytest.mark.parametrize("path", ["/v1/predict", "/v1/redeem"])

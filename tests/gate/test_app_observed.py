@@ -15,8 +15,8 @@ import pytest
 from gate.access_log import JsonLines
 from gate.protocol import NPY, encode
 from support.commands import run_python
-from support.gate_over_http import IMAGES, Server, assert_refused, count, serving, solved
-from support.gate_server import CLASSES, IMAGE_SHAPE, predict
+from support.gates.over_http import IMAGES, Server, assert_refused, count, serving, solved
+from support.gates.server import CLASSES, IMAGE_SHAPE, predict
 
 
 def test_a_model_that_fails_leaks_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

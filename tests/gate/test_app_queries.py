@@ -19,8 +19,8 @@ import pytest
 
 import gate.app
 from gate.protocol import NPY, encode
-from support.bomb import Bomb
-from support.gate_over_http import (
+from support.gates.bomb import Bomb
+from support.gates.over_http import (
     IMAGES,
     Server,
     SlowModel,
@@ -30,7 +30,7 @@ from support.gate_over_http import (
     serving,
     solved,
 )
-from support.gate_server import IMAGE_SHAPE
+from support.gates.server import IMAGE_SHAPE
 
 
 def as_npy(array: np.ndarray) -> bytes:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from support.gate_over_http import (
+from support.gates.over_http import (
     IMAGES,
     Server,
     assert_answered,

@@ -23,8 +23,8 @@ from gate.client import AsyncClient, Client, Refused, TooExpensive, Willing, rea
 from gate.ledgers.base import Limits
 from pow.puzzles import KINDS
 from support.commands import run_python
-from support.gate_over_http import IMAGES, Server, SlowModel, count, serving
-from support.gate_server import (
+from support.gates.over_http import IMAGES, Server, SlowModel, count, serving
+from support.gates.server import (
     FEW_HASHES,
     IMAGE_SHAPE,
     add_accounts,

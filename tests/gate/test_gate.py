@@ -21,7 +21,7 @@ from gate.payloads import query_digest
 from gate.problems import Problem
 from pow.calibration.linear import LinearCalibration
 from pow.puzzles import HashcashPuzzle, PuzzleSettings, Sha256Puzzle, solve
-from support.gate_server import (
+from support.gates.server import (
     FREE,
     LARGEST_BATCH,
     METER,

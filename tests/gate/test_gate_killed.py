@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from support.killed_gates import (
+from support.gates.killed import (
     kill_again_and_again,
 )
 

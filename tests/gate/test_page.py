@@ -23,7 +23,7 @@ from gate.client import Client, read_image
 from pow.calibration.constant import ConstantCalibration
 from pow.puzzles import Puzzle, PuzzleSettings, Sha256Puzzle
 from pow.puzzles.hashcash import HashcashPuzzle
-from support.gate_server import CLASSES, FREE, IMAGE_SHAPE, LARGEST_BATCH, add_accounts, running, small_app
+from support.gates.server import CLASSES, FREE, IMAGE_SHAPE, LARGEST_BATCH, add_accounts, running, small_app
 
 PATIENCE = 15_000
 """Milliseconds that anything on the page may take: far more than it does."""

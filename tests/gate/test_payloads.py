@@ -17,8 +17,8 @@ import pytest
 from gate.payloads import body_limit, decode, query_digest
 from gate.problems import Problem
 from gate.protocol import encode
-from support.bomb import Bomb
-from support.gate_server import IMAGE_SHAPE, LARGEST_BATCH, random_images
+from support.gates.bomb import Bomb
+from support.gates.server import IMAGE_SHAPE, LARGEST_BATCH, random_images
 
 NPY, JSON = "application/x-npy", "application/json"
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from gate.ledgers.base import Booked, Ledger, LimitReached, Limits
-from support.ledgers import NOW, OpenNamed, admitted, challenge, refusal, same, why_not
+from support.gates.ledgers import NOW, OpenNamed, admitted, challenge, refusal, same, why_not
 
 
 def test_an_account_is_found_by_its_key(ledger: Ledger) -> None:

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gate.ledgers.base import WINDOW_SECONDS, Booked, Ledger, LimitReached, Limits, NotRedeemable
-from support.ledgers import NOW, OpenNamed
+from support.gates.ledgers import NOW, OpenNamed
 
 
 class DictLedger(Ledger):

@@ -17,7 +17,7 @@ from redis import Redis
 
 from gate.ledgers.base import Booked, Ledger, Limits, NotRedeemable
 from gate.ledgers.redis import RedisLedger
-from support.ledgers import ANYTHING, LATER, NOW, OpenNamed, admitted, challenge, refusal, same, why_not
+from support.gates.ledgers import ANYTHING, LATER, NOW, OpenNamed, admitted, challenge, refusal, same, why_not
 
 
 def test_an_answer_is_given_once(ledger: Ledger) -> None:

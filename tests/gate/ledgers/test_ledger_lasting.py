@@ -19,7 +19,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from gate.ledgers.base import Booked, Ledger, Limits, NotRedeemable
 from gate.ledgers.redis import RedisLedger
-from support.ledgers import (
+from support.gates.ledgers import (
     ANYTHING,
     LATER,
     NOW,

@@ -16,9 +16,9 @@ from gate.gate import Gate
 from gate.ledgers.base import Ledger, Limits
 from gate.problems import Problem
 from gate.protocol import NPY, encode
-from support.gate_over_http import HTTP, IMAGES, assert_refused, serving
-from support.gate_server import METER, predict, small_ledger, small_service
-from support.ledgers import LATER, NOW, OpenNamed, admitted, challenge, refusal, why_not
+from support.gates.ledgers import LATER, NOW, OpenNamed, admitted, challenge, refusal, why_not
+from support.gates.over_http import HTTP, IMAGES, assert_refused, serving
+from support.gates.server import METER, predict, small_ledger, small_service
 
 ONE = Limits(pending=1, requests_a_minute=10**6)
 

@@ -14,7 +14,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from gate.ledgers.redis import RedisLedger
 from gate.ledgers.sqlite import SqliteLedger
-from support.ledgers import OpenNamed, free_port
+from support.gates.ledgers import OpenNamed, free_port
 
 
 def test_many_open_a_new_ledger_at_once(open_named: OpenNamed) -> None:

@@ -12,7 +12,7 @@ from storage.errors import InputError
 from storage.files import write_json
 from storage.store import Store
 from support.commands import ROOT, run_program
-from support.sweeping import SMALL
+from support.grids.running import SMALL
 from sweeps.grid.compose import GridComposer, hydra_loader, master_config
 from sweeps.grid.plan import Planner
 from sweeps.grid.units import Plan

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from support.sweeping import asked, command, environment, run, started
+from support.grids.running import asked, command, environment, gated, run, started
 
-WITH_A_FAILURE = "attack.rule._target_=support.gated_attacks.Raising,support.gated_attacks.Plain"
+WITH_A_FAILURE = gated("Raising", "Plain")
 STRENGTHS = "pow_calibration.strength=1,4"
 
 
@@ -79,7 +79,7 @@ def test_a_launcher_that_plans_nothing_is_refused(tmp_path: Path, foreign: list[
 
 def test_interrupted_it_says_how_it_goes_on(tmp_path: Path) -> None:
     gate = tmp_path / "gates" / "Requeued.reached"
-    arguments = command(tmp_path, "attack.rule._target_=support.gated_attacks.Requeued")
+    arguments = command(tmp_path, gated("Requeued"))
     with started(arguments, environment(tmp_path, {})) as head:
         while not gate.exists():
             assert head.poll() is None, head.stderr

@@ -12,13 +12,13 @@ import pandas as pd
 import psutil
 import pytest
 
-from support.sweeping import asked, command, curve, entries, environment, run, started
+from support.grids.running import asked, command, curve, entries, environment, gated, run, started
 from sweeps.launch.folder import SweepFolder
 from sweeps.launch.local import LocalLauncher, local_states
 from sweeps.launch.types import JobState
 
 STRENGTHS = "pow_calibration.strength=1,4"
-WITH_A_FAILURE = "attack.rule._target_=support.gated_attacks.Plain,support.gated_attacks.Raising"
+WITH_A_FAILURE = gated("Plain", "Raising")
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_a_killed_head_loses_nothing(tmp_path: Path) -> None:
     """Its running job goes on, and the next head waits for it instead of starting it twice."""
     gate = tmp_path / "gates" / "Requeued"
     overrides = [
-        "attack.rule._target_=support.gated_attacks.Requeued,support.gated_attacks.Plain",
+        gated("Requeued", "Plain"),
         "hydra/launcher=local",
     ]
     arguments, variables = (

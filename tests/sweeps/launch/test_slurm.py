@@ -15,11 +15,11 @@ import pandas as pd
 import pytest
 
 from support.commands import ROOT, run_program
+from support.grids.running import GATED, asked, command, curve, entries, environment, run, started
+from support.grids.slurm_cluster import Cluster, missing_programs
 from support.images import write_images
 from support.readme import PLANNED
 from support.readme import SMALL as README_SMALL
-from support.slurm_cluster import Cluster, missing_programs
-from support.sweeping import GATED, asked, command, curve, entries, environment, run, started
 
 SLURM = (
     "hydra/launcher=slurm",

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from support.reports import write_cell
+from support.grids.reports import write_cell
 from sweeps import report
 from sweeps.report.frames import tidy
 from sweeps.report.results import load_cells

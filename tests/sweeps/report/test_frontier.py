@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from matplotlib.figure import Figure
 
-from support.reports import write_cell
+from support.grids.reports import write_cell
 from sweeps import report
 from sweeps.report.frontier_plot import CAPTION, plot_frontier
 from sweeps.report.setups import frontier

@@ -12,7 +12,7 @@ import pytest
 from nbclient import NotebookClient
 
 from support.commands import ROOT
-from support.reports import write_cell
+from support.grids.reports import write_cell
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 

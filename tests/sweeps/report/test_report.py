@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from commands.report import main
-from support.reports import write_cell
+from support.grids.reports import write_cell
 from sweeps import report
 from sweeps.report.page import page
 from sweeps.report.results import load_cells

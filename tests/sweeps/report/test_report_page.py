@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from support.reports import write_cell
+from support.grids.reports import write_cell
 from sweeps import report
 from sweeps.report.page import POINTS_OF_A_LINE, page, thinned
 from sweeps.report.setups import lines

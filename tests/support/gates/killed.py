@@ -22,7 +22,7 @@ from fastapi import FastAPI
 from gate.protocol import NPY, encode
 from pow.calibration.linear import LinearCalibration
 from pow.puzzles import KINDS, PuzzleSettings, solve
-from support.gate_server import (
+from support.gates.server import (
     FREE,
     LARGEST_BATCH,
     add_accounts,

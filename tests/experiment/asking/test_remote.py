@@ -20,7 +20,7 @@ from gate.client import Client
 from gate.ledgers.open import open_ledger
 from storage.errors import InputError
 from support.commands import ROOT
-from support.gates import Served, served
+from support.gates.served import Served, served
 
 COMMON = [
     "dataset=digits",

@@ -16,7 +16,7 @@ from experiment.artifacts.losses import WATCHED_USERS, answer_losses, defended, 
 from experiment.cell import run_cell
 from support.defended import answers
 from support.defended_cells import composed
-from support.reports import write_cell
+from support.grids.reports import write_cell
 from sweeps import report
 from sweeps.report.tables import markdown
 from victims.defenses.base import AtAlarm, Watching

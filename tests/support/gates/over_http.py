@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from gate.client import Client, Willing
 from gate.protocol import JSON, NPY, encode
 from pow.puzzles import KINDS, PuzzleSettings, solve
-from support.gate_server import (
+from support.gates.server import (
     FEW_HASHES,
     add_accounts,
     free_port,

@@ -20,7 +20,7 @@ from storage.errors import InputError
 from storage.files import file_hash
 from support.defended import CPU, images, small_net
 from support.defended_cells import composed
-from support.reports import write_cell
+from support.grids.reports import write_cell
 from sweeps import report
 from sweeps.report.tables import markdown
 

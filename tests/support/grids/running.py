@@ -27,9 +27,14 @@ COUNTED = (
     *("round", "queries", "accuracy", "fidelity"),
     *("query_seconds", "pow_seconds", "total_seconds", "overhead", "expected_hashes", "difficulty_bits"),
 )
-GATED = "attack.rule._target_=" + ",".join(
-    f"support.gated_attacks.{name}" for name in ("Raising", "Cancelled", "Requeued", "Late", "Plain")
-)
+
+
+def gated(*names: str) -> str:
+    """The override that chooses attacks of support.grids.gated_attacks."""
+    return "attack.rule._target_=" + ",".join(f"support.grids.gated_attacks.{name}" for name in names)
+
+
+GATED = gated("Raising", "Cancelled", "Requeued", "Late", "Plain")
 
 
 def command(base: Path, *overrides: str) -> list[str]:

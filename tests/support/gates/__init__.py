@@ -1,0 +1,1 @@
+"""Small gates, over HTTP and killed, and their ledgers."""

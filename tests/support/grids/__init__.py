@@ -1,0 +1,1 @@
+"""Small sweeps, the attacks that disturb them, a cluster, and finished cells."""
