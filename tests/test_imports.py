@@ -25,8 +25,8 @@ MAY_IMPORT = {
     "sweeps": (*CELL, "experiment"),
     "hydra_plugins": ("sweeps", "experiment"),
     "commands": (*CELL, "experiment", "sweeps"),
-    "run": ("commands", "experiment"),
-    "serve": ("commands", "experiment"),
+    "run": ("commands",),
+    "serve": ("commands",),
 }
 OURS = tuple(MAY_IMPORT)
 

@@ -61,6 +61,11 @@ class PlannedCell:
         return finished_key(self.directory) == self.key
 
 
+def counted(count: int, noun: str) -> str:
+    """A number with its noun: `1 cell`, `2,000 cells`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def finished_key(directory: Path) -> str | None:
     """The key of the cell whose result lies in a folder, if any does."""
     try:

@@ -9,7 +9,7 @@ from statistics import median
 from typing import Any
 
 from storage.identity import identify
-from sweeps.grid.units import Plan, Unit
+from sweeps.grid.units import Plan, Unit, counted
 
 PRICE_SECONDS = 1.0
 """Of pricing one cell whose extraction is in the store."""
@@ -66,7 +66,7 @@ class Estimates:
         unknown = len(seconds) - len(known)
         parts = [f"about {duration(sum(known))} if run one after another"] if known else []
         if unknown:
-            parts.append(f"{unknown:,} jobs of a kind that the store has not seen")
+            parts.append(f"{counted(unknown, 'job')} of a kind that the store has not seen")
         return "estimated time: " + "; and ".join(parts)
 
 

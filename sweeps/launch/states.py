@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from sweeps.grid.units import unit_of
+from sweeps.grid.units import counted, unit_of
 from sweeps.launch.folder import FAILURE, ListedCell, SweepFolder, read_failure
 from sweeps.launch.local import local_states
 from sweeps.launch.slurm_jobs import slurm_states
@@ -99,4 +99,4 @@ def sentence(states: Iterable[CellState]) -> str:
     """The counts in a line."""
     numbers = counts(states)
     total = sum(numbers.values())
-    return f"{total:,} cells: " + ", ".join(f"{count:,} {word}" for word, count in numbers.items())
+    return f"{counted(total, 'cell')}: " + ", ".join(f"{count:,} {word}" for word, count in numbers.items())

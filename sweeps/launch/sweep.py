@@ -16,7 +16,7 @@ from storage.files import check_writable
 from storage.store import identity_key
 from sweeps.grid.compose import Composed, GridComposer
 from sweeps.grid.plan import Composer, Planner
-from sweeps.grid.units import Plan, Stage
+from sweeps.grid.units import Plan, Stage, counted
 from sweeps.launch.estimate import Estimates
 from sweeps.launch.head import Head
 from sweeps.launch.types import Launcher
@@ -96,15 +96,16 @@ def _report(directory: Path) -> None:
 def plan_lines(plan: Plan, estimates: Estimates) -> list[str]:
     """The plan in a few lines: cells, what they share, what is done, and how long the rest may take."""
     repeated = f" ({plan.repeated:,} more are one of them under another name)" if plan.repeated else ""
-    lines = [f"{len(plan.cells):,} cells{repeated}, {len(plan.done):,} of them done"]
+    lines = [f"{counted(len(plan.cells), 'cell')}{repeated}, {len(plan.done):,} of them done"]
     victims = len({identity_key(cell.identity.victim) for cell in plan.cells})
     extractions = len({cell.extraction_key for cell in plan.cells})
     lines.append(
-        f"{victims:,} victims ({plan.count('prepare'):,} to prepare), {extractions:,} extractions "
+        f"{counted(victims, 'victim')} ({plan.count('prepare'):,} to prepare), "
+        f"{counted(extractions, 'extraction')} "
         f"({plan.count('extract'):,} to run, {plan.count('price'):,} to price only)"
     )
     for (dataset, attack), (total, done) in _by_attack(plan).items():
-        lines.append(f"  {attack} on {dataset}: {total:,} cells, {total - done:,} to do")
+        lines.append(f"  {attack} on {dataset}: {counted(total, 'cell')}, {total - done:,} to do")
     return [*lines, estimates.sentence(plan)] if plan.units else lines
 
 

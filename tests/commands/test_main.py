@@ -112,8 +112,8 @@ def test_one_cell_is_planned_and_not_run(tmp_path: Path) -> None:
     for command in (["plan"], ["run", "--dry-run"]):
         process = run_program("-m", "commands", *command, "attack=knockoff", *paths)
         assert process.returncode == 0, process.stderr
-        assert "1 cells, 0 of them done" in process.stdout
-        assert "knockoff on digits: 1 cells, 1 to do" in process.stdout
+        assert "1 cell, 0 of them done" in process.stdout
+        assert "knockoff on digits: 1 cell, 1 to do" in process.stdout
         assert f"results go to {tmp_path}/run" in process.stdout
         assert "training" not in process.stdout
         assert not list(tmp_path.rglob("*.json")) and not (tmp_path / "run").exists()
@@ -138,7 +138,7 @@ def test_a_config_and_an_attack_of_ones_own(tmp_path: Path) -> None:
     arguments = ("plan", "-m", "attack=mine,standard", "logger=none", "--config-dir", "my_conf")
     process = run_program("-m", "commands", *arguments, folder=tmp_path, PYTHONPATH=str(ROOT))
     assert process.returncode == 0, process.stderr
-    assert "mine on digits: 1 cells, 1 to do" in process.stdout
+    assert "mine on digits: 1 cell, 1 to do" in process.stdout
     wrong = ("run", "attack=mine", "attack.budgt=3", "--config-dir", "my_conf")
     process = run_program("-m", "commands", *wrong, folder=tmp_path, PYTHONPATH=str(ROOT))
     assert process.returncode == 1 and "Did you mean attack.budget?" in process.stderr
