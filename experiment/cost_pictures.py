@@ -19,12 +19,18 @@ BINS = 40
 
 
 def plot_costs(
-    queries: Mapping[str, Tensor], costs: pd.DataFrame, measure: str, dataset: str, pictures: int, path: Path
+    queries: Mapping[str, Tensor], costs: pd.DataFrame, measure: str, title: str, pictures: int, path: Path
 ) -> None:
     """One PNG: a row a kind of query, with its histogram on the left, on one scale for all kinds, and its
     `pictures` cheapest and most expensive queries, each under its cost and the victim's class, on the right.
 
-    queries: images in [0, 1] `[n, c, h, w]` by kind, in the order of the rows of `costs`.
+    Args:
+        queries: Images in [0, 1] `[n, c, h, w]` by kind, in the order of the rows of `costs`.
+        costs: The columns kind, label and `cost_<measure>`.
+        measure: The measure's option.
+        title: What stands above the picture.
+        pictures: How many queries of each kind are shown from either end.
+        path: Where the PNG is written.
     """
     column = f"cost_{measure}"
     edges = np.linspace(costs[column].min(), max(costs[column].max(), costs[column].min() + 1e-9), BINS + 1)
@@ -35,9 +41,7 @@ def plot_costs(
         mine = costs[costs["kind"] == kind].reset_index(drop=True)
         _histogram(left.subplots(), mine[column], edges, kind, f"C{number}")
         _extremes(right, images, mine, column, pictures)
-    figure.suptitle(
-        f"{dataset}: what a query costs under {measure}; cheapest and most expensive of each kind"
-    )
+    figure.suptitle(f"{title}; cheapest and most expensive of each kind")
     figure.savefig(path, dpi=130)
     plt.close(figure)
 
