@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from typing import Any
 
@@ -70,7 +70,23 @@ def make_measures(config: Mapping[str, Any]) -> dict[str, MakeMeasure]:
             raise ValueError(f"privacy.measures.{name} needs a _target_, the name of its class")
         measure_class(config, name)  # refused unless it is one
         made[name] = instantiate(node | {"_partial_": True}, f"privacy.measures.{name}")
+    _check_teachers(config, made)
     return made
+
+
+def _check_teachers(config: Mapping[str, Any], names: Iterable[str]) -> None:
+    """Raise ValueError where two measures would ask different teachers: a victim has one ensemble."""
+    ensembles = {
+        name: {option: config["privacy"]["measures"][name][option] for option in options}
+        for name in names
+        if (options := measure_class(config, name).teacher_options)
+    }
+    first, *others = ensembles.values() or [None]
+    if any(other != first for other in others):
+        raise ValueError(
+            f"privacy.measures: {' and '.join(ensembles)} ask teachers with different options, and a victim has "
+            "one ensemble; give them the same options, or leave out one measure"
+        )
 
 
 def measure_headings(config: Mapping[str, Any]) -> dict[str, dict[str, str]]:

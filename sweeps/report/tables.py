@@ -13,7 +13,7 @@ from sweeps.report.frames import Heading, Sweep, alters_or_watches, tidy
 from sweeps.report.means import points
 from sweeps.report.results import CellResult
 
-HEADINGS = {"dataset": "data set", "defense": "defense"}
+HEADINGS = {"dataset": "data set"}
 
 SHOWN = {
     "queries": ("queries", 1, ",.0f"),

@@ -14,7 +14,7 @@ from torch import Tensor
 from experiment import naming
 from experiment.compose import compose_cell
 from experiment.keys import Config, DataPrints, Identity
-from experiment.kinds import defense_class, measure_headings
+from experiment.kinds import defense_class, make_measures, measure_headings
 from pow.calibration import Calibration
 from pow.puzzles import KINDS, Sha256Puzzle
 from storage.errors import InputError
@@ -121,6 +121,17 @@ def test_what_is_no_measure_or_calibration_or_puzzle_is_refused(tmp_path: Path) 
             tmp_path, f"puzzle.kind={kind}"
         )
     assert "puzzle.kind=sha3 cannot be imported" in refusal(tmp_path, "puzzle.kind=sha3")
+
+
+def test_two_measures_that_ask_different_teachers_are_refused(tmp_path: Path) -> None:
+    """They would share one ensemble in the store; equal options make it one indeed."""
+    config = composed(f"paths.store={tmp_path}/store", "+privacy/measure@privacy.measures.votes=pate")
+    measures = config["privacy"]["measures"]
+    measures["votes"] = measures["pate"] | {"sigma": 4}
+    assert set(make_measures(config)) >= {"pate", "votes"}
+    measures["votes"] |= {"teachers": 3}
+    with pytest.raises(ValueError, match="pate and votes ask teachers with different options"):
+        make_measures(config)
 
 
 def test_a_kind_without_a_rate_is_refused_with_the_option_that_gives_it_one(tmp_path: Path) -> None:
