@@ -84,8 +84,8 @@ def _check_teachers(config: Mapping[str, Any], names: Iterable[str]) -> None:
     first, *others = ensembles.values() or [None]
     if any(other != first for other in others):
         raise ValueError(
-            f"privacy.measures: {' and '.join(ensembles)} ask teachers with different options, and a victim has "
-            "one ensemble; give them the same options, or leave out one measure"
+            f"privacy.measures: {' and '.join(ensembles)} ask teachers with different options, and a victim "
+            "has one ensemble; give them the same options, or leave out one measure"
         )
 
 
