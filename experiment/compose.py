@@ -7,7 +7,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from experiment.asking.settings import extraction_settings, remote_of, substitute_settings
+from experiment.asking.settings import attack_rule, extraction_settings, remote_of, substitute_settings
 from experiment.components import Cell
 from experiment.defense_stack import make_stack
 from experiment.images import CellData, load_cell_data
@@ -37,12 +37,15 @@ def compose_resolved(plain: Config, progress: bool, data: CellData | None = None
 
 def _compose(plain: Config, progress: bool, images: CellData | None) -> Cell:
     accounting = _accounting(plain)
-    rule = instantiate(plain["attack"]["rule"], "attack.rule")
+    rule = attack_rule(plain)
     stack = make_stack(plain, accounting)
     settings = extraction_settings(plain)
     give_up = plain["attack"]["give_up_usd"]
     if give_up is not None and not give_up > 0:
         raise ValueError(f"attack.give_up_usd must be above 0, or null, not {give_up!r}")
+    request_seconds = plain["dataset"]["request_seconds"]
+    if not request_seconds > 0:
+        raise ValueError(f"dataset.request_seconds must be above 0, not {request_seconds!r}")
     images = images or load_cell_data(plain)
     cell = Cell(
         config=plain,
@@ -89,6 +92,12 @@ def _check(cell: Cell) -> None:
 def _accounting(plain: Config) -> dict[str, Accounting]:
     """How the costs of each measure with Gaussian noise add up."""
     privacy = plain["privacy"]
+    for name, node in privacy["measures"].items():
+        if "sigma" in node and not (node["sigma"] > 0 and 0 < node["delta"] < 1):
+            raise ValueError(
+                f"privacy.measures.{name}.sigma must be above 0 and its delta between 0 and 1, not "
+                f"{node['sigma']!r} and {node['delta']!r}"
+            )
     return {
         name: Accounting(
             node["sigma"], node["delta"], privacy["accounting"], privacy["bound"], privacy["conversion"]

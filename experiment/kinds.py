@@ -43,6 +43,8 @@ def _class_of(target: str, option: str, base: type[Defense] | type[Measure]) -> 
         raise ValueError(f"{option}._target_={target} cannot be imported: {error}") from error
     if not (isinstance(found, type) and issubclass(found, base)):
         raise ValueError(f"{option}._target_={target} {BASES[base]}")
+    if missing := ", ".join(sorted(getattr(found, "__abstractmethods__", ()))):
+        raise ValueError(f"{option}._target_={target} lacks {missing}, which its base class asks for")
     return found
 
 

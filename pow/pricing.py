@@ -70,6 +70,10 @@ def _calibration(
             f"pow_calibration._target_={options.get('_target_')} must be a class that derives from "
             "Calibration (pow/calibration/base.py) and has a name"
         )
+    if missing := ", ".join(sorted(kind.__abstractmethods__)):
+        raise ValueError(
+            f"pow_calibration._target_={options['_target_']} lacks {missing}, which Calibration asks for"
+        )
     if kind.own_client:
         _check_own_client(puzzle)
     elif options.get("reference_rate") is None:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import pkgutil
+import sysconfig
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar
+
+from storage.files import file_hash
 
 Named = TypeVar("Named", bound=Callable[..., Any])
 
@@ -28,14 +33,29 @@ def stable_id(name: str) -> Callable[[Named], Named]:
 def identify(path: str) -> str:
     """The id of what lies at a dotted path: its own stable id, or the path where it has none.
 
-    A path that leads to nothing is its own id; whoever instantiates it says what is wrong.
+    Behind the path of code that is not installed stands a hash of its file: it is still being written, and
+    what an earlier version made is not taken for what this one would make. A path that leads to nothing is
+    its own id; whoever instantiates it says what is wrong.
     """
     try:
-        found = vars(pkgutil.resolve_name(path))
+        target = pkgutil.resolve_name(path)
+        found = vars(target)
     except (ImportError, AttributeError, ValueError, TypeError):
         return path
     # functools.wraps copies attributes, so what is wrapped would be taken for the original.
-    return str(found["stable_id"]) if "stable_id" in found and "__wrapped__" not in found else path
+    if "stable_id" in found and "__wrapped__" not in found:
+        return str(found["stable_id"])
+    return path + _version(target)
+
+
+def _version(target: Any) -> str:
+    """`@` and a hash of the file that defines a class or function; nothing for what is installed."""
+    try:
+        file = Path(inspect.getfile(target))
+        is_installed = "site-packages" in file.parts or sysconfig.get_path("stdlib") in map(str, file.parents)
+        return "" if is_installed else f"@{file_hash(file)[:12]}"
+    except (OSError, TypeError):
+        return ""
 
 
 def identified(node: Any) -> Any:

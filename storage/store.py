@@ -117,7 +117,7 @@ class Store:
     @staticmethod
     def _is_whole(directory: Path) -> bool:
         """Whether a finished entry lies there with every file as it was written; says so if damaged."""
-        if not directory.exists():
+        if not directory.exists() or _layout(directory / "DONE") == 0:
             return False
         try:
             expected = json.loads((directory / "DONE").read_text())["files"]

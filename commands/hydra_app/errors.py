@@ -19,6 +19,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
+
+UNWRITABLE = (PermissionError, NotADirectoryError, FileExistsError)
+"""What is raised for a folder of results that cannot be made."""
 SHARED_LINES = re.compile(r"^\t_\w+\n", re.MULTILINE)
 """Where Hydra lists the options of a group: files of lines that options share, which are none themselves."""
 
@@ -34,7 +37,7 @@ def readable_errors(config_dir: Path, config_name: str = "config") -> Iterator[N
     os.environ[FULL_ERROR] = "1"  # Hydra then raises instead of printing and exiting by itself
     try:
         yield
-    except (CompactHydraException, OmegaConfBaseException, PermissionError, NotADirectoryError) as error:
+    except (CompactHydraException, OmegaConfBaseException, *UNWRITABLE) as error:
         if asked_for_all:
             raise
         print(f"error: {_message(error)}", file=sys.stderr)

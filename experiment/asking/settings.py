@@ -6,8 +6,12 @@ import os
 from dataclasses import dataclass, replace
 
 from experiment.keys import Config, asking_accounts
+from extraction.attacks.base import Attack
 from extraction.settings import ExtractionSettings, SubstituteSettings
 from storage.options import instantiate
+
+KNOWN = ("cost", "defense")
+"""What an attack may be told of the victim's side (`attack.knows`)."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,33 @@ def remote_of(config: Config) -> Remote | None:
             return None
         case other:
             raise ValueError(f"oracle.name must be in_process or http, not {other!r}")
+
+
+def attack_rule(config: Config) -> Attack:
+    """The attack of a resolved config.
+
+    Raises ValueError naming the option for what is none, and for an attacker that makes no sense.
+    """
+    check_seed(config)
+    attack = config["attack"]
+    if not isinstance(attack["warm_start"], bool):
+        raise ValueError(f"attack.warm_start must be true or false, not {attack['warm_start']!r}")
+    if not isinstance(attack["knows"], list) or not set(attack["knows"]) <= set(KNOWN):
+        raise ValueError(f"attack.knows must be a list of {', '.join(KNOWN)}, not {attack['knows']!r}")
+    rule = instantiate(attack["rule"], "attack.rule")
+    if not isinstance(rule, Attack):
+        raise ValueError(
+            "attack.rule must name a class that derives from Attack (extraction/attacks/base.py), "
+            f"not {attack['rule']!r}"
+        )
+    return rule
+
+
+def check_seed(config: Config) -> None:
+    """Raise ValueError unless the seed is one."""
+    seed = config["seed"]
+    if type(seed) is not int or seed < 0:
+        raise ValueError(f"seed must be a whole number of at least 0, not {seed!r}")
 
 
 def extraction_settings(config: Config) -> ExtractionSettings:

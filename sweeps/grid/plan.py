@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+from experiment.asking.settings import check_seed
 from experiment.compose import compose_resolved
 from experiment.images import CellData, CellImages
 from experiment.keys import Config, DataPrints, Identity
@@ -57,6 +58,7 @@ class Planner:
         composed = self.composer.compose(overrides, number)
         identity = Identity(composed.config, self._data_prints(composed.config))
         self._check(composed.config)
+        _check_seed(composed.config)
         return PlannedCell(number, overrides, self.directory / composed.subdir, identity)
 
     def _data_prints(self, config: Config) -> DataPrints:
@@ -145,6 +147,13 @@ def _without_seeds(node: Any) -> Any:
     if isinstance(node, dict):
         return {key: _without_seeds(value) for key, value in node.items() if key != "seed"}
     return node
+
+
+def _check_seed(config: Config) -> None:
+    try:
+        check_seed(config)
+    except ValueError as error:
+        raise InputError(str(error)) from error
 
 
 def _check_folders(cells: list[PlannedCell]) -> None:

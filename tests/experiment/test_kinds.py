@@ -75,6 +75,16 @@ class Unlabelled(Measure):
         return {"cost": torch.ones(len(images), dtype=torch.float64)}
 
 
+class Columnless(Measure):
+    """A measure that measures nothing."""
+
+
+class Unscheduled(Calibration):
+    """A calibration without a schedule."""
+
+    name = "unscheduled"
+
+
 class Nameless(Calibration):
     """A calibration without a name."""
 
@@ -121,6 +131,13 @@ def test_what_is_no_measure_or_calibration_or_puzzle_is_refused(tmp_path: Path) 
             tmp_path, f"puzzle.kind={kind}"
         )
     assert "puzzle.kind=sha3 cannot be imported" in refusal(tmp_path, "puzzle.kind=sha3")
+
+
+def test_a_class_that_lacks_what_its_base_asks_for_is_refused(tmp_path: Path) -> None:
+    said = refusal(tmp_path, f"+privacy.measures.mine._target_={__name__}.Columnless")
+    assert f"privacy.measures.mine._target_={__name__}.Columnless lacks columns" in said
+    said = refusal(tmp_path, f"pow_calibration._target_={__name__}.Unscheduled")
+    assert f"pow_calibration._target_={__name__}.Unscheduled lacks schedule" in said
 
 
 def test_two_measures_that_ask_different_teachers_are_refused(tmp_path: Path) -> None:

@@ -83,8 +83,8 @@ def wider(*arguments: Any) -> Any:
 def test_an_id_is_of_the_object_itself_alone() -> None:
     assert identify("extraction.attacks.knockoff.Knockoff") == "attack/knockoff"
     assert identify(f"{__name__}.Knockoff") == "attack/knockoff", "by whatever path"
-    assert identify(f"{__name__}.Mine") == f"{__name__}.Mine"
-    assert identify(f"{__name__}.wider") == f"{__name__}.wider"
+    assert identify(f"{__name__}.Mine").startswith(f"{__name__}.Mine@")
+    assert identify(f"{__name__}.wider").startswith(f"{__name__}.wider@")
     assert identify("torch.nn.Linear") == "torch.nn.Linear"
     assert identify("there.is.nothing") == "there.is.nothing"
 
@@ -101,6 +101,20 @@ def test_a_moved_file_keeps_its_keys(tmp_path: Path, monkeypatch: pytest.MonkeyP
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     assert identify("elsewhere.Moved") == "attack/moved"
+
+
+def test_code_that_is_still_written_has_another_key_once_it_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = tmp_path / "still_written.py"
+    module.write_text("class Mine: ...\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    first = identify("still_written.Mine")
+    identify.cache_clear()
+    assert identify("still_written.Mine") == first
+    module.write_text("class Mine:\n    changed = True\n")
+    identify.cache_clear()
+    assert identify("still_written.Mine") != first
 
 
 def test_the_decorator_gives_back_what_it_names() -> None:

@@ -209,6 +209,9 @@ def test_an_entry_that_is_there_is_used_without_a_word(
     assert not caplog.records
 
 
-def test_an_older_entry_is_not_taken_for_one_of_this_layout(tmp_path: Path) -> None:
+def test_an_older_entry_is_not_taken_for_one_of_this_layout(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     older_entry(tmp_path, "victims", identity_key(IDENTITY))
     assert not Store(tmp_path).has("victims", IDENTITY)
+    assert not caplog.records, "it is older, and not damaged"

@@ -85,6 +85,21 @@ def test_the_command_along_the_curve(sweep: Path) -> None:
     assert [row["queries"] for row in parsed((sweep / "table.md").read_text())] == ["100", "200"] * 2
 
 
+@pytest.mark.parametrize("at", ["100000", "0", "-5"])
+def test_numbers_of_queries_that_no_curve_reaches_are_refused(
+    sweep: Path, at: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And what an earlier report left stays."""
+    assert main([str(sweep)]) == 0
+    before = (sweep / "table.csv").read_bytes()
+    with pytest.raises(SystemExit):
+        main([str(sweep), "--at", "100", at])
+    assert (
+        f"--at must be between 100 and 200, the queries of these cells, not {at}" in capsys.readouterr().err
+    )
+    assert (sweep / "table.csv").read_bytes() == before
+
+
 def test_strengths_have_a_plot(tmp_path: Path) -> None:
     for number, strength in enumerate((0.5, 1.0)):
         write_cell(tmp_path / str(number), "standard", 0, [0.5], strength=strength)
