@@ -25,7 +25,6 @@ def points(sweep: Sweep, at: Iterable[int] = ()) -> pd.DataFrame:
     last = curves.groupby("cell", sort=False).tail(1)
     wanted = [last.assign(at=-1)]
     if at := tuple(at):
-        _check_reached(at, curves["queries"])
         longest = curves["cell"].map(last.set_index("cell")["queries"])
         wanted = [
             curves[(curves["queries"] <= number) & (longest >= number)]
@@ -35,15 +34,6 @@ def points(sweep: Sweep, at: Iterable[int] = ()) -> pd.DataFrame:
             for number in at
         ]
     return pd.concat(wanted).drop_duplicates(["cell", "queries"]).sort_values(["cell", "queries"])
-
-
-def _check_reached(at: Iterable[int], queries: pd.Series[int]) -> None:
-    """Raise ValueError for a number of queries at which no curve has a point."""
-    first, most = int(queries.min()), int(queries.max())
-    beyond = [number for number in at if not first <= number <= most]
-    if beyond:
-        told = ", ".join(map(str, beyond))
-        raise ValueError(f"--at must be between {first} and {most}, the queries of these cells, not {told}")
 
 
 def over_seeds(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:

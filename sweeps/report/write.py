@@ -51,7 +51,12 @@ def table(sweep: Sweep, at: Iterable[int] = ()) -> pd.DataFrame:
 
 
 def write_report(sweep: Sweep, out: Path, at: Iterable[int] = ()) -> pd.DataFrame:
-    """Write all files of a report to the folder `out`; returns the table."""
+    """Write all files of a report to the folder `out`; returns the table.
+
+    Raises ValueError, before anything is written, for numbers of queries that no curve reaches.
+    """
+    at = tuple(at)
+    _check_reached(sweep, at)
     out.mkdir(parents=True, exist_ok=True)
     means = table(sweep, at)
     write_atomically(out / "table.csv", lambda path: means.to_csv(path, index=False))
@@ -63,3 +68,13 @@ def write_report(sweep: Sweep, out: Path, at: Iterable[int] = ()) -> pd.DataFram
         write_atomically(out / name, partial(write_text, text=text))
     draw(sweep, out)
     return means
+
+
+def _check_reached(sweep: Sweep, at: Iterable[int]) -> None:
+    """Raise ValueError for a number of queries at which no curve has a point."""
+    first, most = int(sweep.curves["queries"].min()), int(sweep.curves["queries"].max())
+    beyond = [str(number) for number in at if not first <= number <= most]
+    if beyond:
+        raise ValueError(
+            f"--at must be between {first} and {most}, the queries of these cells, not {', '.join(beyond)}"
+        )
