@@ -18,12 +18,17 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 
 
+def inherited() -> dict[str, str]:
+    """The environment of this process, without the W&B service that it may have: that one ends with it."""
+    return {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
+
+
 def run_python(*arguments: str, folder: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
     """Python with the arguments, in `folder`, with all that it printed; it may fail."""
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=folder,
-        env=os.environ | environment,
+        env=inherited() | environment,
         capture_output=True,
         text=True,
         timeout=400,
@@ -33,7 +38,7 @@ def run_python(*arguments: str, folder: Path = ROOT, **environment: str) -> subp
 
 def run_program(*arguments: str, folder: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
     """The same of a script or a module (`-m`), in a process that need not import the libraries first."""
-    return forked(arguments, folder, os.environ | environment)
+    return forked(arguments, folder, inherited() | environment)
 
 
 def forked(

@@ -12,6 +12,7 @@ import importlib
 import json
 import os
 import runpy
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -43,6 +44,7 @@ def become(request: dict[str, Any]) -> None:
         os.dup2(file, number)
         os.close(file)
     sys.stdin = os.fdopen(0)  # what the requests came by must not be read on
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite in the background is deaf to it
     os.environ.clear()
     os.environ.update(request["environment"])
     tempfile.tempdir = None  # what TMPDIR says is read anew

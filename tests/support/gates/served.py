@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import time
@@ -11,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from support.commands import ROOT, Program
+from support.commands import ROOT, Program, inherited
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,7 @@ class Served:
 @contextmanager
 def served(*arguments: str, folder: Path = ROOT) -> Iterator[Served]:
     """`serve.py` as a process, which must end well when it is told to."""
-    with Program(arguments, folder, os.environ) as program:
+    with Program(arguments, folder, inherited()) as program:
         while "serves on" not in program.stdout:
             assert program.poll() is None, f"the server ended: {program.stdout}{program.stderr}"
             time.sleep(0.02)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from support.commands import ROOT, Program, forked
+from support.commands import ROOT, Program, forked, inherited
 
 SMALL = (
     "logger=none",
@@ -56,7 +55,7 @@ def environment(base: Path, more: dict[str, str]) -> dict[str, str]:
     gates = base / "gates"
     gates.mkdir(parents=True, exist_ok=True)
     ours = {"PYTHONPATH": str(ROOT / "tests"), "TOLLGATE_TEST_GATES": str(gates), "OMP_NUM_THREADS": "1"}
-    return os.environ | ours | more
+    return inherited() | ours | more
 
 
 def started(arguments: Sequence[str], environment: dict[str, str]) -> Program:
