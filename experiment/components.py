@@ -14,6 +14,7 @@ from extraction.settings import ExtractionSettings, SubstituteSettings
 from extraction.transferability import TransferSettings
 from privacy.accountant import Accounting
 from training.recipe import Hardware
+from victims.buckets import BucketSettings
 from victims.datasets.images import ImageSet
 from victims.datasets.splits import Splits
 from victims.victim import VictimSettings
@@ -31,6 +32,7 @@ class Cell:
     other_pool: ImageSet | None
     victim: VictimSettings
     measures: Mapping[str, MakeMeasure]
+    buckets: BucketSettings
     attack: Attack
     settings: ExtractionSettings
     substitute: SubstituteSettings

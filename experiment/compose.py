@@ -56,6 +56,7 @@ def _compose(plain: Config, progress: bool, images: CellData | None) -> Cell:
         identity=Identity(plain, images.prints),
         victim=VictimSettings(**instantiate(plain["victim"], "victim")),
         measures=make_measures(plain),
+        buckets=instantiate(plain["privacy"]["buckets"], "privacy.buckets"),
         attack=rule,
         settings=settings,
         substitute=substitute_settings(plain),

@@ -108,8 +108,9 @@ class Identity:
 
     @property
     def meter(self) -> Config:
-        """What a query costs under each measure."""
-        return {"victim": self._network, "measures": self.named["privacy"]["measures"]}
+        """What a query costs under each measure, and which bucket it falls in."""
+        privacy = self.named["privacy"]
+        return {"victim": self._network, "measures": privacy["measures"], "buckets": privacy["buckets"]}
 
     @property
     def honest(self) -> Config:

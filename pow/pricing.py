@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from pow.calibration import Calibration, LinearExpectation
+from pow.calibration import Calibration, LinearExpectation, LineCalibration
 from pow.hardware import Hardware
 from pow.honest_users import HonestUsers
 from pow.puzzles.settings import PuzzleSettings
@@ -19,7 +19,7 @@ class Pricing:
     """What a config says of prices.
 
     Args:
-        calibration: Makes the calibration from one argument, `expected`.
+        calibration: Makes the calibration from one argument, `expected`, which only a LineCalibration heeds.
         published: The data set's published expectation, if there is one.
         users: Honest users to fit the calibration to, if it is a fitted one.
         puzzle: Puzzle that requests are paid with.
@@ -78,8 +78,8 @@ def _calibration(
         _check_own_client(puzzle)
     elif options.get("reference_rate") is None:
         reference: Hardware = instantiate(config["reference_client"], "reference_client")
-        return partial(made, reference_rate=reference.rate(puzzle, "reference_client"))
-    return made
+        made = partial(made, reference_rate=reference.rate(puzzle, "reference_client"))
+    return made if issubclass(kind, LineCalibration) else lambda expected: made()
 
 
 def _check_own_client(puzzle: PuzzleSettings) -> None:

@@ -20,7 +20,7 @@ from pow.honest_users import HonestUsers
 from pow.pricing import Pricing, make_pricing
 from pow.puzzles.settings import PuzzleSettings
 from pow.requests import Scope, ScopeName, charge
-from pow.traces import read_authors_trace, read_query_trace, split_over_accounts
+from pow.traces import by_payer, read_authors_trace, read_query_trace, split_over_accounts
 from storage.conf import CONF
 from storage.options import instantiate
 
@@ -69,7 +69,8 @@ def replay_authors(trace: pd.DataFrame, calibration: Calibration, puzzle: Puzzle
     """
     queries = trace["queries"].to_numpy()
     opening = queries == 0
-    extra = calibration.seconds(np.where(opening, 0, trace["privacy"].to_numpy()), queries)
+    cost = np.where(opening, 0, trace["privacy"].to_numpy())
+    extra = calibration.charged(_before(trace, cost), cost, queries, np.ones(len(trace), dtype=bool))
     hashes = puzzle.expected_hashes(calibration.expected_hashes(extra))
     authors = isinstance(calibration, PaperCalibration)
     extra = np.where(opening, extra - 1 if authors else 0.0, extra)
@@ -94,7 +95,8 @@ def replay_queries(
     """
     account, round = trace["account"].to_numpy(), trace["round"].to_numpy()
     payer = scope.payer(account)
-    cumulative = trace.groupby(payer)[f"cost_{cost}"].cumsum().to_numpy()
+    charged = calibration.charged_total(lambda rows: rows[f"cost_{cost}"].to_numpy().cumsum())
+    cumulative = by_payer(charged, trace, payer)
     factor = np.where(trace["alarm"], surcharge, 1.0) if "alarm" in trace else None
     bill = charge(calibration, puzzle, account, round, cumulative, payer, factor)
     queries = bill["queries"].cumsum()
@@ -108,6 +110,12 @@ def replay_queries(
         }
     )
     return _with_work(rows, bill["seconds"].to_numpy(), bill["expected_hashes"].to_numpy())
+
+
+def _before(trace: pd.DataFrame, cost: np.ndarray) -> np.ndarray:
+    """What each mode had cost before each of its rows, float64 `[n]`."""
+    before: np.ndarray = pd.Series(cost).groupby(trace["mode"].to_numpy()).shift(fill_value=0.0).to_numpy()
+    return before
 
 
 def _with_work(rows: pd.DataFrame, seconds: np.ndarray, hashes: np.ndarray) -> pd.DataFrame:

@@ -55,16 +55,16 @@ def charge(
 ) -> pd.DataFrame:
     """Group queries into requests and price each request.
 
-    A request holds consecutive queries of one account in one round, at most `calibration.request_size`. The
-    last request of a round may be smaller and costs as much as a full one. The arrays have one entry per
-    query, in the order asked.
+    A request holds consecutive queries of one account in one round, at most `calibration.request_size`; the
+    last request of a round may be smaller. The arrays have one entry per query, in the order asked.
 
     Args:
         calibration: Turns the payer's totals into seconds and expected hashes.
         puzzle: Puzzle that is asked for; it may round the hashes down.
         account: Account that asks, int `[n]`.
         round: Round of the attack, int `[n]`.
-        cumulative_cost: The payer's privacy cost with that query included, float `[n]`.
+        cumulative_cost: The payer's total with that query included, float `[n]`: its privacy cost, or its
+            gain, whichever the calibration charges.
         payer: The account's group as `Scope.payer` gives it, int `[n]`.
         factor: Multiplies the seconds of the request whose last query it belongs to, `[n]`; default 1.
 
@@ -76,36 +76,37 @@ def charge(
     """
     if np.isnan(cumulative_cost).any():
         raise ValueError("a query without a cost (NaN) cannot be priced")
-    requests = _requests(account, round, cumulative_cost, payer, factor, calibration.request_size)
-    seconds = calibration.seconds(requests.pop("cost").to_numpy(), requests.pop("total").to_numpy())
-    seconds = seconds * requests.pop("factor").to_numpy()
-    requests["seconds"] = seconds
-    requests["expected_hashes"] = puzzle.expected_hashes(calibration.expected_hashes(seconds))
-    return requests
-
-
-def _requests(
-    account: np.ndarray,
-    round: np.ndarray,
-    cumulative_cost: np.ndarray,
-    payer: np.ndarray,
-    factor: np.ndarray | None,
-    size: int,
-) -> pd.DataFrame:
-    """Return one row per request; `cost`, `total` (the payer's queries) and `factor` are its last query's."""
-    trace = pd.DataFrame({"account": account, "round": round, "cost": cumulative_cost, "factor": 1.0})
-    if factor is not None:
-        trace["factor"] = factor
-    trace["total"] = trace.groupby(payer).cumcount() + 1
-    within = trace.groupby(["account", "round"]).cumcount()
-    trace["request"] = within // size
-    return (
-        trace.groupby(["round", "account", "request"], as_index=False)
-        .agg(
-            queries=("cost", "size"),
-            cost=("cost", "last"),
-            total=("total", "last"),
-            factor=("factor", "last"),
-        )
-        .drop(columns="request")
+    trace = _with_requests(account, round, cumulative_cost, payer, calibration.request_size)
+    trace["seconds"] = calibration.charged(
+        *(trace[name].to_numpy() for name in ("before", "after", "total", "is_last"))
     )
+    trace["factor"] = 1.0 if factor is None else factor
+    requests = trace.groupby(["round", "account", "request"], as_index=False).agg(
+        queries=("after", "size"), seconds=("seconds", "sum"), factor=("factor", "last")
+    )
+    requests["seconds"] *= requests.pop("factor")
+    hashes = calibration.expected_hashes(requests["seconds"].to_numpy())
+    requests["expected_hashes"] = puzzle.expected_hashes(hashes)
+    return requests.drop(columns="request")
+
+
+def request_seconds(calibration: Calibration, requests: pd.DataFrame) -> np.ndarray:
+    """Return the seconds of each request, float64 `[m]`, given as HonestUsers.requests gives them."""
+    before = requests.groupby("user")["cost"].shift(fill_value=0.0).to_numpy()
+    cost, queries = requests["cost"].to_numpy(), requests["queries"].to_numpy()
+    return calibration.charged(before, cost, queries, np.ones(len(requests), dtype=bool))
+
+
+def _with_requests(
+    account: np.ndarray, round: np.ndarray, cumulative_cost: np.ndarray, payer: np.ndarray, size: int
+) -> pd.DataFrame:
+    """Return a row per query: its request, and what its payer had `before` and `after` it, and in `total`."""
+    trace = pd.DataFrame({"account": account, "round": round, "after": cumulative_cost})
+    by_payer = trace.groupby(payer)
+    trace["total"] = by_payer.cumcount() + 1
+    trace["before"] = by_payer["after"].shift(fill_value=0.0)
+    asked = trace.groupby(["account", "round"])
+    within = asked.cumcount()
+    trace["request"] = within // size
+    trace["is_last"] = (within % size == size - 1) | (asked.cumcount(ascending=False) == 0)
+    return trace

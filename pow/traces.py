@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from pow.honest_users import Cumulative
+
 COLUMNS = {
     "time (sec)": "time",
     "privacy cost": "privacy",
@@ -90,3 +92,11 @@ def split_over_accounts(trace: pd.DataFrame, accounts: int) -> pd.DataFrame:
         for number, share in enumerate(np.array_split(rows, accounts)):
             account[share] = number
     return trace.assign(account=account)
+
+
+def by_payer(charged: Cumulative, trace: pd.DataFrame, payer: np.ndarray) -> np.ndarray:
+    """What is charged of each row and its payer's rows before it, float64 `[n]`, for payers `[n]`."""
+    cumulative = np.empty(len(trace))
+    for rows in trace.groupby(payer, sort=False).indices.values():
+        cumulative[rows] = charged(trace.iloc[rows])
+    return cumulative

@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from victims.buckets import Buckets
 from victims.measures.base import Measure
 from victims.types import QueryBatch
 
@@ -18,10 +19,11 @@ class Meter:
 
     Args:
         measures: The privacy measures by their names.
+        buckets: Those of the victim's feature space; None to record none.
     """
 
-    def __init__(self, measures: Mapping[str, Measure]) -> None:
-        self.measures = dict(measures)
+    def __init__(self, measures: Mapping[str, Measure], buckets: Buckets | None = None) -> None:
+        self.measures, self.buckets = dict(measures), buckets
         self._rows: list[pd.DataFrame] = []
 
     @torch.no_grad()
@@ -33,13 +35,15 @@ class Meter:
             log_probs: The victim's log-probabilities, float32 `[n, classes]`.
 
         Returns:
-            Columns float64 `[n]` named `<quantity>_<measure>`, such as `cost_pate` and `log_q_pate`.
+            Columns float64 `[n]` named `<quantity>_<measure>`, such as `cost_pate` and `log_q_pate`, and
+            `bucket`, int64 `[n]`.
         """
-        return {
+        columns = {
             f"{quantity}_{name}": values
             for name, measure in self.measures.items()
             for quantity, values in measure.columns(images, log_probs).items()
         }
+        return columns if self.buckets is None else columns | {"bucket": self.buckets.of(images)}
 
     def record(
         self, batch: QueryBatch, log_probs: Tensor, measured: Mapping[str, np.ndarray] | None = None

@@ -9,6 +9,7 @@ import pandas as pd
 
 from pow.hardware import Hardware
 from pow.honest_users import Cumulative, HonestUsers
+from pow.requests import request_seconds
 from victims.defenses.base import Charge
 
 HONEST_USERS = 20
@@ -59,14 +60,19 @@ def honest_work(
     of users who pay it.
     """
     users = HonestUsers(HONEST_USERS, max(2, longest), lengths=(1.0,), imbalanced=0.0, corrupted=0.0)
+    calibration = toll.calibration
     requests = users.requests(
-        priced, cumulative, toll.calibration.request_size, np.random.default_rng(seed), unseen_images=False
+        priced,
+        calibration.charged_total(cumulative),
+        calibration.request_size,
+        np.random.default_rng(seed),
+        unseen_images=False,
     )
-    seconds = toll.calibration.seconds(requests["cost"].to_numpy(), requests["queries"].to_numpy())
-    hashes = toll.puzzle.expected_hashes(toll.calibration.expected_hashes(seconds))
+    seconds = request_seconds(calibration, requests)
+    hashes = toll.puzzle.expected_hashes(calibration.expected_hashes(seconds))
     if surcharge is not None:
         share, raised = surcharge.share(requests["queries"].to_numpy()), surcharge.factor * seconds
-        raised_hashes = toll.puzzle.expected_hashes(toll.calibration.expected_hashes(raised))
+        raised_hashes = toll.puzzle.expected_hashes(calibration.expected_hashes(raised))
         seconds = (1 - share) * seconds + share * raised
         hashes = (1 - share) * hashes + share * raised_hashes
     work = pd.DataFrame({"queries": requests["queries"], "seconds": seconds, "hashes": hashes})

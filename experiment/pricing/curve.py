@@ -11,6 +11,7 @@ import pandas as pd
 from experiment.pricing.bills import Billing, add_bills
 from extraction.checkpoint import RoundResult
 from pow.calibration import REQUEST_QUERIES
+from pow.traces import by_payer
 from privacy.accountant import Accounting
 
 MEASURED_WORK = {"solve_seconds": "measured_solve_seconds", "tried_hashes": "measured_hashes"}
@@ -29,13 +30,6 @@ class TraceAccounting:
         if accounting is None or accounting.is_the_papers:
             return trace[f"cost_{measure}"].to_numpy().cumsum()  # which the trace holds already
         return accounting.cumulative(trace[f"log_q_{measure}"].to_numpy(copy=True)).numpy()
-
-    def cumulative_by_payer(self, trace: pd.DataFrame, measure: str, payer: np.ndarray) -> np.ndarray:
-        """The same, over the rows of each payer `[n]`, in the trace's order."""
-        cumulative = np.empty(len(trace))
-        for rows in trace.groupby(payer, sort=False).indices.values():
-            cumulative[rows] = self.cumulative(trace.iloc[rows], measure)
-        return cumulative
 
 
 def build_curve(
@@ -87,7 +81,8 @@ def _work_by_round(
         return pd.DataFrame(0.0, index=rounds, columns=columns)
     toll, asked = billing.toll, trace[trace["round"] <= rounds.max()]
     account = asked["account"].to_numpy()
-    cumulative = accounting.cumulative_by_payer(asked, toll.cost, toll.scope.payer(account))
+    charged = toll.calibration.charged_total(lambda rows: accounting.cumulative(rows, toll.cost))
+    cumulative = by_payer(charged, asked, toll.scope.payer(account))
     factor = np.where(asked["alarm"], billing.surcharge, 1.0) if "alarm" in asked else None
     bill = toll.bill(account, asked["round"].to_numpy(), cumulative, factor)
     bill["difficulty_bits"] = np.log2(bill["expected_hashes"])

@@ -7,14 +7,14 @@ from typing import ClassVar
 
 import numpy as np
 
-from pow.calibration.base import Calibration
+from pow.calibration.base import LineCalibration
 from storage.identity import stable_id
 
 
 @stable_id("calibration/constant")
 @dataclass(frozen=True)
-class ConstantCalibration(Calibration):
-    """Charges strength * each seconds per request, whatever it reveals; see Calibration."""
+class ConstantCalibration(LineCalibration):
+    """Charges strength * each seconds per request, whatever it reveals; see LineCalibration."""
 
     name: ClassVar[str] = "constant"
 

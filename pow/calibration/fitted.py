@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import bdtr, betaincinv
 
-from pow.calibration.base import REQUEST_QUERIES, Calibration, power
+from pow.calibration.base import REQUEST_QUERIES, LineCalibration, power
 from pow.calibration.expectation import LinearExpectation
 from pow.honest_users import Cumulative, HonestUsers, halves
 from storage.identity import stable_id
@@ -55,10 +55,10 @@ class Guarantee:
 
 @stable_id("calibration/fitted")
 @dataclass(frozen=True)
-class FittedCalibration(Calibration):
+class FittedCalibration(LineCalibration):
     """Charges strength * at_expectation * (seconds of the request itself) * base ** deviation.
 
-    `fitted_to` finds the base; with base 1, the default, every request costs the same. See Calibration for
+    `fitted_to` finds the base; with base 1, the default, every request costs the same. LineCalibration has
     the other options.
 
     Args:

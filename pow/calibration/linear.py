@@ -7,14 +7,14 @@ from typing import ClassVar
 
 import numpy as np
 
-from pow.calibration.base import Calibration
+from pow.calibration.base import LineCalibration
 from storage.identity import stable_id
 
 
 @stable_id("calibration/linear")
 @dataclass(frozen=True)
-class LinearCalibration(Calibration):
-    """Charges strength * slope * (cost - expected) seconds per request; see Calibration.
+class LinearCalibration(LineCalibration):
+    """Charges strength * slope * (cost - expected) seconds per request; see LineCalibration.
 
     It is the mildest schedule that separates attackers from users: their bill grows with the square of their
     queries.

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 import numpy as np
 
-from pow.calibration.base import Calibration, power
+from pow.calibration.base import LineCalibration, power
 from storage.identity import stable_id
 
 
 @stable_id("calibration/paper")
 @dataclass(frozen=True)
-class PaperCalibration(Calibration):
+class PaperCalibration(LineCalibration):
     """Charges strength * base ** |cost - expected| seconds per request of 1,000 queries, within its bounds.
 
     Hashes follow the authors' measurement of their client: bits = bits_slope * log10(seconds) +
-    bits_intercept. See Calibration for the other options.
+    bits_intercept. See LineCalibration for the other options.
     """
 
     name: ClassVar[str] = "paper"
@@ -26,8 +26,8 @@ class PaperCalibration(Calibration):
     base: float = 1.0075
     sided: Literal["one", "two"] = "two"
     floor: float = 0.1
-    cap: float = 2948.467908
-    request_size: int = 1000
+    cap: float = field(default=2948.467908, kw_only=True)
+    request_size: int = field(default=1000, kw_only=True)
     bits_slope: float = 3.5142903
     bits_intercept: float = 18.5317509
 

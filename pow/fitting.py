@@ -1,0 +1,255 @@
+"""Fits the progressive calibration to a population of honest users, and tests what it promises them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pow.calibration.progressive import ProgressiveCalibration
+from pow.honest_users import halves
+from pow.population import Population, Users, sorted_by_label
+from storage.identity import stable_id
+
+CONFIDENCE = 0.95
+"""Confidence of the fit, and of the intervals that are printed."""
+
+REPLICATES = 100
+"""Times that images and users are drawn anew, for the fit and for the test."""
+
+
+@stable_id("bound")
+@dataclass(frozen=True)
+class Bound:
+    """A promise: the share `users` of honest users stays below the `overhead`, at strength 1.
+
+    Overhead is a user's seconds with work over those without. Raises ValueError naming the option.
+    """
+
+    users: float
+    overhead: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.users < 1:
+            raise ValueError(f"pow_calibration.bounds.*.users must be between 0 and 1, not {self.users!r}")
+        if not 1 < self.overhead < math.inf:
+            raise ValueError(f"pow_calibration.bounds.*.overhead must be above 1, not {self.overhead!r}")
+
+
+@dataclass(frozen=True)
+class Held:
+    """What held of a bound for users on images that were not fitted to.
+
+    Attributes:
+        bound: The bound.
+        share: Share of users below it.
+        low: Lower end of the 95 % interval of that share, over other images and other users.
+        high: Its upper end.
+        by_stratum: Share of each stratum's users; None for a stratum without users.
+    """
+
+    bound: Bound
+    share: float
+    low: float
+    high: float
+    by_stratum: Mapping[str, float | None]
+
+
+@dataclass(frozen=True)
+class Stress:
+    """What happens where users are not as they were fitted to.
+
+    Attributes:
+        dearer_bill: The bill of all users together, own time and work, where every cost is 10 % higher, over
+            what it was.
+        dearer_share: Share of users below the first bound then.
+        longer_overhead: Overhead at the largest bound's share of users, where all ask twice as much.
+        longest_overhead: Overhead of a mean user who asks twice as much as the longest.
+    """
+
+    dearer_bill: float
+    dearer_share: float
+    longer_overhead: float
+    longest_overhead: float
+
+
+@dataclass(frozen=True)
+class Promise:
+    """What was tested on the images that were not fitted to: each bound, and what holds under stress."""
+
+    held: tuple[Held, ...]
+    stress: Stress
+
+    def figures(self) -> dict[str, Any]:
+        """For result.json."""
+        return asdict(self)
+
+    def sentence(self) -> str:
+        """Return the promise as two lines for the log."""
+        parts = [
+            f"{100 * each.share:.1f} % ({100 * each.low:.1f} to {100 * each.high:.1f}) of other users on "
+            f"other images stay below an overhead of {each.bound.overhead:g} "
+            f"(promised {100 * each.bound.users:g} %)"
+            for each in self.held
+        ]
+        stress = self.stress
+        return "; ".join(parts) + (
+            f"\nwere every query 10 % dearer: {stress.dearer_bill:.2f} times the bill, "
+            f"{100 * stress.dearer_share:.1f} % below {self.held[0].bound.overhead:g}; "
+            f"twice the longest user: overhead {stress.longest_overhead:.2f}"
+        )
+
+
+def fit_to_population(
+    calibration: ProgressiveCalibration,
+    population: Population,
+    bounds: Sequence[Bound],
+    within_allowance: float,
+    priced: pd.DataFrame,
+    seed: int,
+) -> tuple[ProgressiveCalibration, Promise]:
+    """Fit gains, allowance and steepness on one half of the images, and test them on the other.
+
+    The steepness is the largest with which every bound holds, with confidence 95 % over images and users like
+    these. No attack is looked at.
+
+    Args:
+        calibration: Calibration to fit.
+        population: Draws honest users.
+        bounds: What is promised.
+        within_allowance: Share of users whose whole gain lies within the allowance.
+        priced: One row per image; see HonestUsers.requests.
+        seed: Seed of the split and of the users.
+
+    Raises:
+        ValueError: Even without steepness a bound does not hold.
+    """
+    random = np.random.default_rng(seed)
+    fitting, held_out = map(sorted_by_label, halves(priced, random))
+    clean = fitting[~fitting["corrupted"]] if "corrupted" in fitting else fitting
+    shuffled = clean.iloc[random.permutation(len(clean))]
+    fitted = replace(calibration, gains=calibration.total.fitted(shuffled).each, steepness=0.0)
+    gains, _ = _totals(fitted, population.draw(fitting, random), fitting)
+    fitted = replace(fitted, allowance=float(np.quantile(gains, within_allowance)))
+    drawn = [
+        _largest_steepness(fitted, population.draw(fitting, random, resampled=True), fitting, bounds)
+        for _ in range(REPLICATES)
+    ]
+    fitted = replace(fitted, steepness=_rounded_down(float(np.quantile(drawn, 1 - CONFIDENCE))))
+    return fitted, promise(fitted, population, bounds, held_out, random)
+
+
+def overheads(calibration: ProgressiveCalibration, users: Users, priced: pd.DataFrame) -> np.ndarray:
+    """Return each user's seconds with work over those without, float64 `[users]`."""
+    gains, queries = _totals(calibration, users, priced)
+    overhead: np.ndarray = 1 + calibration.potential(gains) / (queries * calibration.own_seconds)
+    return overhead
+
+
+def _totals(
+    calibration: ProgressiveCalibration, users: Users, priced: pd.DataFrame
+) -> tuple[np.ndarray, np.ndarray]:
+    """Each user's total gain and number of queries."""
+    increments = calibration.total.increments(priced.iloc[users.row], users.user)
+    return np.bincount(users.user, increments, minlength=len(users.queries)), users.queries
+
+
+def _largest_steepness(
+    calibration: ProgressiveCalibration, users: Users, priced: pd.DataFrame, bounds: Sequence[Bound]
+) -> float:
+    """The largest steepness with which these users keep within every bound.
+
+    Overhead is linear in the steepness, so each user has a largest one of its own for each bound.
+    """
+    gains, queries = _totals(calibration, users, priced)
+    beyond = np.maximum(gains / calibration.allowance - 1, 0) ** calibration.exponent
+    largest = math.inf
+    for bound in bounds:
+        slack = (bound.overhead - 1) * queries - calibration.share * gains
+        with np.errstate(divide="ignore"):
+            own = np.where(slack > 0, slack / (calibration.allowance * beyond), -1.0)
+        largest = min(largest, float(np.quantile(own, 1 - bound.users, method="lower")))
+    if largest < 0:
+        raise ValueError(
+            "pow_calibration.share: without any steepness the overhead of honest users is above a bound of "
+            "pow_calibration.bounds already; choose a smaller share, or a higher overhead"
+        )
+    return min(largest, STEEPEST)
+
+
+STEEPEST = 1e6
+"""More than this is not tried: beyond the allowance a query then costs all that the cap allows."""
+
+
+def promise(
+    calibration: ProgressiveCalibration,
+    population: Population,
+    bounds: Sequence[Bound],
+    priced: pd.DataFrame,
+    random: np.random.Generator,
+) -> Promise:
+    """Return what holds of the bounds, at strength 1, for users on the priced images."""
+    at_one = replace(calibration, strength=1.0)
+    users = [population.draw(priced, random) for _ in range(10)]
+    overhead = np.concatenate([overheads(at_one, each, priced) for each in users])
+    stratum = np.concatenate([each.stratum for each in users])
+    replicates = [
+        overheads(at_one, population.draw(priced, random, resampled=True), priced) for _ in range(REPLICATES)
+    ]
+    held = tuple(_held(bound, population, overhead, stratum, replicates) for bound in bounds)
+    return Promise(held, _stress(at_one, population, bounds, priced, overhead, random))
+
+
+def _held(
+    bound: Bound,
+    population: Population,
+    overhead: np.ndarray,
+    stratum: np.ndarray,
+    replicates: Sequence[np.ndarray],
+) -> Held:
+    below = overhead < bound.overhead
+    shares = np.array([(each < bound.overhead).mean() for each in replicates])
+    low, high = np.quantile(shares, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    by_stratum = {
+        name: float(below[stratum == number].mean()) if (stratum == number).any() else None
+        for number, name in enumerate(population.strata)
+    }
+    share = float(below.mean())
+    return Held(bound, share, min(float(low), share), max(float(high), share), by_stratum)
+
+
+def _stress(
+    calibration: ProgressiveCalibration,
+    population: Population,
+    bounds: Sequence[Bound],
+    priced: pd.DataFrame,
+    overhead: np.ndarray,
+    random: np.random.Generator,
+) -> Stress:
+    costs = [name for name in priced if name.startswith("cost_")]
+    users = population.draw(priced, random)
+    dearer = priced.assign(**{name: 1.1 * priced[name] for name in costs})
+    before, after = (overheads(calibration, users, each) for each in (priced, dearer))
+    longer = overheads(calibration, population.draw(priced, random, stretch=2.0), priced)
+    gains, queries = _totals(calibration, users, priced)
+    longest = 2 * population.longest
+    mean = gains.sum() / queries.sum()
+    work = calibration.potential(np.array([mean * longest]))[0]
+    return Stress(
+        dearer_bill=float((after * queries).sum() / (before * queries).sum()),
+        dearer_share=float((after < bounds[0].overhead).mean()),
+        longer_overhead=float(np.quantile(longer, max(bound.users for bound in bounds))),
+        longest_overhead=float(1 + work / (longest * calibration.own_seconds)),
+    )
+
+
+def _rounded_down(value: float) -> float:
+    """Round down to four significant digits, so that users pay no more than was fitted."""
+    if value <= 0:
+        return 0.0
+    step = 10.0 ** (math.floor(math.log10(value)) - 3)
+    return math.floor(value / step) * step

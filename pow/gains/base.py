@@ -1,0 +1,107 @@
+"""What every gain is: something that queries add to, and that no further query takes away."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+import pandas as pd
+
+
+@dataclass(frozen=True)
+class Gain(ABC):
+    """What an account has gained by its queries, counted in honest queries.
+
+    A gain counts `weight` for each query that an honest user asks, on average, once it is fitted.
+    Raises ValueError naming the option for values that make no sense.
+
+    Args:
+        weight: What an honest query counts.
+        scale: Raw gain of an honest query, which `fitted` measures.
+    """
+
+    weight: float = 1.0
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        self._require(0 < self.weight < np.inf, "weight", "above 0, and finite")
+        self._require(0 < self.scale < np.inf, "scale", "above 0, and finite")
+
+    def _require(self, valid: bool, option: str, rule: str) -> None:
+        if not valid:
+            name = type(self).__name__.removesuffix("Gain").lower()
+            raise ValueError(
+                f"pow_calibration.gains.{name}.{option} must be {rule}, not {getattr(self, option)!r}"
+            )
+
+    def increments(self, rows: pd.DataFrame, payer: np.ndarray) -> np.ndarray:
+        """Return what each query adds to its payer's gain, float64 `[n]`, at least 0.
+
+        Args:
+            rows: Rows of a trace, in the order asked.
+            payer: Who pays for each of them, `[n]`.
+        """
+        return self.raw(rows, payer) * (self.weight / self.scale)
+
+    def counted(self, totals: np.ndarray) -> np.ndarray:
+        """Return the gain, float64 `[m]`, of sums `[m, width]` of `revealed`; it never falls as they grow."""
+        return self.raw_of(totals) * (self.weight / self.scale)
+
+    @property
+    def width(self) -> int:
+        """Numbers per query that `revealed` adds up."""
+        return 1
+
+    @abstractmethod
+    def fitted(self, honest: pd.DataFrame) -> Self:
+        """Return this gain with its scale, measured on honest users' queries, one row each."""
+
+    @abstractmethod
+    def raw(self, rows: pd.DataFrame, payer: np.ndarray) -> np.ndarray:
+        """Return the increments before weight and scale; see `increments`."""
+
+    def revealed(self, rows: pd.DataFrame) -> np.ndarray:
+        """Return what a gate adds up for each query, float64 `[n, width]`, at least 0."""
+        return self.raw(rows, np.arange(len(rows)))[:, None]
+
+    def raw_of(self, totals: np.ndarray) -> np.ndarray:
+        """Return the gain before weight and scale of sums `[m, width]` of `revealed`."""
+        return totals[:, 0]
+
+
+@dataclass(frozen=True)
+class Gains:
+    """Several gains that add up."""
+
+    each: Mapping[str, Gain]
+
+    def __post_init__(self) -> None:
+        if not self.each:
+            raise ValueError("pow_calibration.gains must name at least one gain: excess, volume or coverage")
+
+    def fitted(self, honest: pd.DataFrame) -> Gains:
+        """Return the gains, each fitted to honest users' queries, one row each."""
+        return replace(self, each={name: gain.fitted(honest) for name, gain in self.each.items()})
+
+    def increments(self, rows: pd.DataFrame, payer: np.ndarray) -> np.ndarray:
+        """Return what each query adds to its payer's total gain; see Gain.increments."""
+        return np.sum([gain.increments(rows, payer) for gain in self.each.values()], axis=0)
+
+    def cumulative(self, rows: pd.DataFrame) -> np.ndarray:
+        """Return one payer's total gain after each of its queries, float64 `[n]`."""
+        return self.increments(rows, np.zeros(len(rows), dtype=np.int64)).cumsum()
+
+    def revealed(self, rows: pd.DataFrame) -> np.ndarray:
+        """Return what a gate adds up for each query, float64 `[n, d]`, at least 0."""
+        return np.concatenate([gain.revealed(rows) for gain in self.each.values()], axis=1)
+
+    def counted(self, totals: np.ndarray) -> np.ndarray:
+        """Return the total gain, float64 `[m]`, of sums `[m, d]` of `revealed`."""
+        gain, start = np.zeros(len(totals)), 0
+        for part in self.each.values():
+            gain += part.counted(totals[:, start : start + part.width])
+            start += part.width
+        return gain
