@@ -230,9 +230,10 @@ def _stress(
     overhead: np.ndarray,
     random: np.random.Generator,
 ) -> Stress:
-    costs = [name for name in priced if name.startswith("cost_")]
+    costs = [name for name in map(str, priced) if name.startswith("cost_")]
     users = population.draw(priced, random)
-    dearer = priced.assign(**{name: 1.1 * priced[name] for name in costs})
+    dearer = priced.copy()
+    dearer[costs] *= 1.1
     before, after = (overheads(calibration, users, each) for each in (priced, dearer))
     longer = overheads(calibration, population.draw(priced, random, stretch=2.0), priced)
     gains, queries = _totals(calibration, users, priced)
