@@ -27,7 +27,10 @@ NEUTRAL = {"recover": "none", "repeats": 1}
 NUMERICS = ("precision", "channels_last", "batch_size")
 """What of the trainer's settings can change a figure."""
 
-TOLL_GROUPS = ("defense", "pow_calibration", "puzzle", "hardware", "honest_hardware", "reference_client")
+TOLL_GROUPS = (
+    *("defense", "pow_calibration", "honest_users"),
+    *("puzzle", "hardware", "honest_hardware", "reference_client"),
+)
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,12 @@ class Identity:
     def honest(self) -> Config:
         """What honest users' images cost."""
         return self.meter | {"benign": self.data.test, "seed": self.config["seed"]}
+
+    @property
+    def fitted_toll(self) -> Config:
+        """What a progressive calibration becomes when it is fitted; the strength multiplies it afterwards."""
+        options = {name: value for name, value in self.named["pow_calibration"].items() if name != "strength"}
+        return self.honest | {"pow_calibration": options, "honest_users": self.named["honest_users"]}
 
     @property
     def has_toll(self) -> bool:

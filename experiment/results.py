@@ -67,7 +67,7 @@ def cell_result(
         "final": final,
         "measures": measure_headings(cell.config),
         "victim_accuracy": victim.accuracy,
-        **(pricing.calibrated.figures() if pricing.calibrated else {"expected_cost": None}),
+        **(pricing.calibrated.figures if pricing.calibrated else {"expected_cost": None}),
         "keys": {"cell": cell.identity.cell_key, "victim": victim.key, "extraction": extraction.key},
         "started": started,
         "seconds": time.time() - started,

@@ -154,7 +154,9 @@ class Gate:
         """Add queries to the payer's totals and return the seconds of work for them."""
         booked = self.ledger.book(self.service.payer(account), queries, revealed.sum(0))
         cost = self.meter.cost(booked.revealed)
-        seconds = self.service.calibration.seconds(np.array([cost]), np.array([booked.queries]))
+        before = self.meter.cost(booked.revealed - revealed.sum(0))
+        totals = (np.array([value]) for value in (before, cost, booked.queries, True))
+        seconds = self.service.calibration.charged(*totals)
         return float(seconds[0])
 
     def _challenge(self, account: str, id: bytes, query: str, seconds: float) -> Challenge:

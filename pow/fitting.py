@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -38,6 +38,30 @@ class Bound:
             raise ValueError(f"pow_calibration.bounds.*.users must be between 0 and 1, not {self.users!r}")
         if not 1 < self.overhead < math.inf:
             raise ValueError(f"pow_calibration.bounds.*.overhead must be above 1, not {self.overhead!r}")
+
+
+@dataclass(frozen=True)
+class Terms:
+    """By what a progressive calibration is fitted.
+
+    Attributes:
+        bounds: What is promised.
+        within_allowance: Share of users whose whole gain lies within the allowance.
+        fits: Which of allowance and steepness are fitted; the others are as the config has them.
+    """
+
+    bounds: tuple[Bound, ...]
+    within_allowance: float
+    fits: tuple[str, ...] = ("allowance", "steepness")
+
+    def __post_init__(self) -> None:
+        if not self.bounds:
+            raise ValueError("pow_calibration.bounds must name at least one bound")
+        if not 0 <= self.within_allowance < 1:
+            raise ValueError(
+                "pow_calibration.within_allowance must be at least 0 and below 1, "
+                f"not {self.within_allowance!r}"
+            )
 
 
 @dataclass(frozen=True)
@@ -107,8 +131,7 @@ class Promise:
 def fit_to_population(
     calibration: ProgressiveCalibration,
     population: Population,
-    bounds: Sequence[Bound],
-    within_allowance: float,
+    terms: Terms,
     priced: pd.DataFrame,
     seed: int,
 ) -> tuple[ProgressiveCalibration, Promise]:
@@ -120,8 +143,7 @@ def fit_to_population(
     Args:
         calibration: Calibration to fit.
         population: Draws honest users.
-        bounds: What is promised.
-        within_allowance: Share of users whose whole gain lies within the allowance.
+        terms: By what it is fitted.
         priced: One row per image; see HonestUsers.requests.
         seed: Seed of the split and of the users.
 
@@ -132,15 +154,76 @@ def fit_to_population(
     fitting, held_out = map(sorted_by_label, halves(priced, random))
     clean = fitting[~fitting["corrupted"]] if "corrupted" in fitting else fitting
     shuffled = clean.iloc[random.permutation(len(clean))]
-    fitted = replace(calibration, gains=calibration.total.fitted(shuffled).each, steepness=0.0)
+    fitted = replace(calibration, gains=calibration.total.fitted(shuffled).each)
     gains, _ = _totals(fitted, population.draw(fitting, random), fitting)
-    fitted = replace(fitted, allowance=float(np.quantile(gains, within_allowance)))
-    drawn = [
-        _largest_steepness(fitted, population.draw(fitting, random, resampled=True), fitting, bounds)
-        for _ in range(REPLICATES)
-    ]
-    fitted = replace(fitted, steepness=_rounded_down(float(np.quantile(drawn, 1 - CONFIDENCE))))
-    return fitted, promise(fitted, population, bounds, held_out, random)
+    fitted = _with_allowance(fitted, gains, terms)
+    if "steepness" in terms.fits:
+        samples = (
+            _totals(fitted, population.draw(fitting, random, resampled=True), fitting)
+            for _ in range(REPLICATES)
+        )
+        fitted = _with_steepness(fitted, samples, terms)
+    return fitted, promise(fitted, population, terms.bounds, held_out, random)
+
+
+def fit_to_accounts(
+    calibration: ProgressiveCalibration, gains: np.ndarray, queries: np.ndarray, terms: Terms, seed: int
+) -> ProgressiveCalibration:
+    """Fit allowance and steepness to accounts of a running gate.
+
+    Args:
+        calibration: Calibration of that gate, whose gains stand.
+        gains: Total gain of each account, `[m]`.
+        queries: Its queries, `[m]`, at least 1 each.
+        terms: By what it is fitted.
+        seed: Seed of the resampling of accounts.
+
+    Raises:
+        ValueError: There are fewer than 20 accounts, or a bound does not hold even without steepness.
+    """
+    if len(gains) < FEWEST_ACCOUNTS:
+        raise ValueError(
+            f"{len(gains)} accounts are too few to fit to; at least {FEWEST_ACCOUNTS} must have asked"
+        )
+    random = np.random.default_rng(seed)
+    fitted = _with_allowance(calibration, gains, terms)
+    drawn = (random.integers(len(gains), size=len(gains)) for _ in range(REPLICATES))
+    return _with_steepness(fitted, ((gains[each], queries[each]) for each in drawn), terms)
+
+
+FEWEST_ACCOUNTS = 20
+
+
+def _with_allowance(
+    calibration: ProgressiveCalibration, gains: np.ndarray, terms: Terms
+) -> ProgressiveCalibration:
+    """The calibration with the allowance that the stated share of users, of these gains, stays within."""
+    if "allowance" not in terms.fits:
+        return calibration
+    return replace(calibration, allowance=float(np.quantile(gains, terms.within_allowance)))
+
+
+def _with_steepness(
+    calibration: ProgressiveCalibration, samples: Iterable[tuple[np.ndarray, np.ndarray]], terms: Terms
+) -> ProgressiveCalibration:
+    """The calibration with the steepness that nearly all samples of users, gains and queries, can bear."""
+    drawn = [_largest_steepness(calibration, *sample, terms.bounds) for sample in samples]
+    return replace(calibration, steepness=_rounded_down(float(np.quantile(drawn, 1 - CONFIDENCE))))
+
+
+def fit_figures(calibration: ProgressiveCalibration) -> dict[str, Any]:
+    """Return what was fitted, as result.json has it; `as_fitted` takes it back."""
+    return {
+        "gains": {name: asdict(gain) for name, gain in calibration.gains.items()},
+        "allowance": calibration.allowance,
+        "steepness": calibration.steepness,
+    }
+
+
+def as_fitted(calibration: ProgressiveCalibration, figures: Mapping[str, Any]) -> ProgressiveCalibration:
+    """Return the calibration with what `fit_figures` gave."""
+    gains = {name: replace(gain, **figures["gains"][name]) for name, gain in calibration.gains.items()}
+    return replace(calibration, gains=gains, allowance=figures["allowance"], steepness=figures["steepness"])
 
 
 def overheads(calibration: ProgressiveCalibration, users: Users, priced: pd.DataFrame) -> np.ndarray:
@@ -159,13 +242,12 @@ def _totals(
 
 
 def _largest_steepness(
-    calibration: ProgressiveCalibration, users: Users, priced: pd.DataFrame, bounds: Sequence[Bound]
+    calibration: ProgressiveCalibration, gains: np.ndarray, queries: np.ndarray, bounds: Sequence[Bound]
 ) -> float:
     """The largest steepness with which these users keep within every bound.
 
     Overhead is linear in the steepness, so each user has a largest one of its own for each bound.
     """
-    gains, queries = _totals(calibration, users, priced)
     beyond = np.maximum(gains / calibration.allowance - 1, 0) ** calibration.exponent
     largest = math.inf
     for bound in bounds:

@@ -8,8 +8,10 @@ from functools import partial
 from typing import Any
 
 from pow.calibration import Calibration, LinearExpectation, LineCalibration
+from pow.fitting import Terms
 from pow.hardware import Hardware
 from pow.honest_users import HonestUsers
+from pow.population import Population
 from pow.puzzles.settings import PuzzleSettings
 from storage.options import instantiate
 
@@ -21,7 +23,9 @@ class Pricing:
     Args:
         calibration: Makes the calibration from one argument, `expected`, which only a LineCalibration heeds.
         published: The data set's published expectation, if there is one.
-        users: Honest users to fit the calibration to, if it is a fitted one.
+        users: Honest users to fit the exponential of `fitted` to, if that is what is chosen.
+        population: Honest users as they are, whose bills are told.
+        terms: What a progressive calibration is fitted by; None for the others.
         puzzle: Puzzle that requests are paid with.
         attacker: Hardware of the attacker.
         honest: Hardware of an honest user.
@@ -30,6 +34,8 @@ class Pricing:
     calibration: Callable[..., Calibration]
     published: LinearExpectation | None
     users: HonestUsers | None
+    population: Population
+    terms: Terms | None
     puzzle: PuzzleSettings
     attacker: Hardware
     honest: Hardware
@@ -45,10 +51,13 @@ def make_pricing(config: Mapping[str, Any]) -> Pricing:
     puzzle: PuzzleSettings = instantiate(config["puzzle"], "puzzle")
     options = dict(config["pow_calibration"])
     published, users = options.pop("expected", None), options.pop("users", None)
+    terms = _terms(options)
     pricing = Pricing(
         calibration=_calibration(options, puzzle, config),
         published=LinearExpectation(**published) if published else None,
         users=instantiate(users, "pow_calibration.users"),
+        population=instantiate(config["honest_users"], "honest_users"),
+        terms=terms,
         puzzle=puzzle,
         attacker=instantiate(config["hardware"], "hardware"),
         honest=instantiate(config["honest_hardware"], "honest_hardware"),
@@ -57,6 +66,15 @@ def make_pricing(config: Mapping[str, Any]) -> Pricing:
     pricing.attacker.rate(puzzle, "hardware")  # refused if it has none
     pricing.honest.rate(puzzle, "honest_hardware")
     return pricing
+
+
+def _terms(options: dict[str, Any]) -> Terms | None:
+    """Takes out of the options of a calibration with bounds what a fit needs, and what is to be fitted."""
+    if "bounds" not in options:
+        return None
+    bounds = instantiate(options.pop("bounds"), "pow_calibration.bounds")
+    given = {name: options.pop(name) for name in ("allowance", "steepness") if options.get(name) is None}
+    return Terms(tuple(bounds.values()), options.pop("within_allowance"), fits=tuple(given))
 
 
 def _calibration(

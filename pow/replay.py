@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from rich.table import Table
 from pow.calibration import REQUEST_QUERIES, Calibration, LinearExpectation
 from pow.calibration.fitted import FittedCalibration, fit_to_users
 from pow.calibration.paper import PaperCalibration
+from pow.calibration.progressive import ProgressiveCalibration
+from pow.fitting import as_fitted, fit_to_population
 from pow.hardware import Hardware
 from pow.honest_users import HonestUsers
 from pow.pricing import Pricing, make_pricing
@@ -153,13 +156,24 @@ def composed(asked: Replay) -> dict[str, Any]:
         overrides.append(f"hydra.searchpath=[file://{asked.config_dir.absolute()}]")
     with initialize_config_dir(str(CONF), version_base=None):
         config = compose("config", overrides)
-    groups = ("pow_calibration", "puzzle", "hardware", "honest_hardware", "reference_client", "dataset")
+    groups = (
+        "pow_calibration",
+        "honest_users",
+        "puzzle",
+        "hardware",
+        "honest_hardware",
+        "reference_client",
+        "dataset",
+    )
     plain = {name: OmegaConf.to_container(config[name], resolve=True) for name in groups}
     return plain | {"bills": OmegaConf.to_container(config.get("bills", OmegaConf.create()), resolve=True)}
 
 
 def calibrated(pricing: Pricing, benign_cost: Mapping[str, float] | None, asked: Replay) -> Calibration:
     """The pricing's calibration, to the honest user that is named, or to the data set's."""
+    unfitted = pricing.unexpected
+    if isinstance(unfitted, ProgressiveCalibration):
+        return progressive(unfitted, pricing, benign_cost, asked)
     if pricing.users is not None:
         return fitted(pricing, pricing.users, asked)
     if asked.benign is not None:
@@ -168,6 +182,44 @@ def calibrated(pricing: Pricing, benign_cost: Mapping[str, float] | None, asked:
     if published is None:
         raise ValueError(f"{asked.dataset} has no published expectation: name an honest trace by --benign")
     return pricing.calibration(expected=published)
+
+
+def progressive(
+    unfitted: ProgressiveCalibration,
+    pricing: Pricing,
+    benign_cost: Mapping[str, float] | None,
+    asked: Replay,
+) -> Calibration:
+    """The calibration fitted to --benign, as the run of the trace had it fitted, or to the published cost.
+
+    The last takes every honest query for one that costs the published slope.
+    """
+    assert pricing.terms is not None
+    if asked.benign is not None and asked.benign.suffix == ".parquet":
+        priced = read_query_trace(asked.benign, asked.cost)
+    elif figures := _figures_beside(asked.trace):
+        return as_fitted(unfitted, figures)
+    elif benign_cost:
+        priced = pd.DataFrame({f"cost_{asked.cost}": np.full(PUBLISHED_IMAGES, benign_cost["slope"])})
+    else:
+        raise ValueError(
+            f"--calibration {asked.calibration} needs a trace.parquet by --benign: {asked.dataset} has no "
+            "published expectation, and beside the trace lies no result.json of a run with this calibration"
+        )
+    calibration, promise = fit_to_population(unfitted, pricing.population, pricing.terms, priced, asked.seed)
+    print(promise.sentence())
+    return calibration
+
+
+PUBLISHED_IMAGES = 100
+"""So many images stand for those of a data set of which only the mean cost is known."""
+
+
+def _figures_beside(trace: Path) -> Mapping[str, Any] | None:
+    """What the run that left the trace had fitted, if that was a progressive calibration."""
+    path = trace.with_name("result.json")
+    figures = json.loads(path.read_text()).get("fitted") if path.exists() else None
+    return figures if figures and "gains" in figures else None
 
 
 def fitted(pricing: Pricing, users: HonestUsers, asked: Replay) -> Calibration:

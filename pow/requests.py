@@ -52,6 +52,7 @@ def charge(
     cumulative_cost: np.ndarray,
     payer: np.ndarray,
     factor: np.ndarray | None = None,
+    request_size: int | np.ndarray | None = None,
 ) -> pd.DataFrame:
     """Group queries into requests and price each request.
 
@@ -67,6 +68,8 @@ def charge(
             gain, whichever the calibration charges.
         payer: The account's group as `Scope.payer` gives it, int `[n]`.
         factor: Multiplies the seconds of the request whose last query it belongs to, `[n]`; default 1.
+        request_size: Queries in a request, for all or for each query's account `[n]`; at most, and by
+            default, the calibration's.
 
     Returns:
         One row per request: round, account, queries, seconds, expected_hashes.
@@ -76,7 +79,10 @@ def charge(
     """
     if np.isnan(cumulative_cost).any():
         raise ValueError("a query without a cost (NaN) cannot be priced")
-    trace = _with_requests(account, round, cumulative_cost, payer, calibration.request_size)
+    size = np.minimum(
+        calibration.request_size if request_size is None else request_size, calibration.request_size
+    )
+    trace = _with_requests(account, round, cumulative_cost, payer, size)
     trace["seconds"] = calibration.charged(
         *(trace[name].to_numpy() for name in ("before", "after", "total", "is_last"))
     )
@@ -98,7 +104,7 @@ def request_seconds(calibration: Calibration, requests: pd.DataFrame) -> np.ndar
 
 
 def _with_requests(
-    account: np.ndarray, round: np.ndarray, cumulative_cost: np.ndarray, payer: np.ndarray, size: int
+    account: np.ndarray, round: np.ndarray, cumulative_cost: np.ndarray, payer: np.ndarray, size: np.ndarray
 ) -> pd.DataFrame:
     """Return a row per query: its request, and what its payer had `before` and `after` it, and in `total`."""
     trace = pd.DataFrame({"account": account, "round": round, "after": cumulative_cost})

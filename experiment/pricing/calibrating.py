@@ -9,37 +9,37 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from experiment.artifacts.fitted_toll import FittedToll
 from experiment.artifacts.honest_users import HonestCosts
 from experiment.defense_stack import Toll
 from experiment.pricing.curve import TraceAccounting
 from pow.calibration import Calibration, LinearExpectation
-from pow.calibration.fitted import FittedCalibration, Guarantee, fit_to_users
+from pow.calibration.fitted import FittedCalibration, fit_to_users
+from pow.calibration.progressive import ProgressiveCalibration
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Calibrated:
-    """A calibration, and what it guarantees honest users where that was tested."""
+    """A calibration, and for a cell's result what it was fitted to be."""
 
     calibration: Calibration
-    guarantee: Guarantee | None
-
-    def figures(self) -> dict[str, Any]:
-        """For a cell's result: the expectation, and what was fitted."""
-        found: dict[str, Any] = {"expected_cost": asdict(self.calibration.expected)}
-        if isinstance(self.calibration, FittedCalibration) and self.guarantee:
-            found["fitted"] = {"base": self.calibration.base, "held_out": asdict(self.guarantee)}
-        return found
+    figures: dict[str, Any]
 
 
 def calibrate(toll: Toll, honest: HonestCosts, accounting: TraceAccounting, seed: int) -> Calibrated:
-    """The toll's calibration: to the published expectation, to the one measured here, or to honest users.
+    """The toll's calibration: fitted to honest users, or to their expectation, published or measured here.
 
     The one measured here is that of a user who asks about the honest users' clean images in their order.
     """
-    if toll.pricing.users is not None:
-        return _fitted(toll, honest.get(), accounting, seed)
+    pricing, unfitted = toll.pricing, toll.pricing.unexpected
+    if isinstance(unfitted, ProgressiveCalibration):
+        assert pricing.terms is not None
+        fitted, figures = FittedToll(honest.cell, honest, unfitted, pricing.population, pricing.terms).get()
+        return Calibrated(fitted, {"expected_cost": None, "fitted": figures})
+    if isinstance(unfitted, FittedCalibration):
+        return _fitted(toll, unfitted, honest.get(), accounting, seed)
     expected = toll.expected
     if expected is None:
         trace = honest.clean()
@@ -50,14 +50,16 @@ def calibrate(toll: Toll, honest: HonestCosts, accounting: TraceAccounting, seed
         expected.slope,
         expected.intercept,
     )
-    return Calibrated(toll.pricing.calibration(expected=expected), None)
+    return Calibrated(toll.pricing.calibration(expected=expected), {"expected_cost": asdict(expected)})
 
 
-def _fitted(toll: Toll, priced: pd.DataFrame, accounting: TraceAccounting, seed: int) -> Calibrated:
-    unfitted = toll.pricing.calibration(expected=LinearExpectation(0.0, 0.0))
-    assert isinstance(unfitted, FittedCalibration) and toll.pricing.users is not None
+def _fitted(
+    toll: Toll, unfitted: FittedCalibration, priced: pd.DataFrame, accounting: TraceAccounting, seed: int
+) -> Calibrated:
+    assert toll.pricing.users is not None
     calibration, guarantee = fit_to_users(
         unfitted, toll.pricing.users, priced, lambda rows: accounting.cumulative(rows, toll.cost), seed
     )
     log.info("%s", guarantee.sentence(calibration))
-    return Calibrated(calibration, guarantee)
+    found = {"base": calibration.base, "held_out": asdict(guarantee)}
+    return Calibrated(calibration, {"expected_cost": asdict(calibration.expected), "fitted": found})

@@ -134,3 +134,10 @@ def test_split_names() -> None:
         resolve_splits("half", choices)
     with pytest.raises(ValueError, match="train, pool and test"):
         resolve_splits({"train": "train"}, choices)
+
+
+def test_a_part_can_be_taken_in_its_own_order_though_parts_are_shuffled() -> None:
+    parts = {"train": whole(10)}
+    slices = {"train": "train_in_order[:4]", "pool": "train_in_order[4:8]", "test": "train_in_order[8:]"}
+    made = split(parts, slices, shuffle_seed=0)
+    assert torch.cat([made.train.rows, made.pool.rows, made.test.rows]).tolist() == list(range(10))

@@ -17,6 +17,9 @@ log = logging.getLogger(__name__)
 TOLERATED_DUPLICATES = 0.01
 """Share of a set's images whose pixels may also occur in another set (see `overlap`)."""
 
+IN_ORDER = "_in_order"
+"""What follows a part's name in a slice that takes it as it lies there, though parts are shuffled."""
+
 _SLICE = re.compile(r"(?P<part>\w+)(?:\[(?P<start>[^:\]]*):(?P<stop>[^:\]]*)\])?")
 
 
@@ -160,7 +163,8 @@ def split(
     Args:
         parts: Parts of the data set by their names.
         slices: Slices for train, pool and test (see `select`).
-        shuffle_seed: Seed of a random order for each part, for data sorted by class; None keeps the order.
+        shuffle_seed: Seed of a random order for each part, for data that lie in some order; None keeps it. With
+            a seed, slices of `<part>_in_order` have the part as it lies there.
         allow_overlap: Whether the three sets may share images.
         hint: What else to say in an error message about a slice.
 
@@ -169,7 +173,8 @@ def split(
     """
     parts = with_the_same_classes(parts)
     if shuffle_seed is not None:
-        parts = {name: _shuffled(part, shuffle_seed) for name, part in parts.items()}
+        shuffled = {name: _shuffled(part, shuffle_seed) for name, part in parts.items()}
+        parts = shuffled | {f"{name}{IN_ORDER}": part for name, part in parts.items()}
     cut = {
         name: select(parts, slices[name], f"dataset.splits.{name}", f" ({hint})" if hint else "")
         for name in ("train", "pool", "test")
