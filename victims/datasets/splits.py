@@ -163,8 +163,8 @@ def split(
     Args:
         parts: Parts of the data set by their names.
         slices: Slices for train, pool and test (see `select`).
-        shuffle_seed: Seed of a random order for each part, for data that lie in some order; None keeps it. With
-            a seed, slices of `<part>_in_order` have the part as it lies there.
+        shuffle_seed: Seed of a random order for each part, for data that lie in some order; None keeps it.
+            With a seed, slices of `<part>_in_order` have the part as it lies there.
         allow_overlap: Whether the three sets may share images.
         hint: What else to say in an error message about a slice.
 
