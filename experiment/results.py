@@ -68,6 +68,7 @@ def cell_result(
         "measures": measure_headings(cell.config),
         "victim_accuracy": victim.accuracy,
         **(pricing.calibrated.figures if pricing.calibrated else {"expected_cost": None}),
+        "honest_bill": pricing.honest_bill,
         "keys": {"cell": cell.identity.cell_key, "victim": victim.key, "extraction": extraction.key},
         "started": started,
         "seconds": time.time() - started,

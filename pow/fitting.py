@@ -254,7 +254,8 @@ def _largest_steepness(
         slack = (bound.overhead - 1) * queries - calibration.share * gains
         with np.errstate(divide="ignore"):
             own = np.where(slack > 0, slack / (calibration.allowance * beyond), -1.0)
-        largest = min(largest, float(np.quantile(own, 1 - bound.users, method="lower")))
+        most_exceeding = len(own) - math.ceil(bound.users * len(own))
+        largest = min(largest, float(np.partition(own, most_exceeding)[most_exceeding]))
     if largest < 0:
         raise ValueError(
             "pow_calibration.share: without any steepness the overhead of honest users is above a bound of "

@@ -53,18 +53,20 @@ def honest_work(
     longest: int,
     seed: int,
     surcharge: Surcharge | None = None,
+    request_size: int | None = None,
 ) -> HonestWork:
     """What the toll asks of honest users who draw `longest` queries from the priced images.
 
     Each has one account of its own, whose costs add up to nobody else's. A surcharge counts with the share
-    of users who pay it.
+    of users who pay it. A request holds `request_size` queries, so that attacker and honest user can be
+    billed with the same cut; at most, and by default, as many as the calibration's.
     """
     users = HonestUsers(HONEST_USERS, max(2, longest), lengths=(1.0,), imbalanced=0.0, corrupted=0.0)
     calibration = toll.calibration
     requests = users.requests(
         priced,
         calibration.charged_total(cumulative),
-        calibration.request_size,
+        min(request_size or calibration.request_size, calibration.request_size),
         np.random.default_rng(seed),
         unseen_images=False,
     )

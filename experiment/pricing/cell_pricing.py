@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from experiment.artifacts.extraction import Extracted
@@ -15,6 +16,8 @@ from experiment.defense_stack import Toll
 from experiment.pricing.bills import Billing, honest_work, until_given_up
 from experiment.pricing.calibrating import Calibrated, calibrate
 from experiment.pricing.curve import TraceAccounting, build_curve
+from experiment.pricing.honest_bill import HonestBill, honest_bill
+from pow.honest_users import Cumulative
 from pow.traces import split_over_accounts
 from victims.defenses.base import Charge
 
@@ -27,6 +30,7 @@ class CellPricing:
     accounting: TraceAccounting
     calibrated: Calibrated | None = None
     billing: Billing | None = None
+    honest_bill: HonestBill | None = None
 
     def curve(self, extracted: Extracted) -> pd.DataFrame:
         """What each round has cost so far (see build_curve)."""
@@ -55,22 +59,29 @@ def price_cell(cell: Cell, meter: VictimMeter) -> CellPricing:
     accounting, toll = TraceAccounting(cell.accounting), cell.toll
     if toll is None:
         return CellPricing(cell, accounting)
-    honest = HonestCosts(cell, meter)
-    calibrated = calibrate(toll, honest, accounting, cell.config["seed"])
+    honest, seed = HonestCosts(cell, meter), cell.config["seed"]
+    calibrated = calibrate(toll, honest, accounting, seed)
     defense = toll.defense.bind(calibrated.calibration, toll.pricing.puzzle)
-    return CellPricing(cell, accounting, calibrated, _billing(toll, defense, honest, accounting))
+
+    def cost(rows: pd.DataFrame) -> np.ndarray:
+        return accounting.cumulative(rows, toll.cost)
+
+    pricing = toll.pricing
+    bill = honest_bill(defense, pricing.honest, pricing.population, honest.get(), cost, seed)
+    return CellPricing(cell, accounting, calibrated, _billing(toll, defense, honest, cost), bill)
 
 
-def _billing(toll: Toll, defense: Charge, honest: HonestCosts, accounting: TraceAccounting) -> Billing:
+def _billing(toll: Toll, defense: Charge, honest: HonestCosts, cost: Cumulative) -> Billing:
     """The bills of attacker and honest user under the calibrated toll `defense`."""
     cell = honest.cell
     work = honest_work(
         defense,
-        honest.clean().filter(regex=f"_{toll.cost}$"),
-        lambda rows: accounting.cumulative(rows, toll.cost),
+        honest.clean(),
+        cost,
         cell.settings.budget,
         cell.config["seed"],
         UtilityLoss(cell, honest.meter.victim).surcharge(),
+        request_size=cell.settings.round_size,
     )
     surcharge = cell.stack.surcharge
     return Billing(defense, toll.pricing.attacker, toll.pricing.honest, work, surcharge=surcharge)
