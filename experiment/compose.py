@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from experiment.asking.settings import attack_rule, extraction_settings, remote_of, substitute_settings
 from experiment.components import Cell
-from experiment.defense_stack import make_stack
+from experiment.defense_stack import Toll, make_stack
 from experiment.images import CellData, load_cell_data
 from experiment.keys import Config, Identity
 from experiment.kinds import make_measures
@@ -78,16 +78,26 @@ def _check(cell: Cell) -> None:
         raise ValueError(
             "attack.recover=bayes is for an attacker who knows the defense: attack.knows=[defense]"
         )
-    if cell.toll is not None and cell.toll.cost not in cell.measures:
-        valid = ", ".join(cell.measures)
-        raise ValueError(
-            f"defense.{cell.toll.name}.cost must be one of {valid} (privacy.measures), not {cell.toll.cost!r}"
-        )
+    if cell.toll is not None:
+        _check_measures(cell, cell.toll)
     checkpoint = cell.victim.checkpoint
     if checkpoint is not None and not Path(checkpoint).is_file():
         raise FileNotFoundError(f"victim.checkpoint={checkpoint}: there is no such file")
     build_network(cell.victim.architecture, cell.data.train.image_shape, classes)
     build_network(cell.substitute.architecture, cell.pool.image_shape, classes)
+
+
+def _check_measures(cell: Cell, toll: Toll) -> None:
+    """Raise ValueError, naming the option, where the toll charges by a measure that is not configured."""
+    charged = {f"defense.{toll.name}.cost": toll.cost}
+    gains = getattr(toll.pricing.unexpected, "gains", {})
+    charged |= {
+        f"pow_calibration.gains.{gain}.measure": name for gain in gains for name in gains[gain].measures
+    }
+    for option, name in charged.items():
+        if name not in cell.measures:
+            valid = ", ".join(cell.measures)
+            raise ValueError(f"{option} must be one of {valid} (privacy.measures), not {name!r}")
 
 
 def _accounting(plain: Config) -> dict[str, Accounting]:

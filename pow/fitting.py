@@ -93,12 +93,14 @@ class Stress:
         dearer_share: Share of users below the first bound then.
         longer_overhead: Overhead at the largest bound's share of users, where all ask twice as much.
         longest_overhead: Overhead of a mean user who asks twice as much as the longest.
+        longest_bill: The bill of such a user, own time and work, over that of the longest.
     """
 
     dearer_bill: float
     dearer_share: float
     longer_overhead: float
     longest_overhead: float
+    longest_bill: float
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,8 @@ class Promise:
         return "; ".join(parts) + (
             f"\nwere every query 10 % dearer: {stress.dearer_bill:.2f} times the bill, "
             f"{100 * stress.dearer_share:.1f} % below {self.held[0].bound.overhead:g}; "
-            f"twice the longest user: overhead {stress.longest_overhead:.2f}"
+            f"who asks twice as much as the longest user: {stress.longest_bill:.2f} times that one's bill, "
+            f"overhead {stress.longest_overhead:.2f}"
         )
 
 
@@ -320,14 +323,14 @@ def _stress(
     before, after = (overheads(calibration, users, each) for each in (priced, dearer))
     longer = overheads(calibration, population.draw(priced, random, stretch=2.0), priced)
     gains, queries = _totals(calibration, users, priced)
-    longest = 2 * population.longest
-    mean = gains.sum() / queries.sum()
-    work = calibration.potential(np.array([mean * longest]))[0]
+    longest = population.longest * np.array([1, 2])
+    bills = longest * calibration.own_seconds + calibration.potential(gains.sum() / queries.sum() * longest)
     return Stress(
         dearer_bill=float((after * queries).sum() / (before * queries).sum()),
         dearer_share=float((after < bounds[0].overhead).mean()),
         longer_overhead=float(np.quantile(longer, max(bound.users for bound in bounds))),
-        longest_overhead=float(1 + work / (longest * calibration.own_seconds)),
+        longest_overhead=float(bills[1] / (longest[1] * calibration.own_seconds)),
+        longest_bill=float(bills[1] / bills[0]),
     )
 
 

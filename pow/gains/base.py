@@ -51,6 +51,11 @@ class Gain(ABC):
         return self.raw_of(totals) * (self.weight / self.scale)
 
     @property
+    def measures(self) -> tuple[str, ...]:
+        """The measures (privacy.measures) whose costs it counts."""
+        return ()
+
+    @property
     def width(self) -> int:
         """Numbers per query that `revealed` adds up."""
         return 1

@@ -30,6 +30,11 @@ class ExcessGain(Gain):
         super().__post_init__()
         self._require(0 <= self.quantile < 1, "quantile", "at least 0 and below 1")
 
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """See Gain."""
+        return (self.measure,)
+
     def fitted(self, honest: pd.DataFrame) -> ExcessGain:
         """Return this gain with the threshold and the mean excess of honest queries.
 

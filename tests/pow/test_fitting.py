@@ -84,6 +84,7 @@ def test_the_promise_tells_each_stratum_and_what_holds_under_stress() -> None:
     assert heavy is not None and heavy < 0.3, "who asks as much as an attacker pays more"
     assert promise.held[1].by_stratum["heavy"] == 1.0, "but within the second bound"
     assert 1.0 < promise.stress.dearer_bill < 1.3
+    assert promise.stress.longest_bill < 4
     assert promise.stress.longest_overhead < 5
     assert as_fitted(UNFITTED, fit_figures(fitted)) == fitted
     for each in promise.held:
