@@ -17,6 +17,7 @@ SUBCOMMANDS = {
     "serve": "a victim behind the gate: who asks it pays with work",
     "ask": "ask a gate about a picture, and pay",
     "accounts": "add and remove a gate's accounts, rotate its signing keys",
+    "calibrate": "a calibration fitted to how a gate's accounts have used it",
     "hash-rate": "how fast this machine solves puzzles; as a profile if asked for",
     "workspace": "a saved workspace on Weights & Biases",
 }

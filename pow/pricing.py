@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,6 +13,7 @@ from pow.hardware import Hardware
 from pow.honest_users import HonestUsers
 from pow.population import Population
 from pow.puzzles.settings import PuzzleSettings
+from storage.conf import CONF
 from storage.options import instantiate
 
 
@@ -44,6 +45,28 @@ class Pricing:
     def unexpected(self) -> Calibration:
         """The calibration before anything is known of honest users."""
         return self.calibration(expected=LinearExpectation(0.0, 0.0))
+
+
+GROUPS = (
+    *("pow_calibration", "honest_users", "puzzle", "dataset"),
+    *("hardware", "honest_hardware", "reference_client"),
+)
+"""The groups of the config that say what a trace costs."""
+
+
+def composed_groups(overrides: Sequence[str]) -> dict[str, Any]:
+    """Compose the config outside an application, and return what of it says what a trace costs, resolved.
+
+    Under `bills` stands each hardware that an override adds there. Raises HydraException for an override that
+    the config does not take.
+    """
+    from hydra import compose, initialize_config_dir
+    from omegaconf import OmegaConf
+
+    with initialize_config_dir(str(CONF), version_base=None):
+        config = compose("config", list(overrides))
+    plain = {name: OmegaConf.to_container(config[name], resolve=True) for name in GROUPS}
+    return plain | {"bills": OmegaConf.to_container(config.get("bills", OmegaConf.create()), resolve=True)}
 
 
 def make_pricing(config: Mapping[str, Any]) -> Pricing:

@@ -20,11 +20,10 @@ from pow.calibration.progressive import ProgressiveCalibration
 from pow.fitting import as_fitted, fit_to_population
 from pow.hardware import Hardware
 from pow.honest_users import HonestUsers
-from pow.pricing import Pricing, make_pricing
+from pow.pricing import Pricing, composed_groups, make_pricing
 from pow.puzzles.settings import PuzzleSettings
 from pow.requests import Scope, ScopeName, charge
 from pow.traces import by_payer, read_authors_trace, read_query_trace, split_over_accounts
-from storage.conf import CONF
 from storage.options import instantiate
 
 
@@ -147,26 +146,11 @@ def expectation(path: Path, cost: str) -> LinearExpectation:
 
 def composed(asked: Replay) -> dict[str, Any]:
     """The config of what is asked for, resolved; under `bills` each hardware that is asked for."""
-    from hydra import compose, initialize_config_dir
-    from omegaconf import OmegaConf
-
     overrides = [f"dataset={asked.dataset}", f"pow_calibration={asked.calibration}", *asked.overrides]
     overrides += [f"+hardware@bills.{name}={name}" for name in asked.hardware]
     if asked.config_dir is not None:
         overrides.append(f"hydra.searchpath=[file://{asked.config_dir.absolute()}]")
-    with initialize_config_dir(str(CONF), version_base=None):
-        config = compose("config", overrides)
-    groups = (
-        "pow_calibration",
-        "honest_users",
-        "puzzle",
-        "hardware",
-        "honest_hardware",
-        "reference_client",
-        "dataset",
-    )
-    plain = {name: OmegaConf.to_container(config[name], resolve=True) for name in groups}
-    return plain | {"bills": OmegaConf.to_container(config.get("bills", OmegaConf.create()), resolve=True)}
+    return composed_groups(overrides)
 
 
 def calibrated(pricing: Pricing, benign_cost: Mapping[str, float] | None, asked: Replay) -> Calibration:
