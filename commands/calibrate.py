@@ -1,7 +1,7 @@
 """A progressive calibration fitted to how a gate's accounts have used it.
 
-LOG is a CSV of totals, a line an account, as `tollgate accounts export` writes it: columns queries and gain. No
-images are needed. Printed are the options that give a gate what was fitted, and what they mean for these
+LOG is a CSV of totals, a line an account, as `tollgate accounts export` writes it: columns queries and gain.
+No images are needed. It prints the options that give a gate what was fitted, and what they mean for these
 accounts. Overrides change what is fitted by: pow_calibration.within_allowance=0.8.
 """
 

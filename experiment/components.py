@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from experiment.asking.settings import Remote
 from experiment.defense_stack import Stack, Toll
 from experiment.keys import Config, Identity
-from experiment.kinds import MakeMeasure
+from experiment.kinds import MakeBuckets, MakeMeasure
 from extraction.attacks.base import Attack
 from extraction.settings import ExtractionSettings, SubstituteSettings
 from extraction.transferability import TransferSettings
 from privacy.accountant import Accounting
 from training.recipe import Hardware
-from victims.buckets import BucketSettings
 from victims.datasets.images import ImageSet
 from victims.datasets.splits import Splits
 from victims.victim import VictimSettings
@@ -32,7 +31,7 @@ class Cell:
     other_pool: ImageSet | None
     victim: VictimSettings
     measures: Mapping[str, MakeMeasure]
-    buckets: BucketSettings
+    buckets: MakeBuckets
     attack: Attack
     settings: ExtractionSettings
     substitute: SubstituteSettings

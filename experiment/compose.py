@@ -12,7 +12,7 @@ from experiment.components import Cell
 from experiment.defense_stack import Toll, make_stack
 from experiment.images import CellData, load_cell_data
 from experiment.keys import Config, Identity
-from experiment.kinds import make_measures
+from experiment.kinds import make_buckets, make_measures
 from extraction.transferability import TransferSettings
 from privacy.accountant import Accounting
 from storage.errors import InputError
@@ -38,14 +38,9 @@ def compose_resolved(plain: Config, progress: bool, data: CellData | None = None
 def _compose(plain: Config, progress: bool, images: CellData | None) -> Cell:
     accounting = _accounting(plain)
     rule = attack_rule(plain)
+    _check_numbers(plain)
     stack = make_stack(plain, accounting)
     settings = extraction_settings(plain)
-    give_up = plain["attack"]["give_up_usd"]
-    if give_up is not None and not give_up > 0:
-        raise ValueError(f"attack.give_up_usd must be above 0, or null, not {give_up!r}")
-    request_seconds = plain["dataset"]["request_seconds"]
-    if not request_seconds > 0:
-        raise ValueError(f"dataset.request_seconds must be above 0, not {request_seconds!r}")
     images = images or load_cell_data(plain)
     cell = Cell(
         config=plain,
@@ -56,7 +51,7 @@ def _compose(plain: Config, progress: bool, images: CellData | None) -> Cell:
         identity=Identity(plain, images.prints),
         victim=VictimSettings(**instantiate(plain["victim"], "victim")),
         measures=make_measures(plain),
-        buckets=instantiate(plain["privacy"]["buckets"], "privacy.buckets"),
+        buckets=make_buckets(plain),
         attack=rule,
         settings=settings,
         substitute=substitute_settings(plain),
@@ -67,6 +62,14 @@ def _compose(plain: Config, progress: bool, images: CellData | None) -> Cell:
     )
     _check(cell)
     return cell
+
+
+def _check_numbers(plain: Config) -> None:
+    give_up, request_seconds = plain["attack"]["give_up_usd"], plain["dataset"]["request_seconds"]
+    if give_up is not None and not give_up > 0:
+        raise ValueError(f"attack.give_up_usd must be above 0, or null, not {give_up!r}")
+    if not request_seconds > 0:
+        raise ValueError(f"dataset.request_seconds must be above 0, not {request_seconds!r}")
 
 
 def _check(cell: Cell) -> None:

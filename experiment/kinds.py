@@ -8,11 +8,15 @@ from functools import cache
 from typing import Any
 
 from storage.options import instantiate
+from victims.buckets import Buckets
 from victims.defenses.base import Charging, Defense, Perturbation, Watching
 from victims.measures.base import Measure, MeasuredVictim
 
 MakeMeasure = Callable[[MeasuredVictim], Measure]
 """A measure with its options, for a victim that is trained later."""
+
+MakeBuckets = Callable[[MeasuredVictim], Buckets]
+"""The buckets of the feature space of a victim that is trained later."""
 
 BASES = {
     Defense: "is no defense: its class must derive from Perturbation, Watching or Charging "
@@ -74,6 +78,12 @@ def make_measures(config: Mapping[str, Any]) -> dict[str, MakeMeasure]:
         made[name] = instantiate(node | {"_partial_": True}, f"privacy.measures.{name}")
     _check_teachers(config, made)
     return made
+
+
+def make_buckets(config: Mapping[str, Any]) -> MakeBuckets:
+    """The buckets of a resolved config; raises ValueError naming the option."""
+    settings = instantiate(config["privacy"]["buckets"], "privacy.buckets")
+    return lambda victim: Buckets(victim.network, victim.train, victim.hardware, settings)
 
 
 def _check_teachers(config: Mapping[str, Any], names: Iterable[str]) -> None:

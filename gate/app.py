@@ -347,7 +347,6 @@ def _challenge_content(asked: Asked) -> dict[str, Any]:
         "challenge": asked.signed.token,
         "query": challenge.query,
         "expires": challenge.expires,
-        "seconds": asked.seconds,
         "puzzle": {
             "kind": puzzle.kind,
             "challenge": puzzle.challenge.hex(),

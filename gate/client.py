@@ -20,16 +20,16 @@ import numpy as np
 
 from gate import protocol
 from gate.protocol import Call, Exchange, Model, Receipt, Refused, Solve, Step, TooExpensive, Willing
-from pow.puzzles import Solution, Unsolved, solve
+from pow.puzzles import Puzzle, Solution, Unsolved, solve
 
 __all__ = ["AsyncClient", "Client", "Model", "Receipt", "Refused", "TooExpensive", "Willing"]
 
-SHOWN_FROM = 2.0
-"""Seconds of work from which a bar is shown, on a terminal."""
+SHOWN_FROM = 1e7
+"""Expected hashes, for SHA-256 some seconds of a core, from which the time is shown, on a terminal."""
 
 
 def _solved(step: Solve, willing: Willing) -> Solution:
-    with _bar(step.seconds):
+    with _bar(step.puzzle):
         try:
             return solve(step.puzzle, willing.workers, timeout=willing.solve_seconds)
         except Unsolved as error:
@@ -37,15 +37,15 @@ def _solved(step: Solve, willing: Willing) -> Solution:
 
 
 @contextmanager
-def _bar(seconds: float) -> Iterator[None]:
-    """On a terminal, the time that long work has taken, beside what it takes the reference client."""
-    if seconds < SHOWN_FROM or not sys.stderr.isatty():
+def _bar(puzzle: Puzzle) -> Iterator[None]:
+    """On a terminal, the time that long work has taken; how long it takes yet, nobody can tell."""
+    if puzzle.expected_hashes < SHOWN_FROM or not sys.stderr.isatty():
         yield
         return
     from tqdm import tqdm
 
     done = threading.Event()
-    bar = tqdm(total=round(seconds, 1), unit="s", desc="solving", leave=False)
+    bar = tqdm(unit="s", desc=f"solving some {puzzle.expected_hashes:,.0f} hashes", leave=False)
 
     def advance() -> None:
         while not done.wait(0.5):

@@ -16,7 +16,9 @@ from gate.ledgers.base import Ledger, LimitReached, Limits, NotRedeemable
 from gate.meters import GateMeter
 from gate.payloads import as_json, query_digest
 from gate.problems import Problem
+from gate.tariff import Standing, Tariff
 from pow.calibration import Calibration
+from pow.calibration.progressive import ProgressiveCalibration
 from pow.puzzles import PuzzleSettings, verify
 from storage.options import check_choice
 
@@ -37,6 +39,7 @@ class Service:
         limits: Limits of each account.
         lifetime: Seconds for which every challenge is valid.
         patience: A challenge is valid for this many times the reference client's solving time in addition.
+        spread: Images over which a progressive calibration asks for what one of them owes; see gate.tariff.
         payer: Maps an account to the group whose costs add up; default the account itself.
 
     Raises:
@@ -52,6 +55,7 @@ class Service:
     limits: Limits = field(default_factory=lambda: Limits(pending=64, requests_a_minute=600))
     lifetime: float = 300.0
     patience: float = 20.0
+    spread: int = 32
     payer: Callable[[str], str] = str
 
     def __post_init__(self) -> None:
@@ -61,6 +65,9 @@ class Service:
         for name in ("lifetime", "patience"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be above 0, not {getattr(self, name)!r}")
+
+        if not self.spread >= 1:
+            raise ValueError(f"spread must be at least 1, not {self.spread!r}")
 
     @property
     def largest_batch(self) -> int:
@@ -81,7 +88,10 @@ class Service:
 
 @dataclass(frozen=True)
 class Asked:
-    """A signed challenge for a query, and the seconds that it takes the reference client."""
+    """A signed challenge for a query, and the seconds that it takes the reference client.
+
+    The seconds are for the gate's own counts: on the wire there are hashes only.
+    """
 
     signed: Signed
     seconds: float
@@ -144,25 +154,36 @@ class Gate:
             probabilities: The model's answers, float32 `[n, classes]`.
             revealed: What the meter makes of them, float64 `[n, d]`.
         """
-        seconds = self._book(account, len(images), revealed)
-        challenge = self._challenge(account, id, query_digest(images), seconds)
+        seconds, hashes = self._book(account, len(images), revealed)
+        challenge = self._challenge(account, id, query_digest(images), hashes, seconds)
         answer = as_json(self.service.answer(probabilities)) | {"query": challenge.query}
         self.ledger.keep(id, account, json.dumps(answer).encode(), challenge.expires)
         return Asked(self.keyring.sign(challenge), seconds)
 
-    def _book(self, account: str, queries: int, revealed: np.ndarray) -> float:
-        """Add queries to the payer's totals and return the seconds of work for them."""
-        booked = self.ledger.book(self.service.payer(account), queries, revealed.sum(0))
-        cost = self.meter.cost(booked.revealed)
-        before = self.meter.cost(booked.revealed - revealed.sum(0))
-        totals = (np.array([value]) for value in (before, cost, booked.queries, True))
-        seconds = self.service.calibration.charged(*totals)
-        return float(seconds[0])
+    def _book(self, account: str, queries: int, revealed: np.ndarray) -> tuple[float, float]:
+        """Add queries to what the payer has revealed; return the seconds and hashes that are asked for."""
+        calibration, payer = self.service.calibration, self.service.payer(account)
+        if isinstance(calibration, ProgressiveCalibration):
+            hashes = self._by_tariff(Tariff(calibration, self.service.spread), payer, revealed)
+            return hashes / calibration.reference_rate, hashes
+        booked = self.ledger.book(payer, queries, revealed.sum(0))
+        after = np.array([self.meter.cost(booked.revealed)])
+        # These charge a request by where it ends, so what was before it does not matter.
+        charged = calibration.charged(after, after, np.array([booked.queries]), np.array([True]))
+        return float(charged[0]), float(calibration.expected_hashes(charged)[0])
 
-    def _challenge(self, account: str, id: bytes, query: str, seconds: float) -> Challenge:
+    def _by_tariff(self, tariff: Tariff, payer: str, revealed: np.ndarray) -> float:
+        now = self.clock()
+
+        def change(numbers: np.ndarray | None) -> np.ndarray:
+            before = tariff.fresh(revealed.shape[1], now) if numbers is None else Standing.of(numbers)
+            return tariff.after(before, revealed, now).vector()
+
+        return Standing.of(self.ledger.update(payer, change)).price
+
+    def _challenge(self, account: str, id: bytes, query: str, hashes: float, seconds: float) -> Challenge:
         service = self.service
-        difficulty = float(service.calibration.expected_hashes(np.array([seconds]))[0])
-        puzzle = service.puzzle.puzzle(b"any", difficulty)
+        puzzle = service.puzzle.puzzle(b"any", hashes)
         return Challenge(
             id=id.hex(),
             account=account,

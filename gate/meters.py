@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+import pandas as pd
+
+from pow.gains import Gains
 
 
 class GateMeter(Protocol):
@@ -24,6 +27,26 @@ class GateMeter(Protocol):
     def cost(self, revealed: np.ndarray) -> float:
         """Return the privacy cost of a sum `[d]` of it, in the unit of the calibration's expectation."""
         ...
+
+
+@dataclass(frozen=True, eq=False)
+class GainsMeter:
+    """Measures queries by the gains of a progressive calibration.
+
+    `rows(images, probabilities)` gives a row a query with the columns that the gains count: `cost_<measure>`,
+    and `bucket` for coverage; for volume alone, a frame without columns does.
+    """
+
+    gains: Gains
+    rows: Callable[[np.ndarray, np.ndarray], pd.DataFrame]
+
+    def reveal(self, images: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+        """See GateMeter."""
+        return self.gains.revealed(self.rows(images, probabilities))
+
+    def cost(self, revealed: np.ndarray) -> float:
+        """See GateMeter; it is a gain, in honest queries."""
+        return float(self.gains.counted(revealed[None])[0])
 
 
 @dataclass(frozen=True)

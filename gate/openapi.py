@@ -165,7 +165,6 @@ def _challenge() -> dict[str, Any]:
         "challenge": text,
         "query": text,
         "expires": number,
-        "seconds": number,
         "puzzle": {"type": "object", "required": sorted(puzzle), "properties": puzzle},
     }
     properties = PROBLEM["properties"] | fields

@@ -62,14 +62,12 @@ class Receipt:
         expected_hashes: Mean hashes of the puzzle.
         tried_hashes: Hashes that this client computed.
         solve_seconds: Seconds that it took this client.
-        asked_seconds: Seconds that the work takes the gate's reference client.
     """
 
     answer: np.ndarray
     expected_hashes: float
     tried_hashes: int
     solve_seconds: float
-    asked_seconds: float
 
 
 @dataclass(frozen=True)
@@ -101,10 +99,9 @@ class Call:
 
 @dataclass(frozen=True)
 class Solve:
-    """Step: solve a puzzle, which takes the reference client so many seconds. The outcome is a Solution."""
+    """Step: solve a puzzle. The outcome is a Solution."""
 
     puzzle: Puzzle
-    seconds: float
 
 
 Step = Call | Solve | float
@@ -166,11 +163,11 @@ def request(images: np.ndarray, willing: Willing) -> Exchange:
             f"the gate asks for {puzzle.expected_hashes:.3g} hashes, at most {willing.max_hashes:.3g}"
         )
     started = time.perf_counter()
-    solution: Solution = yield Solve(puzzle, asked["seconds"])
+    solution: Solution = yield Solve(puzzle)
     seconds = time.perf_counter() - started
     body = json.dumps({"challenge": asked["challenge"], "nonces": list(solution.nonces)}).encode()
     answer = _answer((yield from _send(Call("POST", "/v1/redeem", body), willing.retries)).json())
-    return Receipt(answer, puzzle.expected_hashes, solution.tried, seconds, asked_seconds=asked["seconds"])
+    return Receipt(answer, puzzle.expected_hashes, solution.tried, seconds)
 
 
 def encode(images: np.ndarray) -> bytes:

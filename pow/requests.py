@@ -56,20 +56,18 @@ def charge(
 ) -> pd.DataFrame:
     """Group queries into requests and price each request.
 
-    A request holds consecutive queries of one account in one round, at most `calibration.request_size`; the
-    last request of a round may be smaller. The arrays have one entry per query, in the order asked.
+    A request holds consecutive queries of one account in one round. The arrays have one entry per query, in
+    the order asked.
 
     Args:
         calibration: Turns the payer's totals into seconds and expected hashes.
-        puzzle: Puzzle that is asked for; it may round the hashes down.
+        puzzle: Puzzle that is asked for; it may round hashes down that the calibration does not carry.
         account: Account that asks, int `[n]`.
         round: Round of the attack, int `[n]`.
-        cumulative_cost: The payer's total with that query included, float `[n]`: its privacy cost, or its
-            gain, whichever the calibration charges.
+        cumulative_cost: The payer's total (cost or gain) with that query included, float `[n]`.
         payer: The account's group as `Scope.payer` gives it, int `[n]`.
         factor: Multiplies the seconds of the request whose last query it belongs to, `[n]`; default 1.
-        request_size: Queries in a request, for all or for each query's account `[n]`; at most, and by
-            default, the calibration's.
+        request_size: Queries in a request, of all or `[n]`; at most, and by default, the calibration's.
 
     Returns:
         One row per request: round, account, queries, seconds, expected_hashes.
@@ -79,9 +77,7 @@ def charge(
     """
     if np.isnan(cumulative_cost).any():
         raise ValueError("a query without a cost (NaN) cannot be priced")
-    size = np.minimum(
-        calibration.request_size if request_size is None else request_size, calibration.request_size
-    )
+    size = np.minimum(np.inf if request_size is None else request_size, calibration.request_size)
     trace = _with_requests(account, round, cumulative_cost, payer, size)
     trace["seconds"] = calibration.charged(
         *(trace[name].to_numpy() for name in ("before", "after", "total", "is_last"))
@@ -92,7 +88,7 @@ def charge(
     )
     requests["seconds"] *= requests.pop("factor")
     hashes = calibration.expected_hashes(requests["seconds"].to_numpy())
-    requests["expected_hashes"] = puzzle.expected_hashes(hashes)
+    requests["expected_hashes"] = hashes if calibration.carries else puzzle.expected_hashes(hashes)
     return requests.drop(columns="request")
 
 

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from extraction.attacks.base import QueryAttack, pool_images
-from pow.calibration import Calibration
+from pow.calibration import LineCalibration
 from pow.puzzles import Puzzle
 from victims.datasets import digits
 from victims.defenses.base import Perturbation
@@ -68,7 +68,7 @@ class Brightness(Measure):
 
 
 @dataclass(frozen=True)
-class SquareCalibration(Calibration):
+class SquareCalibration(LineCalibration):
     """Seconds by the square of the deviation."""
 
     name: ClassVar[str] = "square"
@@ -97,7 +97,7 @@ FILES = {
     "defense/flattened": "# @package defense.flattened\n_target_: of_ones_own.Flattened\nshare: 0.5",
     "dataset/own_digits": "defaults: [digits]\nname: own_digits\nsource: {_target_: of_ones_own.load}",
     "privacy/measure/brightness": "_target_: of_ones_own.Brightness",
-    "pow_calibration/square": "defaults: [_reference]\n_target_: of_ones_own.SquareCalibration",
+    "pow_calibration/square": "defaults: [_reference, _line]\n_target_: of_ones_own.SquareCalibration",
     "puzzle/sha512": "defaults: [_base]\nkind: of_ones_own.Sha512Puzzle",
     "hardware/own_core": "defaults: [_base]\nname: own_core\nhashes_per_second: {sha512: 1e6}\n"
     "watts: 1\nusd_per_hour: 0.1\nsource: invented",

@@ -9,13 +9,16 @@ from statistics import median
 
 import pytest
 
+from commands.main import SUBCOMMANDS
 from support.sources import ROOT, files_of, functions, length, parsed, rooms, undocumented
 
 OURS = rooms()
 
+
 OPTIONS = {
     "extraction/attacks": "attack",
     "pow/calibration": "pow_calibration",
+    "pow/gains": "gain",
     "pow/puzzles": "puzzle",
     "victims/defenses": "defense",
     "victims/measures": "privacy/measure",
@@ -32,7 +35,9 @@ LINES = (".py", ".js", ".css", ".html")
 
 
 def options(root: Path, folder: str) -> set[str]:
-    """Names of the options that a folder is there for; none where it is for no config group."""
+    """Names of the options, or subcommands, that a folder has a file for each of; none where it has none."""
+    if folder == "commands":
+        return {name.replace("-", "_") for name in SUBCOMMANDS}
     return {path.stem for path in (root / "conf" / OPTIONS.get(folder, "-")).glob("*.yaml")}
 
 

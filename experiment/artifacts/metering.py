@@ -8,7 +8,6 @@ from experiment.artifacts.teachers import TrainedTeachers
 from experiment.artifacts.victim import ServedVictim
 from experiment.artifacts.votes import RememberedVotes
 from experiment.components import Cell
-from victims.buckets import Buckets
 from victims.measures.base import MeasuredVictim
 from victims.meter import Meter
 from victims.teachers import TeacherSettings
@@ -30,8 +29,8 @@ class VictimMeter:
         if self._meter is None:
             cell = self.cell
             measured = MeasuredVictim(self.victim.network, cell.data.train, cell.hardware, self._teachers)
-            buckets = Buckets(self.victim.network, cell.data.train, cell.hardware, cell.buckets)
-            self._meter = Meter({name: make(measured) for name, make in cell.measures.items()}, buckets)
+            measures = {name: make(measured) for name, make in cell.measures.items()}
+            self._meter = Meter(measures, cell.buckets(measured))
         return self._meter
 
     def columns(self, images: Tensor) -> dict[str, Tensor]:

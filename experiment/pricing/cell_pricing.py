@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
 from experiment.artifacts.extraction import Extracted
@@ -17,7 +16,6 @@ from experiment.pricing.bills import Billing, honest_work, until_given_up
 from experiment.pricing.calibrating import Calibrated, calibrate
 from experiment.pricing.curve import TraceAccounting, build_curve
 from experiment.pricing.honest_bill import HonestBill, honest_bill
-from pow.honest_users import Cumulative
 from pow.traces import split_over_accounts
 from victims.defenses.base import Charge
 
@@ -62,22 +60,18 @@ def price_cell(cell: Cell, meter: VictimMeter) -> CellPricing:
     honest, seed = HonestCosts(cell, meter), cell.config["seed"]
     calibrated = calibrate(toll, honest, accounting, seed)
     defense = toll.defense.bind(calibrated.calibration, toll.pricing.puzzle)
-
-    def cost(rows: pd.DataFrame) -> np.ndarray:
-        return accounting.cumulative(rows, toll.cost)
-
-    pricing = toll.pricing
+    cost, pricing = accounting.adding_up(toll.cost), toll.pricing
     bill = honest_bill(defense, pricing.honest, pricing.population, honest.get(), cost, seed)
-    return CellPricing(cell, accounting, calibrated, _billing(toll, defense, honest, cost), bill)
+    return CellPricing(cell, accounting, calibrated, _billing(toll, defense, honest, accounting), bill)
 
 
-def _billing(toll: Toll, defense: Charge, honest: HonestCosts, cost: Cumulative) -> Billing:
+def _billing(toll: Toll, defense: Charge, honest: HonestCosts, accounting: TraceAccounting) -> Billing:
     """The bills of attacker and honest user under the calibrated toll `defense`."""
     cell = honest.cell
     work = honest_work(
         defense,
         honest.clean(),
-        cost,
+        accounting.adding_up(toll.cost),
         cell.settings.budget,
         cell.config["seed"],
         UtilityLoss(cell, honest.meter.victim).surcharge(),

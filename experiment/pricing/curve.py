@@ -11,6 +11,7 @@ import pandas as pd
 from experiment.pricing.bills import Billing, add_bills
 from extraction.checkpoint import RoundResult
 from pow.calibration import REQUEST_QUERIES
+from pow.honest_users import Cumulative
 from pow.traces import by_payer
 from privacy.accountant import Accounting
 
@@ -30,6 +31,10 @@ class TraceAccounting:
         if accounting is None or accounting.is_the_papers:
             return trace[f"cost_{measure}"].to_numpy().cumsum()  # which the trace holds already
         return accounting.cumulative(trace[f"log_q_{measure}"].to_numpy(copy=True)).numpy()
+
+    def adding_up(self, measure: str) -> Cumulative:
+        """What adds up the cost of the rows of one payer under a measure."""
+        return lambda rows: self.cumulative(rows, measure)
 
 
 def build_curve(
@@ -81,7 +86,7 @@ def _work_by_round(
         return pd.DataFrame(0.0, index=rounds, columns=columns)
     toll, asked = billing.toll, trace[trace["round"] <= rounds.max()]
     account = asked["account"].to_numpy()
-    charged = toll.calibration.charged_total(lambda rows: accounting.cumulative(rows, toll.cost))
+    charged = toll.calibration.charged_total(accounting.adding_up(toll.cost))
     cumulative = by_payer(charged, asked, toll.scope.payer(account))
     factor = np.where(asked["alarm"], billing.surcharge, 1.0) if "alarm" in asked else None
     bill = toll.bill(account, asked["round"].to_numpy(), cumulative, factor)

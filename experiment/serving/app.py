@@ -27,14 +27,15 @@ def make_app(config: Config) -> FastAPI:
     Raises InputError naming the option for what cannot be served.
     """
     cell = compose_cell(OmegaConf.create(config), progress=False)
-    toll = served_toll(cell)  # refused before anything is trained
+    served_toll(cell)  # refused before anything is trained
     victim = TrainedVictim(cell).get()
     server = config["server"]
     log.info("serving %s, accuracy %.2f %%", config["dataset"]["name"], 100 * victim.accuracy)
+    service = make_service(cell, victim)
     return create_app(
         predict=answering(cell, victim),
-        meter=charged_meter(cell, victim, toll.cost),
-        service=make_service(cell, victim),
+        meter=charged_meter(cell, victim, service.calibration),
+        service=service,
         ledger=server_ledger(server),
         keyring=load_keyring(Path(server["keys"])),
     )

@@ -47,6 +47,7 @@ def make_service(cell: Cell, victim: ServedVictim) -> Service:
             limits=Limits(server["pending"], server["requests_a_minute"]),
             lifetime=server["lifetime"],
             patience=server["patience"],
+            spread=server["spread"],
             payer=str if scope == "account" else _everyone,
         )
     except ValueError as error:

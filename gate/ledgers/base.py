@@ -7,6 +7,7 @@ release. A payer is an account, or a group of accounts whose costs add up.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -116,6 +117,18 @@ class Ledger(ABC):
         Raises:
             ValueError: d differs, or a value is not finite; nothing is added.
         """
+
+    @abstractmethod
+    def update(self, payer: str, change: Callable[[np.ndarray | None], np.ndarray]) -> np.ndarray:
+        """Change the numbers that are kept for a payer, and return the new ones, float64 `[k]`.
+
+        `change` gets the numbers that there are, None before the first; it may be called several times, and
+        what it returns last is kept. Of several changes at the same time each sees the one before.
+        """
+
+    @abstractmethod
+    def kept(self) -> dict[str, np.ndarray]:
+        """Return the numbers that are kept for each payer, float64 `[k]`."""
 
     @abstractmethod
     def totals(self, payer: str) -> Booked | None:

@@ -18,6 +18,7 @@ TIMEOUT_SECONDS = 10.0
 # Under the prefix the server holds:
 #   accounts, keys              hashes from account to key digest, and back
 #   totals:<payer>              hash with the payer's queries and what they revealed
+#   standings                   hash with the numbers that are kept for each payer
 #   width                       bytes of what a payer revealed
 #   requests:<window>, windows  hash with each account's count, and the windows that have one
 #   expiries                    challenges and places by the time they expire
@@ -74,6 +75,12 @@ call('HINCRBY', totals, 'queries', queries)
 call('SET', key('width'), #revealed)
 call('HSET', totals, 'revealed', table.concat(after))
 return {'booked', call('HGET', totals, 'queries'), call('HGET', totals, 'revealed')}
+"""
+REPLACE = """
+local payer, before, after = unpack(ARGV)
+if (call('HGET', key('standings'), payer) or '') ~= before then return 0 end
+call('HSET', key('standings'), payer, after)
+return 1
 """
 KEEP = """
 local challenge, account, answer, expires = unpack(ARGV)
@@ -152,6 +159,7 @@ class RedisLedger(Ledger):
         self._remove_account = self._script(REMOVE_ACCOUNT)
         self._admit = self._script(ADMIT)
         self._book = self._script(BOOK)
+        self._replace = self._script(REPLACE)
         self._keep = self._script(KEEP)
         self._give_up = self._script(FORGET_ANSWER + GIVE_UP)
         self._redeem = self._script(FORGET_ANSWER + REDEEM)
@@ -204,6 +212,24 @@ class RedisLedger(Ledger):
             raise ValueError("what was revealed is not finite, or its total is not")
         return _booked(*result[1:])
 
+    def update(self, payer: str, change: Callable[[np.ndarray | None], np.ndarray]) -> np.ndarray:
+        """See Ledger."""
+        while True:
+            found = self._client.hget(self._prefix + "standings", payer)
+            before = found if isinstance(found, bytes) else b""
+            after = np.asarray(change(_numbers(before) if before else None), dtype=np.float64)
+            if self._replace(payer, before, after.astype("<f8").tobytes()):
+                return after
+
+    def kept(self) -> dict[str, np.ndarray]:
+        """See Ledger."""
+        rows = self._client.hgetall(self._prefix + "standings")
+        return {
+            payer.decode(): _numbers(blob)
+            for payer, blob in rows.items()
+            if isinstance(payer, bytes) and isinstance(blob, bytes)
+        }
+
     def totals(self, payer: str) -> Booked | None:
         """See Ledger."""
         fields: list[Any] = self._client.hmget(f"{self._prefix}totals:{payer}", ["queries", "revealed"])
@@ -232,3 +258,7 @@ class RedisLedger(Ledger):
 
 def _booked(queries: bytes, revealed: bytes) -> Booked:
     return Booked(int(queries), np.frombuffer(revealed, "<f8").astype(np.float64))
+
+
+def _numbers(packed: bytes) -> np.ndarray:
+    return np.frombuffer(packed, "<f8").astype(np.float64)

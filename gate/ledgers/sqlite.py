@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
@@ -17,7 +17,7 @@ from storage.options import check_choice
 
 Synchronous = Literal["full", "normal"]
 
-VERSION = 2
+VERSION = 3
 """Version of the schema; a file stores its own in `user_version`."""
 
 BUSY_SECONDS = 10.0
@@ -31,6 +31,7 @@ SCHEMA = (
     """CREATE TABLE IF NOT EXISTS payers (
         payer TEXT PRIMARY KEY, queries INTEGER NOT NULL, revealed BLOB NOT NULL
     )""",
+    "CREATE TABLE IF NOT EXISTS standings (payer TEXT PRIMARY KEY, numbers BLOB NOT NULL)",
     # A challenge is held without an answer, then kept with one, then redeemed, and the answer is NULL again.
     """CREATE TABLE IF NOT EXISTS challenges (
         challenge BLOB PRIMARY KEY, account TEXT NOT NULL, answer BLOB, expires REAL NOT NULL,
@@ -169,6 +170,21 @@ class SqliteLedger(Ledger):
             database.execute("INSERT OR REPLACE INTO payers VALUES (?, ?, ?)", (payer, after.queries, blob))
         return after
 
+    def update(self, payer: str, change: Callable[[np.ndarray | None], np.ndarray]) -> np.ndarray:
+        """See Ledger."""
+        with self._transaction() as database:
+            row = database.execute("SELECT numbers FROM standings WHERE payer = ?", (payer,)).fetchone()
+            after = np.asarray(change(_numbers(row[0]) if row else None), dtype=np.float64)
+            blob = after.astype("<f8").tobytes()
+            database.execute("INSERT OR REPLACE INTO standings VALUES (?, ?)", (payer, blob))
+        return after
+
+    def kept(self) -> dict[str, np.ndarray]:
+        """See Ledger."""
+        with self._lock:
+            rows = self._connection.execute("SELECT payer, numbers FROM standings").fetchall()
+        return {payer: _numbers(blob) for payer, blob in rows}
+
     def totals(self, payer: str) -> Booked | None:
         """See Ledger."""
         with self._lock:
@@ -224,6 +240,10 @@ def _totals(database: sqlite3.Connection, payer: str) -> Booked | None:
     """Return a payer's totals, or None before its first request."""
     row = database.execute("SELECT queries, revealed FROM payers WHERE payer = ?", (payer,)).fetchone()
     return Booked(row[0], np.frombuffer(row[1], "<f8").astype(np.float64)) if row else None
+
+
+def _numbers(blob: bytes) -> np.ndarray:
+    return np.frombuffer(blob, "<f8").astype(np.float64)
 
 
 def _width(database: sqlite3.Connection) -> int | None:

@@ -296,13 +296,12 @@ function forgetAnswer() {
   say("");
 }
 
-function showToll({ puzzle, seconds, done }) {
+function showToll({ puzzle, done }) {
   element("no-toll").hidden = true;
   element("facts").hidden = false;
   element("kind").textContent = puzzle.kind;
   element("expected").textContent = whole(puzzle.expected_hashes);
   element("parts").textContent = whole(puzzle.parts);
-  element("reference").textContent = duration(seconds);
   element("work").hidden = puzzle.kind !== SOLVED_HERE;
   showProgress({ puzzle, done, spent: 0 }, 0);
   bringIntoView("toll");
@@ -366,9 +365,9 @@ function others(rest) {
   return `and ${whole(rest.length)} more classes, none above ${percent(rest[0].probability)}`;
 }
 
-function price({ puzzle, done, spent, seconds }) {
+function price({ puzzle, done, spent }) {
   return `Paid with ${whole(done.tried)} hashes in ${duration(spent)}. Expected were
-    ${whole(puzzle.expected_hashes)}, which take the gate's reference client ${duration(seconds)}.`;
+    ${whole(puzzle.expected_hashes)}.`;
 }
 
 function whole(value) {

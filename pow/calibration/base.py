@@ -35,6 +35,9 @@ class Calibration(ABC):
     own_client: ClassVar[bool] = False
     """Whether hashes are those of its authors' own client, so that `reference_rate` says nothing."""
 
+    carries: ClassVar[bool] = False
+    """Whether hashes that a puzzle's rounding leaves are owed by the next request, so that none is lost."""
+
     strength: float = 1.0
     cap: float = 3600.0
     request_size: int = 64

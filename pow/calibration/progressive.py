@@ -41,6 +41,7 @@ class ProgressiveCalibration(Calibration):
     """
 
     name: ClassVar[str] = "progressive"
+    carries: ClassVar[bool] = True
 
     gains: Mapping[str, Gain]
     request_seconds: float = 0.46

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 import pandas as pd
@@ -49,6 +49,9 @@ class Gain(ABC):
     def counted(self, totals: np.ndarray) -> np.ndarray:
         """Return the gain, float64 `[m]`, of sums `[m, width]` of `revealed`; it never falls as they grow."""
         return self.raw_of(totals) * (self.weight / self.scale)
+
+    by_bucket: ClassVar[bool] = False
+    """Whether it needs the bucket that a query falls in."""
 
     @property
     def measures(self) -> tuple[str, ...]:

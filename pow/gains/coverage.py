@@ -7,6 +7,7 @@ uses it has a task in some part of it.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -30,19 +31,21 @@ class CoverageGain(Gain):
     are nearly equal ones.
 
     Args:
-        buckets: Number of buckets there are, 2 ** privacy.buckets.hyperplanes.
+        hyperplanes: How many cut the space, so that there are 2 ** hyperplanes buckets.
     """
 
-    buckets: int = 256
+    by_bucket: ClassVar[bool] = True
+
+    hyperplanes: int = 8
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._require(self.buckets >= 2, "buckets", "at least 2")
+        self._require(1 <= self.hyperplanes <= 12, "hyperplanes", "between 1 and 12")
 
     @property
     def width(self) -> int:
         """See Gain."""
-        return self.buckets
+        return 2**self.hyperplanes
 
     def fitted(self, honest: pd.DataFrame) -> CoverageGain:
         """Return this gain with what an honest account's first queries touch, for each of them."""
@@ -56,7 +59,7 @@ class CoverageGain(Gain):
 
     def revealed(self, rows: pd.DataFrame) -> np.ndarray:
         """Return a one where the query's bucket is, float64 `[n, buckets]`."""
-        return np.eye(self.buckets)[_buckets(rows)]
+        return np.eye(self.width)[_buckets(rows)]
 
     def raw_of(self, totals: np.ndarray) -> np.ndarray:
         """Return how many buckets were touched, float64 `[m]`."""

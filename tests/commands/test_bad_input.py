@@ -39,7 +39,10 @@ CONF = ROOT / "conf"
         ),
         (["pow_calibration.strength=-1"], "pow_calibration.strength must be above 0"),
         (["attack.give_up_usd=-1"], "attack.give_up_usd must be above 0, or null, not -1"),
-        (["puzzle=argon2id"], "choose puzzle=hashcash or sha256, or another pow_calibration"),
+        (
+            ["puzzle=argon2id", "pow_calibration=paper"],
+            "choose puzzle=hashcash or sha256, or another pow_calibration",
+        ),
         (["puzzle.parts=0"], "puzzle.parts must be a whole number between 1 and 4096, not 0"),
         (["+puzzle.options.memory=9"], "puzzle.options: sha256 has no memory"),
         (["hardware=h100", "puzzle=argon2id", "pow_calibration=linear"], "h100 has no hash rate for"),

@@ -96,7 +96,8 @@ def test_an_alarm_is_reported_charged_or_ends_the_curve(store: Path, tmp_path: P
     own = curves["free"]["honest_pow_seconds"].to_numpy()
     assert curves["reported"]["honest_pow_seconds"].to_numpy() == pytest.approx(own)
     charged_own = curves["charged"]["honest_pow_seconds"].to_numpy()
-    assert charged_own == pytest.approx(7 * own), "they have one request, and the alarm in it"
+    raised = [own[0], own[0] + 7 * (own[1] - own[0])]
+    assert charged_own == pytest.approx(raised), "they ask as the attacker does, and have the alarm as it has"
     assert curves["blocked"]["queries"].tolist() == [30, alarm]
     assert len(pd.read_parquet(tmp_path / "blocked" / "trace.parquet")) == alarm
 

@@ -15,7 +15,7 @@ from experiment import naming
 from experiment.compose import compose_cell
 from experiment.keys import Config, DataPrints, Identity
 from experiment.kinds import defense_class, make_measures, measure_headings
-from pow.calibration import Calibration
+from pow.calibration import LineCalibration
 from pow.puzzles import KINDS, Sha256Puzzle
 from storage.errors import InputError
 from storage.store import identity_key
@@ -79,13 +79,13 @@ class Columnless(Measure):
     """A measure that measures nothing."""
 
 
-class Unscheduled(Calibration):
+class Unscheduled(LineCalibration):
     """A calibration without a schedule."""
 
     name = "unscheduled"
 
 
-class Nameless(Calibration):
+class Nameless(LineCalibration):
     """A calibration without a name."""
 
     def schedule(self, deviation: Any) -> Any:

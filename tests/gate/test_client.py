@@ -46,7 +46,7 @@ def test_a_client_gets_what_the_model_says(server: Server) -> None:
         assert count(server, "tollgate_puzzles_issued") - issued == 3
         assert count(server, "tollgate_puzzles_solved") - solutions == 3
         receipt = client.request(images[:2])
-        assert receipt.asked_seconds == 0.001 and receipt.expected_hashes == pytest.approx(4000)
+        assert receipt.expected_hashes == pytest.approx(4000)
         assert receipt.tried_hashes > 2 and receipt.solve_seconds > 0
         levels = np.arange(64, dtype=np.uint8).reshape(1, *IMAGE_SHAPE)
         assert np.array_equal(client.predict(levels), predict(levels / np.float32(255)))

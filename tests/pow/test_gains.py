@@ -27,7 +27,7 @@ def honest(images: int = 400) -> pd.DataFrame:
 EACH: dict[str, Gain] = {
     "excess": ExcessGain().fitted(honest()),
     "volume": VolumeGain(weight=0.5),
-    "coverage": CoverageGain(weight=2.0, buckets=BUCKETS).fitted(honest()),
+    "coverage": CoverageGain(weight=2.0, hyperplanes=3).fitted(honest()),
 }
 GAINS = [*({name: gain} for name, gain in EACH.items()), EACH]
 
@@ -67,7 +67,7 @@ def test_coverage_against_a_loop() -> None:
     for who, bucket in zip(payer, rows["bucket"], strict=True):
         expected.append(float((who, bucket) not in touched))
         touched.add((int(who), int(bucket)))
-    assert CoverageGain(buckets=3).increments(rows, payer).tolist() == expected
+    assert CoverageGain(hyperplanes=2).increments(rows, payer).tolist() == expected
 
 
 def test_an_honest_query_counts_its_weight() -> None:
@@ -128,7 +128,7 @@ def test_options_are_refused_by_name() -> None:
     for make, said in (
         (lambda: ExcessGain(quantile=1.0), r"gains\.excess\.quantile must be at least 0 and below 1"),
         (lambda: VolumeGain(weight=0.0), r"gains\.volume\.weight must be above 0"),
-        (lambda: CoverageGain(buckets=1), r"gains\.coverage\.buckets must be at least 2"),
+        (lambda: CoverageGain(hyperplanes=0), r"gains\.coverage\.hyperplanes must be between 1 and 12"),
         (lambda: ProgressiveCalibration(gains={}), "gains must name at least one gain"),
         (lambda: calibration(EACH, share=0.0), "share must be above 0"),
         (lambda: calibration(EACH, exponent=1.0), "exponent must be above 1"),

@@ -34,7 +34,9 @@ GOLDEN = {
     *("defense/rounding", "defense/top_k", "misinformer"),
     *("measure/entropy", "measure/gap", "measure/pate", "measure/pknn"),
     *("calibration/constant", "calibration/fitted", "calibration/linear", "calibration/paper"),
+    *("calibration/progressive", "bound", "gain/coverage", "gain/excess", "gain/volume", "buckets"),
     *("puzzle", "puzzle/argon2id", "puzzle/hashcash", "puzzle/sha256", "hardware", "honest_users"),
+    *("population", "stratum"),
 }
 """Every id. One that is missing here was changed, and orphans what stores hold; a new one is added."""
 

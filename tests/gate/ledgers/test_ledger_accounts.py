@@ -167,3 +167,37 @@ def test_nothing_booked_by_threads_is_lost(ledger: Ledger, open_named: OpenNamed
     with closing(open_named("ledger")) as another, ThreadPoolExecutor(8) as threads:
         list(threads.map(book, range(100)))
     assert same(ledger.totals("ann"), Booked(4950, np.array([100, 4950 / 8])))
+
+
+def test_numbers_are_kept_and_changed(ledger: Ledger) -> None:
+    def counted(numbers: np.ndarray | None) -> np.ndarray:
+        return np.array([1.0, 0.25]) + (np.zeros(2) if numbers is None else numbers)
+
+    assert ledger.kept() == {}
+    assert ledger.update("ann", counted).tolist() == [1.0, 0.25]
+    assert ledger.update("ann", counted).tolist() == [2.0, 0.5]
+    ledger.update("bob", lambda numbers: np.array([0.1]))
+    kept = {payer: numbers.tolist() for payer, numbers in ledger.kept().items()}
+    assert kept == {"ann": [2.0, 0.5], "bob": [0.1]}
+
+
+def test_a_change_that_fails_changes_nothing(ledger: Ledger) -> None:
+    def fail(numbers: np.ndarray | None) -> np.ndarray:
+        raise ValueError("no")
+
+    ledger.update("ann", lambda numbers: np.array([3.0]))
+    with pytest.raises(ValueError, match="no"):
+        ledger.update("ann", fail)
+    assert ledger.kept()["ann"].tolist() == [3.0]
+
+
+def test_no_change_by_threads_is_lost(ledger: Ledger, open_named: OpenNamed) -> None:
+    with closing(open_named("ledger")) as another, ThreadPoolExecutor(8) as threads:
+
+        def change(number: int) -> None:
+            (ledger, another)[number % 2].update(
+                "ann", lambda numbers: (np.zeros(1) if numbers is None else numbers) + number
+            )
+
+        list(threads.map(change, range(100)))
+    assert ledger.kept()["ann"].tolist() == [4950.0]

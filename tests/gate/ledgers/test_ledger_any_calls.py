@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from collections.abc import Callable
 from contextlib import closing
 
 import numpy as np
@@ -21,6 +22,7 @@ class DictLedger(Ledger):
         self.keys: dict[str, bytes] = {}
         self.requests: Counter[tuple[str, float]] = Counter()
         self.booked: dict[str, Booked] = {}
+        self.numbers: dict[str, np.ndarray] = {}
         self.challenges: dict[bytes, tuple[str, bytes, float]] = {}
         self.spent: set[bytes] = set()
         self.held: dict[bytes, tuple[str, float]] = {}
@@ -63,6 +65,13 @@ class DictLedger(Ledger):
             raise ValueError
         self.booked[payer] = Booked(before.queries + queries, before.revealed + revealed)
         return self.booked[payer]
+
+    def update(self, payer: str, change: Callable[[np.ndarray | None], np.ndarray]) -> np.ndarray:
+        self.numbers[payer] = change(self.numbers.get(payer))
+        return self.numbers[payer]
+
+    def kept(self) -> dict[str, np.ndarray]:
+        return self.numbers
 
     def totals(self, payer: str) -> Booked | None:
         return self.booked.get(payer)

@@ -64,7 +64,7 @@ def test_a_file_that_is_no_ledger_of_this_version_is_refused(tmp_path: Path) -> 
         database.execute("CREATE TABLE guests (name TEXT)")
     (tmp_path / "text.db").write_text("Dear diary, " * 1000)
     for name, error, said in [
-        ("newer.db", ValueError, r"newer\.db is a ledger of version 7; this program reads 2"),
+        ("newer.db", ValueError, r"newer\.db is a ledger of version 7; this program reads 3"),
         ("other.db", ValueError, r"other\.db is not a ledger"),
         ("text.db", OSError, r"text\.db cannot be opened as a ledger: file is not a database"),
         ("no/such.db", OSError, r"such\.db cannot be opened as a ledger: unable to open"),

@@ -41,12 +41,12 @@ SECONDS_A_UNIT = 2.0**-20
 
 
 BY_COST = LinearCalibration(
-    FREE, slope=SECONDS_A_UNIT, floor=2.0**-30, request_size=LARGEST_BATCH, reference_rate=1.0
+    FREE, slope=SECONDS_A_UNIT, floor=2.0**-30, request_size=LARGEST_BATCH, reference_rate=1 / SECONDS_A_UNIT
 )
 
 
 def app_by_cost(folder: Path) -> FastAPI:
-    """The gate of a folder; the seconds that it tells a client give away the account's cost."""
+    """The gate of a folder; the hashes that it asks a client for give away the account's cost."""
     return small_app(folder, calibration=BY_COST, lifetime=3600.0)
 
 
@@ -95,7 +95,7 @@ class Caller:
         status, said = self.post("/v1/predict", encode(images))
         assert status == 402, said
         self.told += worth
-        self.highest = max(self.highest, said["seconds"] / SECONDS_A_UNIT)
+        self.highest = max(self.highest, said["puzzle"]["difficulty"])
         asked = said["puzzle"]
         puzzle = PuzzleSettings(KINDS[asked["kind"]], asked["parts"]).puzzle(
             bytes.fromhex(asked["challenge"]), asked["difficulty"]

@@ -1,0 +1,122 @@
+"""The tariff: what is asked for is what is owed, however it is cut, and tells little of an answer."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import spearmanr
+
+from gate.tariff import Standing, Tariff
+from pow.calibration.progressive import ProgressiveCalibration
+from pow.gains import Gain
+from pow.gains.coverage import CoverageGain
+from pow.gains.excess import ExcessGain
+from pow.gains.volume import VolumeGain
+
+RANDOM = np.random.default_rng(0)
+HONEST = pd.DataFrame(
+    {"cost_entropy": RANDOM.gamma(0.2, size=2000), "bucket": RANDOM.integers(60, size=2000)}
+)
+EACH: dict[str, Gain] = {
+    "excess": ExcessGain(measure="entropy", quantile=0.9, weight=0.2).fitted(HONEST),
+    "volume": VolumeGain(weight=0.8),
+    "coverage": CoverageGain(weight=0.5, hyperplanes=6).fitted(HONEST),
+}
+GAINS = [*({name: gain} for name, gain in EACH.items()), EACH]
+
+
+def tariff(gains: dict[str, Gain] = EACH, spread: int = 32, **options: float) -> Tariff:
+    calibration = ProgressiveCalibration(gains=gains, allowance=100.0, steepness=0.1, **options)  # type: ignore[arg-type]
+    return Tariff(calibration, spread)
+
+
+def asked(priced: Tariff, rows: pd.DataFrame, cuts: list[int], now: float = 0.0) -> list[Standing]:
+    """The standings after each request; a cut says how many images a request has."""
+    revealed = priced.calibration.total.revealed(rows)
+    standings, start = [priced.fresh(revealed.shape[1], now)], 0
+    for size in [*cuts, len(rows)]:
+        if start < len(rows) and size:
+            standings.append(priced.after(standings[-1], revealed[start : start + size], now))
+            start += size
+    return standings[1:]
+
+
+def total(standings: list[Standing]) -> float:
+    return sum(each.price for each in standings)
+
+
+queries = st.lists(st.tuples(st.floats(0, 5), st.integers(0, 59)), min_size=1, max_size=40).map(
+    lambda rows: pd.DataFrame(rows, columns=["cost_entropy", "bucket"])
+)
+
+
+@pytest.mark.parametrize("gains", GAINS, ids="+".join)
+@given(rows=queries, cuts=st.lists(st.integers(1, 10)))
+def test_any_cut_asks_for_the_same(gains: dict[str, Gain], rows: pd.DataFrame, cuts: list[int]) -> None:
+    whole, parts = asked(tariff(gains), rows, []), asked(tariff(gains), rows, cuts)
+    assert total(parts) == pytest.approx(total(whole), rel=1e-9)
+
+
+@pytest.mark.parametrize("gains", GAINS, ids="+".join)
+@given(rows=queries)
+def test_all_that_is_owed_is_asked_for_or_carried(gains: dict[str, Gain], rows: pd.DataFrame) -> None:
+    priced = tariff(gains)
+    standings = asked(priced, rows, [1] * len(rows))
+    last, calibration = standings[-1], priced.calibration
+    owed = calibration.expected_hashes(calibration.potential(calibration.total.cumulative(rows)[-1:]))[0]
+    assert total(standings) + last.carried + last.debt == pytest.approx(owed, rel=1e-9)
+    assert all(np.log2(each.price) == round(np.log2(each.price)) for each in standings)
+    assert 0 <= last.carried <= max(each.price for each in standings) * 2
+
+
+def test_a_thousand_images_cost_what_they_cost_one_by_one() -> None:
+    rows = HONEST[:1000]
+    assert total(asked(tariff(), rows, [])) == pytest.approx(total(asked(tariff(), rows, [1] * 1000)))
+
+
+def test_what_a_long_account_leaves_unpaid_is_little() -> None:
+    rows = HONEST.iloc[np.random.default_rng(1).integers(2000, size=2000)].assign(cost_entropy=2.0)
+    priced = tariff()
+    last = asked(priced, rows, [])[-1]
+    owed = priced.calibration.expected_hashes(priced.calibration.potential(np.array([last.gain])))[0]
+    assert 0 < last.debt + last.carried < 0.05 * owed
+
+
+@pytest.mark.parametrize("gains", GAINS, ids="+".join)
+@pytest.mark.parametrize("lag", [0, 1, 2, 8])
+def test_a_price_tells_next_to_nothing_of_an_answer(gains: dict[str, Gain], lag: int) -> None:
+    """Mean correlation over accounts of 600 images, asked one at a time, with the cost some images before."""
+    found = []
+    for seed in range(12):
+        rows = HONEST.iloc[np.random.default_rng(seed).integers(2000, size=600)]
+        prices = [each.price for each in asked(tariff(gains), rows, [1] * 600)]
+        cost = rows["cost_entropy"].to_numpy()
+        found.append(spearmanr(prices[lag:], cost[: len(cost) - lag]).statistic)
+    assert abs(np.mean(np.nan_to_num(found))) < 0.1
+
+
+def test_an_allowance_is_forgiven_between_requests() -> None:
+    priced = tariff({"volume": VolumeGain()}, recovery_days=2.0)
+    revealed = np.ones((150, 1))
+    first = priced.after(priced.fresh(1, 0.0), revealed, 0.0)
+    later = priced.after(first, revealed[:1], 86400.0)
+    assert first.gain == 150.0 and later.gain == pytest.approx(101.0)
+    assert later.sums.tolist() == [151.0]
+
+
+def test_a_standing_is_kept_as_numbers() -> None:
+    standing = asked(tariff(), HONEST[:5], [])[-1]
+    again = Standing.of(standing.vector())
+    assert again.vector().tolist() == standing.vector().tolist()
+
+
+def test_what_is_not_finite_or_of_another_width_is_not_priced() -> None:
+    priced = tariff({"volume": VolumeGain()})
+    for revealed, said in ((np.array([[np.nan]]), "not finite"), (np.ones((1, 2)), "has shape")):
+        with pytest.raises(ValueError, match=said):
+            priced.after(priced.fresh(1, 0.0), revealed, 0.0)
+    with pytest.raises(ValueError, match="spread must be at least 1"):
+        tariff(spread=0)
