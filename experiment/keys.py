@@ -193,6 +193,8 @@ class Identity:
         """The extraction and how it is priced: equal for cells whose figures must be equal."""
         config = self.named
         pricing: Config = {"attack": {key: config["attack"][key] for key in ("accounts", "give_up_usd")}}
+        if config["attack"]["evade"] != "none":
+            pricing["attack"]["evade"] = config["attack"]["evade"]
         pricing["accounting"] = {key: config["privacy"][key] for key in ("accounting", "bound", "conversion")}
         pricing["request_seconds"] = config["dataset"]["request_seconds"]
         if self.has_toll:

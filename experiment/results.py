@@ -13,6 +13,8 @@ from experiment.artifacts.victim import ServedVictim
 from experiment.kinds import measure_headings
 from experiment.naming import stack_name
 from experiment.pricing.cell_pricing import CellPricing
+from experiment.pricing.evading import cheapest
+from experiment.pricing.reaching import price_to_reach
 from experiment.tracking import Tracker
 from storage.files import link_or_copy, write_atomically, write_json
 from storage.provenance import git_commit, package_versions
@@ -69,6 +71,9 @@ def cell_result(
         "victim_accuracy": victim.accuracy,
         **(pricing.calibrated.figures if pricing.calibrated else {"expected_cost": None}),
         "honest_bill": pricing.honest_bill,
+        "evade": pricing.cell.config["attack"]["evade"],
+        "cheapest": cheapest(curve),
+        "price_to_reach": price_to_reach(curve, victim.accuracy),
         "keys": {"cell": cell.identity.cell_key, "victim": victim.key, "extraction": extraction.key},
         "started": started,
         "seconds": time.time() - started,

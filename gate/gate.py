@@ -16,10 +16,10 @@ from gate.ledgers.base import Ledger, LimitReached, Limits, NotRedeemable
 from gate.meters import GateMeter
 from gate.payloads import as_json, query_digest
 from gate.problems import Problem
-from gate.tariff import Standing, Tariff
 from pow.calibration import Calibration
 from pow.calibration.progressive import ProgressiveCalibration
 from pow.puzzles import PuzzleSettings, verify
+from pow.tariff import Standing, Tariff
 from storage.options import check_choice
 
 AnswerKind = Literal["soft", "topk", "hard"]
@@ -39,7 +39,7 @@ class Service:
         limits: Limits of each account.
         lifetime: Seconds for which every challenge is valid.
         patience: A challenge is valid for this many times the reference client's solving time in addition.
-        spread: Images over which a progressive calibration asks for what one of them owes; see gate.tariff.
+        spread: Images over which a progressive calibration asks for what one of them owes; see pow.tariff.
         payer: Maps an account to the group whose costs add up; default the account itself.
 
     Raises:

@@ -79,9 +79,8 @@ def charge(
         raise ValueError("a query without a cost (NaN) cannot be priced")
     size = np.minimum(np.inf if request_size is None else request_size, calibration.request_size)
     trace = _with_requests(account, round, cumulative_cost, payer, size)
-    trace["seconds"] = calibration.charged(
-        *(trace[name].to_numpy() for name in ("before", "after", "total", "is_last"))
-    )
+    totals = (trace[name].to_numpy() for name in ("before", "after", "total", "is_last"))
+    trace["seconds"] = calibration.charged(*totals)
     trace["factor"] = 1.0 if factor is None else factor
     requests = trace.groupby(["round", "account", "request"], as_index=False).agg(
         queries=("after", "size"), seconds=("seconds", "sum"), factor=("factor", "last")

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from experiment.keys import Config, asking_accounts
 from extraction.attacks.base import Attack
 from extraction.settings import ExtractionSettings, SubstituteSettings
-from storage.options import instantiate
+from pow.best_response import Evade
+from storage.options import check_choice, instantiate
 
 KNOWN = ("cost", "defense")
 """What an attack may be told of the victim's side (`attack.knows`)."""
@@ -91,6 +92,7 @@ def extraction_settings(config: Config) -> ExtractionSettings:
 
     Raises ValueError naming the option for what makes no sense.
     """
+    check_choice("attack.evade", config["attack"]["evade"], Evade)
     keys = ("budget", "round_size", "accounts", "answers", "top_k", "warm_start", "recover", "repeats")
     settings = ExtractionSettings(**{key: config["attack"][key] for key in keys}, seed=config["seed"])
     return replace(settings, accounts=asking_accounts(config))

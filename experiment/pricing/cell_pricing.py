@@ -15,9 +15,9 @@ from experiment.defense_stack import Toll
 from experiment.pricing.bills import Billing, honest_work, until_given_up
 from experiment.pricing.calibrating import Calibrated, calibrate
 from experiment.pricing.curve import TraceAccounting, build_curve
+from experiment.pricing.evading import Responses
 from experiment.pricing.honest_bill import HonestBill, honest_bill
 from pow.traces import split_over_accounts
-from victims.defenses.base import Charge
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,13 +26,14 @@ class CellPricing:
 
     cell: Cell
     accounting: TraceAccounting
+    responses: Responses
     calibrated: Calibrated | None = None
     billing: Billing | None = None
     honest_bill: HonestBill | None = None
 
     def curve(self, extracted: Extracted) -> pd.DataFrame:
         """What each round has cost so far (see build_curve)."""
-        return build_curve(
+        curve = build_curve(
             extracted.rounds,
             self.shared_out(extracted.trace),
             list(self.cell.measures),
@@ -40,6 +41,7 @@ class CellPricing:
             self.cell.config["dataset"]["request_seconds"],
             self.billing,
         )
+        return self.responses.billed(curve, extracted.trace, self.billing, self.accounting)
 
     def paid(self, curve: pd.DataFrame) -> pd.DataFrame:
         """The part of the curve that the attacker pays for."""
@@ -54,19 +56,21 @@ class CellPricing:
 
 def price_cell(cell: Cell, meter: VictimMeter) -> CellPricing:
     """The pricing of a cell, calibrated to what honest users' images cost its victim."""
-    accounting, toll = TraceAccounting(cell.accounting), cell.toll
+    accounting, toll, attack = TraceAccounting(cell.accounting), cell.toll, cell.config["attack"]
+    responses = Responses(attack["evade"], attack["accounts"])
     if toll is None:
-        return CellPricing(cell, accounting)
-    honest, seed = HonestCosts(cell, meter), cell.config["seed"]
+        return CellPricing(cell, accounting, responses)
+    honest, seed, pricing = HonestCosts(cell, meter), cell.config["seed"], toll.pricing
     calibrated = calibrate(toll, honest, accounting, seed)
+    billing = _billing(toll, calibrated, honest, accounting)
+    cost = accounting.adding_up(toll.cost)
+    bill = honest_bill(billing.toll, pricing.honest, pricing.population, honest.get(), cost, seed)
+    return CellPricing(cell, accounting, responses, calibrated, billing, bill)
+
+
+def _billing(toll: Toll, calibrated: Calibrated, honest: HonestCosts, accounting: TraceAccounting) -> Billing:
+    """The bills of attacker and honest user under the calibrated toll."""
     defense = toll.defense.bind(calibrated.calibration, toll.pricing.puzzle)
-    cost, pricing = accounting.adding_up(toll.cost), toll.pricing
-    bill = honest_bill(defense, pricing.honest, pricing.population, honest.get(), cost, seed)
-    return CellPricing(cell, accounting, calibrated, _billing(toll, defense, honest, accounting), bill)
-
-
-def _billing(toll: Toll, defense: Charge, honest: HonestCosts, accounting: TraceAccounting) -> Billing:
-    """The bills of attacker and honest user under the calibrated toll `defense`."""
     cell = honest.cell
     work = honest_work(
         defense,

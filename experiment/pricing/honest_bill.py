@@ -14,6 +14,9 @@ from victims.defenses.base import Charge
 
 QUANTILES = {"median": 0.5, "q95": 0.95}
 
+WORK = ("queries", "seconds", "expected_hashes")
+"""What is added up over the requests of a user."""
+
 HonestBill = dict[str, dict[str, float]]
 """Quantiles of each figure of an honest user's bill, by the figure's name and the quantile's."""
 
@@ -38,7 +41,7 @@ def honest_bill(
 
     Returns:
         Median and 95 % quantile of `queries`, `pow_seconds` (of the reference client), `solve_seconds`, `kwh`
-        and `usd` (of `hardware`); a request holds at most as many images as the calibration allows.
+        and `usd` (of `hardware`), each with the price of one account.
     """
     images = sorted_by_label(priced)
     users = population.draw(images, np.random.default_rng(seed))
@@ -52,7 +55,7 @@ def honest_bill(
         users.user,
         request_size=users.request_size[users.user],
     )
-    total = requests.groupby("account")[["queries", "seconds", "expected_hashes"]].sum()
+    total = _with_account(requests.groupby("account")[list(WORK)].sum(), toll)
     bill = hardware.bill(total["expected_hashes"].to_numpy(), toll.puzzle)
     figures = {
         "queries": total["queries"].to_numpy(),
@@ -62,6 +65,14 @@ def honest_bill(
         "usd": bill.usd,
     }
     return {name: _quantiles(values) for name, values in figures.items()}
+
+
+def _with_account(total: pd.DataFrame, toll: Charge) -> pd.DataFrame:
+    """The users' work together with that of opening an account."""
+    if not toll.account_seconds:
+        return total
+    hashes = toll.calibration.expected_hashes(np.array([toll.account_seconds]))[0]
+    return total + pd.Series({"queries": 0.0, "seconds": toll.account_seconds, "expected_hashes": hashes})
 
 
 def _quantiles(values: np.ndarray) -> dict[str, float]:

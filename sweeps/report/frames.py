@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pandas as pd
 
@@ -18,6 +19,19 @@ UTILITY_LOSS = tuple(
 TRANSFERABILITY = ("kl", "transfer")
 """What the stolen model is worth beyond accuracy: known at the end of a curve only."""
 
+
+PRICES = (
+    "queries_to_90",
+    "seconds_to_90",
+    "usd_to_90",
+    "honest_q95",
+    "price_over_honest",
+    "queries_over_honest",
+)
+"""What 90 % of the victim's accuracy costs, what 95 % of honest users stay below, and the one over the other.
+
+Infinite where the attacker did not come so far.
+"""
 
 ALARM = ("alarm", "queries_until_alarm")
 """Whether an attacker who is watched raises the alarm, 1 or 0, and after how many queries."""
@@ -37,8 +51,8 @@ class Sweep:
 
     `cells` has a row a cell: dataset, attack, defense, hardware; a column for each further option in which
     cells of one name differ (`varying_options`); seed; knows, what the attack is told of the defense; toll,
-    the defense without its strength; strength; victim_accuracy; gave_up; path; UTILITY_LOSS, ALARM and
-    TRANSFERABILITY, as far as any cell has them.
+    the defense without its strength; strength; victim_accuracy; gave_up; path; UTILITY_LOSS, ALARM,
+    PRICES and TRANSFERABILITY, as far as any cell has them.
 
     `curves` has a row a round, with all of these and the columns of curve.csv. A column that a cell does not
     have, its PATE cost say, is NaN, and so is TRANSFERABILITY before the last round.
@@ -116,7 +130,23 @@ def _measured(cell: CellResult) -> dict[str, float]:
     is_watched = honest.get("false_alarms") is not None
     alarm = {"alarm": _figure(float(queries is not None) if is_watched else None)}
     alarm["queries_until_alarm"] = _figure(queries)
-    return losses | alarm | {name: _figure(worth.get(name)) for name in TRANSFERABILITY}
+    return losses | alarm | {name: _figure(worth.get(name)) for name in TRANSFERABILITY} | _prices(cell)
+
+
+def _prices(cell: CellResult) -> dict[str, float]:
+    """PRICES of a cell; NaN in early versions, and of what is paid where nobody pays."""
+    reached: Mapping[str, Any] = (cell.result.get("price_to_reach") or {}).get("accuracy", {}).get("90", {})
+    bill: Mapping[str, Mapping[str, float]] = cell.result.get("honest_bill") or {}
+    if not reached:
+        return {}
+    names = {"queries_to_90": "queries", "seconds_to_90": "pow_seconds", "usd_to_90": "attacker_usd"}
+    paid = names if bill else {"queries_to_90": "queries"}
+    prices = {name: reached[figure] if reached["reached"] else float("inf") for name, figure in paid.items()}
+    if bill:
+        prices["honest_q95"] = bill["pow_seconds"]["q95"]
+        prices["price_over_honest"] = prices["seconds_to_90"] / prices["honest_q95"]
+        prices["queries_over_honest"] = prices["queries_to_90"] / bill["queries"]["q95"]
+    return prices
 
 
 def _figure(value: float | None) -> float:

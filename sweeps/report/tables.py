@@ -24,6 +24,7 @@ SHOWN = {
     "query_seconds": ("seconds", 1, ".4g"),
     "total_seconds": ("with work", 1, ".4g"),
     "overhead": ("overhead", 1, ".4g"),
+    "cheapest_pow_seconds": ("cheapest, s", 1, ".4g"),
     "honest_overhead": ("honest's", 1, ".4g"),
     "honest_accuracy": ("honest's accuracy %", 100, ".2f"),
     "honest_l1": ("honest's L1", 1, ".3g"),
@@ -32,6 +33,12 @@ SHOWN = {
     "honest_false_alarms": ("false alarms %", 100, ".1f"),
     "alarm": ("alarms %", 100, ".0f"),
     "queries_until_alarm": ("at query", 1, ",.0f"),
+    "queries_to_90": ("queries to 90 %", 1, ",.0f"),
+    "seconds_to_90": ("price of 90 %, s", 1, ".4g"),
+    "usd_to_90": ("price of 90 %, USD", 1, ".2g"),
+    "honest_q95": ("honest q95, s", 1, ".4g"),
+    "price_over_honest": ("price / honest q95", 1, ".3g"),
+    "queries_over_honest": ("queries / honest q95", 1, ".3g"),
     "expected_hashes": ("hashes", 1, ".3g"),
     "attacker_usd": ("USD", 1, ".2g"),
     "honest_usd": ("honest's USD", 1, ".2g"),
@@ -56,7 +63,10 @@ IN_THE_TERMINAL = {
     "query_seconds": "seconds",
     "total_seconds": "with work",
     "overhead": "overhead",
+    "cheapest_pow_seconds": "cheapest, s",
     "honest_overhead": "honest's",
+    "seconds_to_90": "price of 90 %, s",
+    "price_over_honest": "price / honest q95",
     "honest_accuracy": "honest's accuracy %",
     "honest_l1": "honest's L1",
     "expected_hashes": "hashes",
@@ -120,11 +130,26 @@ def _telling(names: Iterable[str], rows: pd.DataFrame) -> list[str]:
 
 def _shown(row: Mapping[Any, Any], name: str, factor: float, form: str) -> str:
     mean, half_width = row[name] * factor, row[f"{name}_interval"] * factor
+    if np.isinf(mean):
+        return _at_least(row, name, form)
     if np.isnan(mean):
         return ""
     if np.isnan(half_width) or half_width <= 1e-9 * abs(mean):
         return f"{mean:{form}}"
     return f"{mean:{form}} ± {half_width:{'.0f' if 100 <= half_width < 1e5 else '.2g'}}"
+
+
+LOWER_BOUNDS = {"queries_to_90": "queries", "seconds_to_90": "pow_seconds", "usd_to_90": "attacker_usd"}
+"""Columns of what some seed did not reach, and the columns of what was spent in vain."""
+
+
+def _at_least(row: Mapping[Any, Any] | pd.Series[Any], name: str, form: str) -> str:
+    """More than what was spent where the aim was not reached, as far as that is told."""
+    spent = {
+        **{column: row[bound] for column, bound in LOWER_BOUNDS.items() if bound in row},
+        "price_over_honest": row.get("pow_seconds", np.nan) / row.get("honest_q95", np.nan),
+    }.get(name, np.nan)
+    return "not reached" if np.isnan(spent) else f"> {spent:{form}}"
 
 
 def _is_text(heading: Hashable, names: Sequence[str]) -> bool:
@@ -178,4 +203,10 @@ def _formatted(rows: pd.DataFrame, name: str, factor: float, form: str) -> pd.Se
     """A column's figures as text; nothing where there are none."""
     if name not in rows:
         return pd.Series("", index=rows.index)
-    return rows[name].map(lambda value: "" if np.isnan(value) else f"{value * factor:{form}}")
+
+    def written(row: pd.Series[Any]) -> str:
+        if np.isinf(row[name]):
+            return _at_least(row, name, form)
+        return "" if np.isnan(row[name]) else f"{row[name] * factor:{form}}"
+
+    return rows.apply(written, axis=1)

@@ -38,6 +38,8 @@ CONF = ROOT / "conf"
             "dataset.allow_overlap=true",
         ),
         (["pow_calibration.strength=-1"], "pow_calibration.strength must be above 0"),
+        (["attack.evade=hide"], "attack.evade must be one of none, pad, split, best, not 'hide'"),
+        (["defense.pow.account_seconds=-1"], "defense.pow.account_seconds must be at least 0"),
         (["attack.give_up_usd=-1"], "attack.give_up_usd must be above 0, or null, not -1"),
         (
             ["puzzle=argon2id", "pow_calibration=paper"],

@@ -152,6 +152,11 @@ class Charge(Protocol):
         """Whose costs add up."""
         ...
 
+    @property
+    def account_seconds(self) -> float:
+        """Work to open an account, in seconds of the reference client."""
+        ...
+
     def bill(
         self,
         account: np.ndarray,

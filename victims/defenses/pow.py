@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,13 +22,23 @@ class ProofOfWork(Charging):
     In process the work is not done but priced, so it changes no answer.
     """
 
-    def __init__(self, cost: str = "pate", scope: ScopeName = "account", subnet_size: int = 256) -> None:
-        self.cost = cost
+    def __init__(
+        self,
+        cost: str = "pate",
+        scope: ScopeName = "account",
+        subnet_size: int = 256,
+        account_seconds: float = 0.0,
+    ) -> None:
+        if not 0 <= account_seconds < math.inf:
+            raise ValueError(
+                f"defense.pow.account_seconds must be at least 0, and finite, not {account_seconds!r}"
+            )
+        self.cost, self.account_seconds = cost, float(account_seconds)
         self.scope = Scope(scope, subnet_size)
 
     def bind(self, calibration: Calibration, puzzle: PuzzleSettings) -> Charge:
         """See Charging."""
-        return CalibratedWork(calibration, puzzle, self.cost, self.scope)
+        return CalibratedWork(calibration, puzzle, self.cost, self.scope, self.account_seconds)
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +49,7 @@ class CalibratedWork:
     puzzle: PuzzleSettings
     cost: str
     scope: Scope
+    account_seconds: float = 0.0
 
     def bill(
         self,

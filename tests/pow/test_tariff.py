@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
-from gate.tariff import Standing, Tariff
 from pow.calibration.progressive import ProgressiveCalibration
 from pow.gains import Gain
 from pow.gains.coverage import CoverageGain
 from pow.gains.excess import ExcessGain
 from pow.gains.volume import VolumeGain
+from pow.tariff import Standing, Tariff
 
 RANDOM = np.random.default_rng(0)
 HONEST = pd.DataFrame(
