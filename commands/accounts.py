@@ -1,7 +1,8 @@
 """The accounts and signing keys of a gate.
 
-add NAME prints the account's API key, once. With remove NAME its key is no longer accepted. rotate-keys makes
-a new signing key, which servers load at their next start.
+add NAME prints the account's API key, once. With remove NAME its key is no longer accepted. export prints what
+accounts have asked under a progressive toll: totals, as `tollgate calibrate` reads them, and no images.
+rotate-keys makes a new signing key, which servers load at their next start.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _carry_out(options: argparse.Namespace) -> None:
-    from gate.accounts import add, remove
+    from gate.accounts import add, export, remove
     from gate.challenges import rotate_keys
 
     match options.command:
@@ -35,17 +36,21 @@ def _carry_out(options: argparse.Namespace) -> None:
             print(add(options.ledger, options.account))
         case "remove":
             remove(options.ledger, options.account)
+        case "export":
+            print(export(options.ledger), end="")
         case "rotate-keys":
             rotate_keys(options.keys, options.keep)
 
 
 def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parsing = parser("accounts", __doc__)
-    commands = parsing.add_subparsers(dest="command", required=True, metavar="add|remove|rotate-keys")
+    commands = parsing.add_subparsers(dest="command", required=True, metavar="add|remove|export|rotate-keys")
     for name, what in (("add", "an account; prints its API key"), ("remove", "an account")):
         command = commands.add_parser(name, help=what)
         command.add_argument("account", metavar="NAME")
         command.add_argument("--ledger", default="store/gate/ledger.sqlite", help="a file, or redis://...")
+    exported = commands.add_parser("export", help="totals of all accounts, as CSV")
+    exported.add_argument("--ledger", default="store/gate/ledger.sqlite", help="a file, or redis://...")
     rotate = commands.add_parser("rotate-keys", help="a new signing key")
     rotate.add_argument("--keys", type=Path, default=Path("store/gate/keys"))
     rotate.add_argument("--keep", type=int, default=1, help="old keys whose challenges stay valid")
