@@ -1,7 +1,7 @@
 """The accounts and signing keys of a gate.
 
-add NAME prints the account's API key, once. With remove NAME its key is no longer accepted. export prints what
-accounts have asked under a progressive toll: totals, as `tollgate calibrate` reads them, and no images.
+add NAME prints the account's API key, once. After remove NAME its key is no longer accepted. export prints
+what accounts have asked under a progressive toll: totals, as `tollgate calibrate` reads them, and no images.
 rotate-keys makes a new signing key, which servers load at their next start.
 """
 
