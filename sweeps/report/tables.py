@@ -60,7 +60,6 @@ IN_THE_TERMINAL = {
     "queries": "queries",
     "accuracy": "accuracy %",
     "fidelity": "fidelity %",
-    "query_seconds": "seconds",
     "total_seconds": "with work",
     "overhead": "overhead",
     "cheapest_pow_seconds": "cheapest, s",
@@ -69,7 +68,6 @@ IN_THE_TERMINAL = {
     "price_over_honest": "price / honest q95",
     "honest_accuracy": "honest's accuracy %",
     "honest_l1": "honest's L1",
-    "expected_hashes": "hashes",
     "attacker_usd": "USD",
 }
 """Columns of the table in the terminal, beside the privacy measures, and their headings."""
