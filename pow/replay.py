@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -176,14 +176,20 @@ def progressive(
 ) -> Calibration:
     """The calibration fitted to --benign, as the run of the trace had it fitted, or to the published cost.
 
-    The last takes every honest query for one that costs the published slope.
+    The last takes every honest query for one that costs the published slope, so excess counts that cost.
     """
     assert pricing.terms is not None
+    if asked.trace.suffix != ".parquet":
+        raise ValueError(
+            f"--calibration {asked.calibration} needs a trace.parquet: a CSV of the paper's authors has no "
+            "queries whose gains could be counted"
+        )
     if asked.benign is not None and asked.benign.suffix == ".parquet":
         priced = read_query_trace(asked.benign, asked.cost)
     elif figures := _figures_beside(asked.trace):
         return as_fitted(unfitted, figures)
     elif benign_cost:
+        unfitted = _counting(unfitted, asked.cost)
         priced = pd.DataFrame({f"cost_{asked.cost}": np.full(PUBLISHED_IMAGES, benign_cost["slope"])})
     else:
         raise ValueError(
@@ -193,6 +199,12 @@ def progressive(
     calibration, promise = fit_to_population(unfitted, pricing.population, pricing.terms, priced, asked.seed)
     print(promise.sentence())
     return calibration
+
+
+def _counting(calibration: ProgressiveCalibration, measure: str) -> ProgressiveCalibration:
+    """The calibration with every excess counted by the measure."""
+    gains = {name: gain.counting(measure) for name, gain in calibration.gains.items()}
+    return replace(calibration, gains=gains)
 
 
 PUBLISHED_IMAGES = 100

@@ -58,6 +58,10 @@ class Gain(ABC):
         """The measures (privacy.measures) whose costs it counts."""
         return ()
 
+    def counting(self, measure: str) -> Self:
+        """Return this gain, counting another measure where it counts one."""
+        return self
+
     @property
     def width(self) -> int:
         """Numbers per query that `revealed` adds up."""

@@ -35,6 +35,10 @@ class ExcessGain(Gain):
         """See Gain."""
         return (self.measure,)
 
+    def counting(self, measure: str) -> ExcessGain:
+        """See Gain."""
+        return replace(self, measure=measure)
+
     def fitted(self, honest: pd.DataFrame) -> ExcessGain:
         """Return this gain with the threshold and the mean excess of honest queries.
 

@@ -219,3 +219,33 @@ def test_a_calibration_and_hardware_of_ones_own(tmp_path: Path) -> None:
     assert main([*command, "--calibration", "mine", "--hardware", "own", "--hardware", "phone"]) == 0
     last = pd.read_csv(out).iloc[-1]
     assert last["usd_own"] == last["usd_phone"] > 0
+
+
+def test_a_progressive_toll_is_the_same_however_requests_are_cut(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Fitted to an honest trace, as the run of the trace was fitted, or to the published cost."""
+    random = np.random.default_rng(0)
+
+    def queries(count: int, scale: float) -> pd.DataFrame:
+        costs = {f"cost_{name}": scale * random.gamma(0.3, size=count) for name in ("pate", "entropy")}
+        return pd.DataFrame({"round": np.arange(count) // 200, "account": 0} | costs)
+
+    trace, benign = tmp_path / "trace.parquet", tmp_path / "benign.parquet"
+    queries(600, 20.0).to_parquet(trace)
+    queries(300, 1.0).assign(label=np.arange(300) % 10).to_parquet(benign)
+    totals = {}
+    for source in (["--benign", str(benign)], []):
+        for size in (1, 7, 64, 600):
+            out = tmp_path / "rows.csv"
+            command = [str(trace), "--calibration", "progressive", "--request-size", str(size), *source]
+            assert main([*command, "--out", str(out)]) == 0
+            totals[len(source), size] = pd.read_csv(out)["pow_seconds"].iloc[-1]
+        assert [totals[len(source), size] for size in (7, 64, 600)] == pytest.approx(
+            [totals[len(source), 1]] * 3, rel=1e-9
+        )
+    assert "stay below an overhead of 2" in capsys.readouterr().out
+    assert main([str(trace), "--calibration", "progressive", "--dataset", "digits"]) == 1
+    assert "needs a trace.parquet by --benign" in capsys.readouterr().err
+    assert main([str(tmp_path / "authors.csv"), "--calibration", "progressive"]) == 1
+    assert "no queries whose gains could be counted" in capsys.readouterr().err
