@@ -1,9 +1,10 @@
-"""The attacker's best response: the least work for the same answers, over all that a toll lets it choose.
+"""The attacker's best response: the least work for the same answers, over the choices named here.
 
 It is exact for each choice, by pricing the trace again; no query is asked anew. The choices are how many
 accounts share the queries, and for a calibration that charges the distance from a line, cheap images between
 them that bring the distance down. A potential can be steered by neither padding nor the cut into requests, so
-there only accounts are tried.
+there only accounts are tried. Pads are the cheapest of the trace's own images, and their own time is not
+billed: an attacker who has cheaper images pays less still.
 """
 
 from __future__ import annotations
