@@ -1,0 +1,237 @@
+"""Ways to ask: who asks which queries, in which requests, with which pads between, and what that costs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from pow.calibration import Calibration, LineCalibration
+from pow.calibration.progressive import ProgressiveCalibration
+from pow.honest_users import Cumulative
+from pow.puzzles.settings import PuzzleSettings
+from pow.requests import Scope
+from pow.traces import by_payer
+
+ACCOUNTS = (1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
+"""Numbers of accounts that are tried, at most one a query."""
+
+MOST_ONE_BY_ONE = 1000
+"""Most accounts where costs do not add up plainly, since each account is then summed by itself."""
+
+
+@dataclass(frozen=True, eq=False)
+class Terms:
+    """What an attacker is charged by.
+
+    Args:
+        calibration: From what queries reveal to seconds.
+        puzzle: What the work is.
+        cost: Adds up the privacy measure that is charged.
+        own_seconds: Seconds of a query without work, which pads take too.
+        account_seconds: Price of an account, in seconds of the reference client.
+        scope: Whose costs add up.
+        patience_days: Days that an attacker waits for its allowances to refill.
+        summed: The column whose plain sums `cost` returns, where it does; accounts are then summed at once.
+    """
+
+    calibration: Calibration
+    puzzle: PuzzleSettings
+    cost: Cumulative
+    own_seconds: float
+    account_seconds: float = 0.0
+    scope: Scope = field(default_factory=Scope)
+    patience_days: float = 0.0
+    summed: str | None = None
+
+    @cached_property
+    def account_hashes(self) -> float:
+        """Expected hashes of the puzzle that an account costs."""
+        if not self.account_seconds:
+            return 0.0
+        difficulty = self.calibration.expected_hashes(np.array([self.account_seconds]))
+        return float(self.puzzle.expected_hashes(difficulty)[0])
+
+    @cached_property
+    def forgiven(self) -> float:
+        """Gain that each payer is forgiven while it waits."""
+        calibration = self.calibration
+        if not isinstance(calibration, ProgressiveCalibration) or calibration.recovery_days is None:
+            return 0.0
+        return calibration.allowance * self.patience_days / calibration.recovery_days
+
+
+def cheapest_row(rows: pd.DataFrame, cost: Cumulative) -> pd.DataFrame:
+    """Return the row, as a table of one, that costs least by itself, which is what an attacker pads with."""
+    columns = [name for name in rows.columns if str(name).startswith(("cost_", "log_q_"))]
+    each = by_payer(cost, rows[columns], np.arange(len(rows)))
+    return rows.iloc[[int(each.argmin())]]
+
+
+class Bills(NamedTuple):
+    """What one way to ask costs at each end; arrays `[ends]`. Hashes are None until they are asked for."""
+
+    strategy: str
+    size: int
+    seconds: np.ndarray
+    hashes: np.ndarray | None
+    accounts: np.ndarray
+    pads: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """The queries of a trace, and when the attacker may stop."""
+
+    rows: pd.DataFrame
+    ends: np.ndarray
+    terms: Terms
+    pad: pd.DataFrame | None
+    factor: np.ndarray | None
+
+    @cached_property
+    def segment(self) -> np.ndarray:
+        """The first end that each query is asked for, int `[n]`."""
+        return np.searchsorted(self.ends, np.arange(len(self.rows)), side="right")
+
+    @cached_property
+    def round(self) -> np.ndarray:
+        """The round of each query."""
+        return self.rows["round"].to_numpy()
+
+    @cached_property
+    def padded(self) -> pd.DataFrame:
+        """The rows, with the pad's below them."""
+        pad = cheapest_row(self.rows, self.terms.cost) if self.pad is None else self.pad
+        return pd.concat([self.rows, pad], ignore_index=True)
+
+    @cached_property
+    def pad_cost(self) -> float:
+        """What a pad costs among as many as there are queries."""
+        pads = self.padded.iloc[np.full(len(self.rows), len(self.rows))]
+        return float(self.terms.cost(pads)[-1] / len(pads))
+
+    @property
+    def raised(self) -> bool:
+        """Whether an alarm raised the toll."""
+        return self.factor is not None and bool((self.factor[: len(self.rows)] != 1).any())
+
+    def dealt(self, accounts: int | None) -> np.ndarray:
+        """The account of each query `[n]`, by turns; None: as recorded."""
+        if accounts is None:
+            return self.rows["account"].to_numpy()
+        return np.arange(len(self.rows)) % accounts
+
+    def until(self, number: int) -> Asked:
+        """The queries until one end, as if there were no other."""
+        end = self.ends[number]
+        factor = None if self.factor is None else self.factor[:end]
+        return Asked(self.rows[:end], self.ends[number : number + 1], self.terms, self.pad, factor)
+
+    def numbers(self) -> tuple[int, ...]:
+        """Numbers of accounts to try."""
+        plain = self.terms.summed is not None or isinstance(self.terms.calibration, ProgressiveCalibration)
+        most = len(self.rows) if plain else min(len(self.rows), MOST_ONE_BY_ONE)
+        return tuple(number for number in ACCOUNTS if number <= most)
+
+
+class Layout:
+    """Who asks which query, and the pads between; bills follow for every size of requests."""
+
+    def __init__(self, asked: Asked, accounts: int | None, pads: np.ndarray | None = None) -> None:
+        self.asked = asked
+        self.dealt = asked.dealt(accounts)
+        pads = np.zeros(len(self.dealt), dtype=np.int64) if pads is None else pads
+        self.pads = pads.cumsum()[asked.ends - 1]
+        self.accounts = (~pd.Series(self.dealt).duplicated()).to_numpy().cumsum()[asked.ends - 1]
+        self.index = np.repeat(np.arange(len(pads)), pads + 1)
+        self.real = np.zeros(len(self.index), dtype=bool)
+        self.real[(pads + 1).cumsum() - 1] = True
+        self.account = self.dealt[self.index]
+        self.payer = asked.terms.scope.payer(self.account)
+
+    @cached_property
+    def levels(self) -> tuple[np.ndarray, np.ndarray]:
+        """The payer's totals before and after each query, float64 `[n]`."""
+        after = self._totals()
+        if np.isnan(after).any():
+            raise ValueError("a query without a cost (NaN) cannot be priced")
+        return shifted_by(after, self.payer), after
+
+    def _totals(self) -> np.ndarray:
+        terms, rows = self.asked.terms, self.asked.rows
+        if terms.summed is not None and isinstance(terms.calibration, LineCalibration):
+            cost = rows[terms.summed].to_numpy(dtype=np.float64)[self.index]
+            return summed_by(cost if self.real.all() else np.where(self.real, cost, self._pad()), self.payer)
+        if not self.real.all():
+            rows = self.asked.padded.iloc[np.where(self.real, self.index, len(rows))]
+        if isinstance(terms.calibration, ProgressiveCalibration):
+            return summed_by(terms.calibration.total.increments(rows, self.payer), self.payer)
+        return by_payer(terms.calibration.charged_total(terms.cost), rows, self.payer)
+
+    def _pad(self) -> float:
+        return float(self.asked.padded[self.asked.terms.summed].iloc[-1])
+
+    @cached_property
+    def waited(self) -> tuple[np.ndarray, np.ndarray]:
+        """The levels of payers who wait after each of their queries; see best_responses."""
+        before, after = self.levels
+        share = self.asked.terms.forgiven / np.bincount(self.payer)[self.payer]
+        walk = before - share * (counted_by(self.payer) - 1)
+        level = walk - pd.Series(walk).groupby(self.payer).cummin().to_numpy()
+        return level, level + (after - before)
+
+    @cached_property
+    def sorted(self) -> tuple[np.ndarray, np.ndarray]:
+        """An order that keeps each account's queries of a round together, and each one's place among them."""
+        order = np.argsort(self.account, kind="stable")
+        account, round = self.account[order], self.asked.round[self.index[order]]
+        starts = np.ones(len(order), dtype=bool)
+        starts[1:] = (account[1:] != account[:-1]) | (round[1:] != round[:-1])
+        place = np.arange(len(order))
+        return order, place - np.maximum.accumulate(np.where(starts, place, 0))
+
+    def bills(self, strategy: str, size: int, wait: bool = False) -> Bills:
+        """What it costs in requests of at most `size` queries."""
+        asked, terms = self.asked, self.asked.terms
+        order, place = self.sorted
+        before, after = self.waited if wait else self.levels
+        first = place % size == 0
+        is_last = np.append(first[1:], True)
+        charged = terms.calibration.charged(before[order], after[order], self._queries[order], is_last)
+        seconds = np.add.reduceat(charged, np.flatnonzero(first))
+        last = self.index[order[is_last]]
+        if asked.factor is not None:
+            seconds = seconds * asked.factor[last]
+        hashes = terms.puzzle.expected_hashes(terms.calibration.expected_hashes(seconds))
+        work, hashed = (
+            np.bincount(asked.segment[last], each, minlength=len(asked.ends)).cumsum()
+            for each in (seconds, hashes)
+        )
+        prices = self.accounts * terms.account_seconds, self.accounts * terms.account_hashes
+        return Bills(strategy, size, work + prices[0], hashed + prices[1], self.accounts, self.pads)
+
+    @cached_property
+    def _queries(self) -> np.ndarray:
+        return counted_by(self.payer)
+
+
+def summed_by(values: np.ndarray, payer: np.ndarray) -> np.ndarray:
+    """Each payer's sum of values `[n]` so far, with this one included, float64 `[n]`."""
+    total: np.ndarray = pd.Series(values).groupby(payer).cumsum().to_numpy()
+    return total
+
+
+def shifted_by(totals: np.ndarray, payer: np.ndarray) -> np.ndarray:
+    """The total `[n]` that each payer had at its query before, float64 `[n]`; 0 at its first."""
+    before: np.ndarray = pd.Series(totals).groupby(payer).shift(fill_value=0.0).to_numpy()
+    return before
+
+
+def counted_by(payer: np.ndarray) -> np.ndarray:
+    """Each payer's number of queries so far, with this one included, `[n]`."""
+    queries: np.ndarray = pd.Series(payer).groupby(payer).cumcount().to_numpy() + 1
+    return queries
