@@ -180,6 +180,9 @@ class Charging(Defense):
 
     cost: str
 
+    account_seconds: float = 0.0
+    """Price of a new account, in seconds of the reference client."""
+
     @abstractmethod
     def bind(self, calibration: Calibration, puzzle: PuzzleSettings) -> Charge:
         """What bills, once the calibration knows what an honest user costs."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from pow.calibration import Calibration
 from pow.puzzles.settings import PuzzleSettings
 from pow.requests import Scope, ScopeName, charge
 from storage.identity import stable_id
+from storage.options import check_options
 from victims.defenses.base import Charge, Charging
 
 
@@ -18,12 +20,23 @@ from victims.defenses.base import Charge, Charging
 class ProofOfWork(Charging):
     """Charges for the cumulative privacy cost (of each account, or as `scope` says), request by request.
 
-    In process the work is not done but priced, so it changes no answer.
+    In process the work is not done but priced, so it changes no answer. A new account costs
+    `account_seconds` of the reference client. Raises ValueError naming the option.
     """
 
-    def __init__(self, cost: str = "pate", scope: ScopeName = "account", subnet_size: int = 256) -> None:
+    def __init__(
+        self,
+        cost: str = "pate",
+        scope: ScopeName = "account",
+        subnet_size: int = 256,
+        account_seconds: float = 0.0,
+    ) -> None:
         self.cost = cost
         self.scope = Scope(scope, subnet_size)
+        self.account_seconds = account_seconds
+        check_options(
+            self, "defense.pow", "account_seconds", valid=lambda price: 0 <= price < inf, rule="at least 0"
+        )
 
     def bind(self, calibration: Calibration, puzzle: PuzzleSettings) -> Charge:
         """See Charging."""
