@@ -64,7 +64,7 @@ def recorded(trace: pd.DataFrame, calibration: Calibration) -> float:
 
 def cheapest(trace: pd.DataFrame, calibration: Calibration) -> float:
     """Return the seconds of work of the best response."""
-    terms = Terms(calibration, PUZZLE, cost, 0.46 / 64, account_seconds=1.0, summed="cost_pate")
+    terms = Terms(calibration, PUZZLE, cost, "cost_pate", 0.46 / 64, account_seconds=1.0)
     return best_responses(trace, [len(trace)], terms)[0].seconds
 
 

@@ -65,6 +65,7 @@ def cell_result(
     return {
         **_setup(pricing),
         "final": final,
+        "cheapest": pricing.cheapest(extraction, curve),
         "measures": measure_headings(cell.config),
         "victim_accuracy": victim.accuracy,
         **(pricing.calibrated.figures() if pricing.calibrated else {"expected_cost": None}),
@@ -86,6 +87,7 @@ def _setup(pricing: CellPricing) -> dict[str, Any]:
         "defense": stack_name(config["defense"]),
         "accounts": config["attack"]["accounts"],
         "give_up_usd": config["attack"]["give_up_usd"],
+        "evade": config["attack"]["evade"],
         **_toll_setup(pricing),
         "knows": config["attack"]["knows"],
         "seed": config["seed"],

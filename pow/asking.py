@@ -19,7 +19,10 @@ from pow.traces import by_payer
 ACCOUNTS = (1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
 """Numbers of accounts that are tried, at most one a query."""
 
-MOST_ONE_BY_ONE = 1000
+MOST_PADS, MOST_PADS_COMPOSED = 50, 5
+"""Most pads a query; the second where costs do not add up plainly, which takes far longer to compute."""
+
+MOST_COMPOSED = 100
 """Most accounts where costs do not add up plainly, since each account is then summed by itself."""
 
 
@@ -31,21 +34,28 @@ class Terms:
         calibration: From what queries reveal to seconds.
         puzzle: What the work is.
         cost: Adds up the privacy measure that is charged.
+        column: The column of each query's own cost.
         own_seconds: Seconds of a query without work, which pads take too.
         account_seconds: Price of an account, in seconds of the reference client.
         scope: Whose costs add up.
         patience_days: Days that an attacker waits for its allowances to refill.
-        summed: The column whose plain sums `cost` returns, where it does; accounts are then summed at once.
+        adds_up: Whether `cost` returns plain sums of the column; accounts are then summed at once.
     """
 
     calibration: Calibration
     puzzle: PuzzleSettings
     cost: Cumulative
+    column: str
     own_seconds: float
     account_seconds: float = 0.0
     scope: Scope = field(default_factory=Scope)
     patience_days: float = 0.0
-    summed: str | None = None
+    adds_up: bool = True
+
+    @property
+    def most_pads(self) -> int:
+        """Most pads a query that are tried."""
+        return MOST_PADS if self.adds_up else MOST_PADS_COMPOSED
 
     @cached_property
     def account_hashes(self) -> float:
@@ -64,11 +74,10 @@ class Terms:
         return calibration.allowance * self.patience_days / calibration.recovery_days
 
 
-def cheapest_row(rows: pd.DataFrame, cost: Cumulative) -> pd.DataFrame:
-    """Return the row, as a table of one, that costs least by itself, which is what an attacker pads with."""
-    columns = [name for name in rows.columns if str(name).startswith(("cost_", "log_q_"))]
-    each = by_payer(cost, rows[columns], np.arange(len(rows)))
-    return rows.iloc[[int(each.argmin())]]
+def cheapest_row(column: str, *tables: pd.DataFrame) -> pd.DataFrame:
+    """Return the row of the tables that costs least, as a table of one: what an attacker pads with."""
+    rows = pd.concat([table.nsmallest(1, column) for table in tables], ignore_index=True)
+    return rows.nsmallest(1, column)
 
 
 class Bills(NamedTuple):
@@ -105,7 +114,7 @@ class Asked:
     @cached_property
     def padded(self) -> pd.DataFrame:
         """The rows, with the pad's below them."""
-        pad = cheapest_row(self.rows, self.terms.cost) if self.pad is None else self.pad
+        pad = cheapest_row(self.terms.column, self.rows) if self.pad is None else self.pad
         return pd.concat([self.rows, pad], ignore_index=True)
 
     @cached_property
@@ -133,8 +142,8 @@ class Asked:
 
     def numbers(self) -> tuple[int, ...]:
         """Numbers of accounts to try."""
-        plain = self.terms.summed is not None or isinstance(self.terms.calibration, ProgressiveCalibration)
-        most = len(self.rows) if plain else min(len(self.rows), MOST_ONE_BY_ONE)
+        plain = self.terms.adds_up or isinstance(self.terms.calibration, ProgressiveCalibration)
+        most = len(self.rows) if plain else min(len(self.rows), MOST_COMPOSED)
         return tuple(number for number in ACCOUNTS if number <= most)
 
 
@@ -163,8 +172,8 @@ class Layout:
 
     def _totals(self) -> np.ndarray:
         terms, rows = self.asked.terms, self.asked.rows
-        if terms.summed is not None and isinstance(terms.calibration, LineCalibration):
-            cost = rows[terms.summed].to_numpy(dtype=np.float64)[self.index]
+        if terms.adds_up and isinstance(terms.calibration, LineCalibration):
+            cost = rows[terms.column].to_numpy(dtype=np.float64)[self.index]
             return summed_by(cost if self.real.all() else np.where(self.real, cost, self._pad()), self.payer)
         if not self.real.all():
             rows = self.asked.padded.iloc[np.where(self.real, self.index, len(rows))]
@@ -173,7 +182,7 @@ class Layout:
         return by_payer(terms.calibration.charged_total(terms.cost), rows, self.payer)
 
     def _pad(self) -> float:
-        return float(self.asked.padded[self.asked.terms.summed].iloc[-1])
+        return float(self.asked.padded[self.asked.terms.column].iloc[-1])
 
     @cached_property
     def waited(self) -> tuple[np.ndarray, np.ndarray]:

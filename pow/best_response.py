@@ -6,7 +6,7 @@ after i of an account's queries, a pad's cost c and the line a q + b, the first 
 
     max over j <= i of ceil((C_j - a j - b) / (a - c))
 
-pads before query i, at most MOST_PADS a query, which needs c < a. Under the progressive calibration a pad
+pads before query i, at most 50 a query, which needs c < a. Under the progressive calibration a pad
 can only add, and the cut changes nothing, so neither is tried there.
 
 Accounts get the queries by turns. One that waits `patience_days` d, where an allowance G0 refills in r
@@ -38,9 +38,6 @@ REQUEST_SIZES = (1, 16, 64)
 
 CONSTANT_PADS = (1, 2, 3, 5, 10, 20, 50)
 """Pads before each query that are tried."""
-
-MOST_PADS = 50
-"""So many pads a query are sent at most."""
 
 BETTER = 1 - 1e-9
 """A response must be that much cheaper to be preferred to a simpler one."""
@@ -181,7 +178,9 @@ def _padded(
 ) -> Iterator[Bills]:
     """The bills with pads, but for those that would be dearer at any deviation."""
     cheapest = float(calibration.bounded(calibration.schedule(np.zeros(1)))[0])
-    constant = (("pad", np.full(len(asked.rows), pads)) for pads in CONSTANT_PADS)
+    constant = (
+        ("pad", np.full(len(asked.rows), pads)) for pads in CONSTANT_PADS if pads <= asked.terms.most_pads
+    )
     for name, pads in (*_to_the_line(asked, calibration, accounts), *constant):
         sent = pads.cumsum()[asked.ends - 1]
         requests = (asked.ends + sent) / max(sizes)
@@ -204,7 +203,7 @@ def _to_the_line(
     queries = counted_by(layout.payer)
     above = (layout.levels[1] - calibration.expected(queries)) / rise
     needed = pd.Series(np.ceil(np.maximum(above - 1e-9, 0))).groupby(layout.payer).cummax().to_numpy()
-    sent = np.minimum(needed, MOST_PADS * queries)
+    sent = np.minimum(needed, asked.terms.most_pads * queries)
     yield "line", (sent - shifted_by(sent, layout.payer)).astype(np.int64)
 
 

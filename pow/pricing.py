@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -11,6 +11,7 @@ from pow.calibration import Calibration, LinearExpectation, LineCalibration
 from pow.hardware import Hardware
 from pow.honest_users import HonestUsers
 from pow.puzzles.settings import PuzzleSettings
+from storage.conf import CONF
 from storage.options import instantiate
 
 
@@ -57,6 +58,34 @@ def make_pricing(config: Mapping[str, Any]) -> Pricing:
     pricing.attacker.rate(puzzle, "hardware")  # refused if it has none
     pricing.honest.rate(puzzle, "honest_hardware")
     return pricing
+
+
+def cheapest_hardware(names: Sequence[str], puzzle: PuzzleSettings) -> Hardware:
+    """Return the hardware of some files of conf/hardware that solves a puzzle for the fewest USD.
+
+    Raises ValueError where there is no such file, or none of them has a rate for the puzzle.
+    """
+    option = "attack.hardware_choices"
+    all_of_them = [_named_hardware(name, option) for name in names]
+    able = [each for each in all_of_them if puzzle.name in each.hashes_per_second]
+    if not able:
+        raise ValueError(f"{option}: none of {', '.join(names)} has a hash rate for puzzle={puzzle.name}")
+    return min(able, key=lambda each: each.usd_per_hour / each.rate(puzzle))
+
+
+def _named_hardware(name: str, option: str) -> Hardware:
+    from omegaconf import OmegaConf
+
+    folder = CONF / "hardware"
+    if not (isinstance(name, str) and (folder / f"{name}.yaml").is_file()):
+        valid = ", ".join(sorted(path.stem for path in folder.glob("[!_]*.yaml")))
+        raise ValueError(f"{option} must be a list of {valid}, not {name!r}")
+    both = [OmegaConf.load(folder / f"{file}.yaml") for file in ("_base", name)]
+    node = OmegaConf.to_container(OmegaConf.merge(*both))
+    assert isinstance(node, dict)
+    node.pop("defaults")
+    hardware: Hardware = instantiate(node, option)
+    return hardware
 
 
 def _calibration(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from pow.best_response import Evade
 from pow.hardware import Hardware
 from pow.honest_users import Cumulative, HonestUsers
 from pow.requests import request_seconds
@@ -89,7 +90,16 @@ def honest_work(
 class Billing:
     """A toll, the hardware that both sides solve its puzzles with, and an honest user's work.
 
-    `surcharge` multiplies the toll of accounts from the alarm of a defense that watches.
+    Args:
+        toll: What bills.
+        attacker: The attacker's hardware.
+        honest: An honest user's hardware.
+        honest_work: What an honest user pays.
+        surcharge: Multiplies the toll of accounts from the alarm of a defense that watches.
+        account_seconds: Price of an account of the attacker's, in seconds of the reference client.
+        evade: How the attacker answers the toll.
+        patience_days: Days that it waits for allowances to refill, with evade best.
+        at_hand: Images that it may pad with besides those of its trace, a row each with their costs.
     """
 
     toll: Charge
@@ -97,6 +107,14 @@ class Billing:
     honest: Hardware
     honest_work: HonestWork
     surcharge: float = 1.0
+    account_seconds: float = 0.0
+    evade: Evade = "none"
+    patience_days: float = 0.0
+    at_hand: pd.DataFrame | None = None
+
+    def factor(self, trace: pd.DataFrame) -> np.ndarray | None:
+        """What multiplies the toll of each query of a trace, float64 `[n]`; None without alarms."""
+        return np.where(trace["alarm"], self.surcharge, 1.0) if "alarm" in trace else None
 
     def columns(self, queries: np.ndarray, expected_hashes: np.ndarray) -> dict[str, np.ndarray]:
         """Bills of the attacker's hashes `[n]`, and of an honest user after as many queries `[n]`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -15,6 +16,7 @@ from experiment.defense_stack import Toll
 from experiment.pricing.bills import Billing, honest_work, until_given_up
 from experiment.pricing.calibrating import Calibrated, calibrate
 from experiment.pricing.curve import TraceAccounting, build_curve
+from experiment.pricing.evading import cheapest
 from pow.traces import split_over_accounts
 from victims.defenses.base import Charge
 
@@ -38,6 +40,14 @@ class CellPricing:
             self.cell.config["dataset"]["request_seconds"],
             self.billing,
         )
+
+    def cheapest(self, extracted: Extracted, curve: pd.DataFrame) -> dict[str, Any] | None:
+        """The least that the queries of a curve could have cost, and how; None without a toll."""
+        if self.billing is None:
+            return None
+        terms = self.accounting.terms(self.billing, self.cell.config["dataset"]["request_seconds"])
+        queries = int(curve["queries"].iloc[-1])
+        return cheapest(self.shared_out(extracted.trace), queries, self.billing, terms)
 
     def paid(self, curve: pd.DataFrame) -> pd.DataFrame:
         """The part of the curve that the attacker pays for."""
@@ -64,13 +74,24 @@ def price_cell(cell: Cell, meter: VictimMeter) -> CellPricing:
 def _billing(toll: Toll, defense: Charge, honest: HonestCosts, accounting: TraceAccounting) -> Billing:
     """The bills of attacker and honest user under the calibrated toll `defense`."""
     cell = honest.cell
+    at_hand = honest.clean().filter(regex=f"_{toll.cost}$")
     work = honest_work(
         defense,
-        honest.clean().filter(regex=f"_{toll.cost}$"),
+        at_hand,
         lambda rows: accounting.cumulative(rows, toll.cost),
         cell.settings.budget,
         cell.config["seed"],
         UtilityLoss(cell, honest.meter.victim).surcharge(),
     )
-    surcharge = cell.stack.surcharge
-    return Billing(defense, toll.pricing.attacker, toll.pricing.honest, work, surcharge=surcharge)
+    attack = cell.config["attack"]
+    return Billing(
+        toll=defense,
+        attacker=toll.pricing.attacker,
+        honest=toll.pricing.honest,
+        honest_work=work,
+        surcharge=cell.stack.surcharge,
+        account_seconds=toll.defense.account_seconds,
+        evade=attack["evade"],
+        patience_days=attack["patience_days"],
+        at_hand=at_hand,
+    )

@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 
 from experiment.pricing.bills import Billing, add_bills
+from experiment.pricing.evading import add_cheapest, add_chosen, responses
 from extraction.checkpoint import RoundResult
+from pow.asking import Terms
 from pow.calibration import REQUEST_QUERIES
 from pow.traces import by_payer
 from privacy.accountant import Accounting
@@ -30,6 +32,25 @@ class TraceAccounting:
         if accounting is None or accounting.is_the_papers:
             return trace[f"cost_{measure}"].to_numpy().cumsum()  # which the trace holds already
         return accounting.cumulative(trace[f"log_q_{measure}"].to_numpy(copy=True)).numpy()
+
+    def adds_up(self, measure: str) -> bool:
+        """Whether the cost of several rows is the plain sum of theirs."""
+        accounting = self.by_measure.get(measure)
+        return accounting is None or accounting.is_the_papers
+
+    def terms(self, billing: Billing, request_seconds: float) -> Terms:
+        """What an attacker is charged by; `request_seconds` is the time of a request without work."""
+        toll = billing.toll
+        return Terms(
+            calibration=toll.calibration,
+            puzzle=toll.puzzle,
+            cost=lambda rows: self.cumulative(rows, toll.cost),
+            column=f"cost_{toll.cost}",
+            own_seconds=request_seconds / REQUEST_QUERIES,
+            account_seconds=billing.account_seconds,
+            scope=toll.scope,
+            adds_up=self.adds_up(toll.cost),
+        )
 
 
 def build_curve(
@@ -57,13 +78,7 @@ def build_curve(
     for measure in measures:
         curve[f"cost_{measure}"] = accounting.cumulative(trace, measure)[last]
     curve["query_seconds"] = curve["queries"] / REQUEST_QUERIES * request_seconds
-    work = _work_by_round(curve["round"], trace, accounting, billing)
-    curve["pow_seconds"] = work["seconds"].cumsum().to_numpy()
-    curve["total_seconds"] = curve["query_seconds"] + curve["pow_seconds"]
-    curve["overhead"] = curve["total_seconds"] / curve["query_seconds"]
-    curve["expected_hashes"] = work["expected_hashes"].cumsum().to_numpy()
-    curve["difficulty_bits"] = work["difficulty_bits"].to_numpy()
-    add_bills(curve, billing)
+    _add_work(curve, trace, accounting.terms(billing, request_seconds) if billing else None, billing)
     curve["measured_query_seconds"] = np.cumsum([result.query_time for result in rounds])
     for column in MEASURED_WORK.keys() & trace.columns:
         curve[MEASURED_WORK[column]] = trace[column].cumsum().to_numpy()[last]
@@ -72,21 +87,40 @@ def build_curve(
     return curve
 
 
+def _add_work(curve: pd.DataFrame, trace: pd.DataFrame, terms: Terms | None, billing: Billing | None) -> None:
+    """Adds what the attacker pays, in seconds, hashes and bills, and the least that it could pay."""
+    work = _work_by_round(curve["round"], trace, terms, billing)
+    found = responses(trace, curve["queries"].to_numpy(), billing, terms) if billing and terms else None
+    curve["pow_seconds"] = work["seconds"].cumsum().to_numpy()
+    curve["total_seconds"] = curve["query_seconds"] + curve["pow_seconds"]
+    curve["overhead"] = curve["total_seconds"] / curve["query_seconds"]
+    curve["expected_hashes"] = work["expected_hashes"].cumsum().to_numpy()
+    curve["difficulty_bits"] = work["difficulty_bits"].to_numpy()
+    add_chosen(curve, found)
+    add_bills(curve, billing)
+    add_cheapest(curve, found, billing)
+
+
 def _work_by_round(
-    rounds: pd.Series, trace: pd.DataFrame, accounting: TraceAccounting, billing: Billing | None
+    rounds: pd.Series, trace: pd.DataFrame, terms: Terms | None, billing: Billing | None
 ) -> pd.DataFrame:
-    """Seconds, expected hashes and mean difficulty bits of each round's requests; zero without a toll."""
+    """Seconds, expected hashes and mean difficulty bits of each round's requests; zero without a toll.
+
+    An account is paid for in the round that it first asks in.
+    """
     columns = ["seconds", "expected_hashes", "difficulty_bits"]
-    if billing is None:
+    if billing is None or terms is None:
         return pd.DataFrame(0.0, index=rounds, columns=columns)
     toll, asked = billing.toll, trace[trace["round"] <= rounds.max()]
     account = asked["account"].to_numpy()
-    charged = toll.calibration.charged_total(lambda rows: accounting.cumulative(rows, toll.cost))
-    cumulative = by_payer(charged, asked, toll.scope.payer(account))
-    factor = np.where(asked["alarm"], billing.surcharge, 1.0) if "alarm" in asked else None
-    bill = toll.bill(account, asked["round"].to_numpy(), cumulative, factor)
+    cumulative = by_payer(toll.calibration.charged_total(terms.cost), asked, toll.scope.payer(account))
+    bill = toll.bill(account, asked["round"].to_numpy(), cumulative, billing.factor(asked))
     bill["difficulty_bits"] = np.log2(bill["expected_hashes"])
     by_round = bill.groupby("round").agg(
         {"seconds": "sum", "expected_hashes": "sum", "difficulty_bits": "mean"}
     )
-    return by_round.reindex(rounds)[columns]
+    by_round = by_round.reindex(rounds)[columns]
+    new = asked[~asked["account"].duplicated()].groupby("round").size().reindex(rounds, fill_value=0)
+    by_round["seconds"] += new * terms.account_seconds
+    by_round["expected_hashes"] += new * terms.account_hashes
+    return by_round

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pow import best_response
-from pow.asking import ACCOUNTS, Terms, cheapest_row
-from pow.best_response import MOST_PADS, Evade, best_responses
+from pow.asking import ACCOUNTS, MOST_PADS, Terms, cheapest_row
+from pow.best_response import Evade, best_responses
 from pow.calibration import Calibration, LinearExpectation, LineCalibration
 from pow.calibration.constant import ConstantCalibration
 from pow.calibration.linear import LinearCalibration
@@ -64,8 +64,8 @@ def trace(queries: int = 30, seed: int = 0) -> pd.DataFrame:
 
 
 def terms(calibration: Calibration, **options: object) -> Terms:
-    standard: dict[str, object] = {"account_seconds": 0.5, "summed": "cost_pate"}
-    return Terms(calibration, SHA256, cost, OWN, **(standard | options))  # type: ignore[arg-type]
+    standard: dict[str, object] = {"account_seconds": 0.5}
+    return Terms(calibration, SHA256, cost, "cost_pate", OWN, **(standard | options))  # type: ignore[arg-type]
 
 
 def priced(
@@ -142,7 +142,7 @@ def brute_force(
 def test_against_brute_force(calibration: Calibration, evade: Evade, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(best_response, "CONSTANT_PADS", FEW_PADS)
     rows, ends = trace(12), [4, 12]
-    scope, pad = Scope("subnet", 3) if evade == "split" else Scope(), cheapest_row(rows, cost)
+    scope, pad = Scope("subnet", 3) if evade == "split" else Scope(), cheapest_row("cost_pate", rows)
     found = best_responses(rows, ends, terms(calibration, scope=scope), evade)
     for end, response in zip(ends, found, strict=True):
         expected = brute_force(calibration, rows[:end], pad, evade, scope)
@@ -157,7 +157,7 @@ def test_a_response_costs_what_it_says(calibration: Calibration) -> None:
     account = (
         [i % found.accounts for i in range(60)] if found.strategy != "none" else rows["account"].tolist()
     )
-    pad = cheapest_row(rows, cost)
+    pad = cheapest_row("cost_pate", rows)
     pads = [found.pads // 60] * 60
     if "line" in found.strategy:
         pads = to_the_line(rows, account, pad["cost_pate"].item(), LINE, MOST_PADS)
@@ -171,9 +171,7 @@ def test_a_response_costs_what_it_says(calibration: Calibration) -> None:
 
 def test_costs_that_do_not_add_up_plainly_are_summed_account_by_account() -> None:
     rows = trace()
-    ways = [
-        best_responses(rows, [10, 20, 30], terms(LINES[0], summed=summed)) for summed in ("cost_pate", None)
-    ]
+    ways = [best_responses(rows, [10, 20, 30], terms(LINES[0], adds_up=adds_up)) for adds_up in (True, False)]
     for quick, slow in zip(*ways, strict=True):
         assert (quick.strategy, quick.accounts, quick.pads) == (slow.strategy, slow.accounts, slow.pads)
         assert quick.seconds == pytest.approx(slow.seconds)
