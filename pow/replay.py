@@ -15,6 +15,7 @@ from rich.table import Table
 from pow.calibration import REQUEST_QUERIES, Calibration, LinearExpectation
 from pow.calibration.fitted import FittedCalibration, fit_to_users
 from pow.calibration.paper import PaperCalibration
+from pow.evaded import Evade, cheapest_row, replay_evaded, replay_terms, with_accounts
 from pow.hardware import Hardware
 from pow.honest_users import HonestUsers
 from pow.pricing import Pricing, make_pricing
@@ -38,6 +39,8 @@ class Replay:
         accounts: share our trace's queries over so many accounts; None: as recorded.
         scope: whose costs add up, with `subnet_size` accounts in a subnet.
         surcharge: multiplies an account's toll from its alarm on; None: alarms change nothing.
+        evade: how the attacker of our trace evades the toll, as attack.evade.
+        account_seconds: price of each account of our trace, in seconds of the reference client.
         hardware: files of conf/hardware on which the work is billed.
         benign: an honest user's trace of either kind; None: the published expectation.
         seed: of simulated honest users.
@@ -53,6 +56,8 @@ class Replay:
     scope: ScopeName = "account"
     subnet_size: int = 256
     surcharge: float | None = None
+    evade: Evade = "none"
+    account_seconds: float = 0.0
     hardware: Sequence[str] = ()
     benign: Path | None = None
     seed: int = 0
@@ -87,18 +92,19 @@ def replay_queries(
     mode: str,
     scope: Scope,
     surcharge: float = 1.0,
+    account_seconds: float = 0.0,
 ) -> pd.DataFrame:
     """The same columns for a trace with a row a query, grouped into requests of the calibration's size.
 
     Costs are summed over accounts as `scope` says. `request_seconds` is the time of a request of 64 queries
-    without work. `surcharge` multiplies the toll of an account from its alarm on, if the trace has alarms.
+    without work. `surcharge` multiplies the toll of an account from its alarm on, if the trace has alarms. An
+    account's first request has the price of the account, `account_seconds` of the reference client.
     """
     account, round = trace["account"].to_numpy(), trace["round"].to_numpy()
     payer = scope.payer(account)
-    charged = calibration.charged_total(lambda rows: rows[f"cost_{cost}"].to_numpy().cumsum())
-    cumulative = by_payer(charged, trace, payer)
-    factor = np.where(trace["alarm"], surcharge, 1.0) if "alarm" in trace else None
-    bill = charge(calibration, puzzle, account, round, cumulative, payer, factor)
+    terms = replay_terms(calibration, puzzle, cost, request_seconds, scope, account_seconds)
+    cumulative = by_payer(calibration.charged_total(terms.cost), trace, payer)
+    bill = charge(calibration, puzzle, account, round, cumulative, payer, _factor(trace, surcharge))
     queries = bill["queries"].cumsum()
     rows = pd.DataFrame(
         {
@@ -109,7 +115,12 @@ def replay_queries(
             "privacy": trace[f"cost_{cost}"].cumsum().to_numpy()[queries - 1],
         }
     )
-    return _with_work(rows, bill["seconds"].to_numpy(), bill["expected_hashes"].to_numpy())
+    return _with_work(rows, *with_accounts(bill, terms))
+
+
+def _factor(trace: pd.DataFrame, surcharge: float) -> np.ndarray | None:
+    """What multiplies the toll of each query, float64 `[n]`; None without alarms."""
+    return np.where(trace["alarm"], surcharge, 1.0) if "alarm" in trace else None
 
 
 def _before(trace: pd.DataFrame, cost: np.ndarray) -> np.ndarray:
@@ -153,7 +164,15 @@ def composed(asked: Replay) -> dict[str, Any]:
         overrides.append(f"hydra.searchpath=[file://{asked.config_dir.absolute()}]")
     with initialize_config_dir(str(CONF), version_base=None):
         config = compose("config", overrides)
-    groups = ("pow_calibration", "puzzle", "hardware", "honest_hardware", "reference_client", "dataset")
+    groups = (
+        "pow_calibration",
+        "puzzle",
+        "hardware",
+        "honest_hardware",
+        "reference_client",
+        "dataset",
+        "attack",
+    )
     plain = {name: OmegaConf.to_container(config[name], resolve=True) for name in groups}
     return plain | {"bills": OmegaConf.to_container(config.get("bills", OmegaConf.create()), resolve=True)}
 
@@ -197,7 +216,9 @@ def replay(asked: Replay) -> pd.DataFrame:
     if asked.surcharge is not None:
         check_surcharge(asked, asked.surcharge)
     if asked.trace.suffix == ".parquet":
-        rows = _replay_ours(asked, calibration, pricing.puzzle, config["dataset"]["request_seconds"])
+        rows = _replay_ours(asked, calibration, pricing.puzzle, config)
+    elif asked.evade != "none" or asked.account_seconds:
+        raise ValueError("--evade and --account-seconds need a row a query, as a run's trace.parquet has it")
     else:
         rows = replay_authors(read_authors_trace(asked.trace), calibration, pricing.puzzle)
     rows.insert(0, "dataset", asked.dataset)
@@ -207,15 +228,26 @@ def replay(asked: Replay) -> pd.DataFrame:
 
 
 def _replay_ours(
-    asked: Replay, calibration: Calibration, puzzle: PuzzleSettings, request_seconds: float
+    asked: Replay, calibration: Calibration, puzzle: PuzzleSettings, config: Mapping[str, Any]
 ) -> pd.DataFrame:
     trace = read_query_trace(asked.trace, asked.cost)
     mode = asked.trace.absolute().parent.name
     if asked.accounts is not None:
         trace = split_over_accounts(trace, asked.accounts)
-    scope = Scope(asked.scope, asked.subnet_size)
-    surcharge = asked.surcharge or 1.0
-    return replay_queries(trace, asked.cost, calibration, puzzle, request_seconds, mode, scope, surcharge)
+    scope, seconds = Scope(asked.scope, asked.subnet_size), config["dataset"]["request_seconds"]
+    surcharge, price = asked.surcharge or 1.0, asked.account_seconds
+    if asked.evade == "none":
+        return replay_queries(trace, asked.cost, calibration, puzzle, seconds, mode, scope, surcharge, price)
+    patience = config["attack"]["patience_days"] if asked.evade == "best" else 0.0
+    terms = replay_terms(calibration, puzzle, asked.cost, seconds, scope, price, patience)
+    pad = cheapest_row(terms.column, trace, *_at_hand(asked))
+    return replay_evaded(trace, terms, asked.evade, mode, pad, _factor(trace, surcharge))
+
+
+def _at_hand(asked: Replay) -> list[pd.DataFrame]:
+    """The honest user's queries, which an attacker may pad with."""
+    ours = asked.benign is not None and asked.benign.suffix == ".parquet"
+    return [read_query_trace(asked.benign, asked.cost)] if asked.benign is not None and ours else []
 
 
 def check_surcharge(asked: Replay, surcharge: float) -> None:
@@ -260,4 +292,15 @@ def summary(rows: pd.DataFrame) -> Table:
             *(f"{value:,.4g}" for value in (row.time, row.time_pow)),
             *(f"{value:.3g}" for value in (row.overhead, row.expected_hashes)),
         )
+    return table
+
+
+def responses(rows: pd.DataFrame) -> Table:
+    """A line a mode: how the attacker asks all its queries."""
+    table = Table(title="How the attacker asks")
+    for name in ("mode", "strategy", "accounts", "pads", "request size"):
+        table.add_column(name, justify="left" if name in ("mode", "strategy") else "right")
+    for mode, row in rows.groupby("mode", sort=False).last().iterrows():
+        figures = (row.accounts, row.pads, row.request_size)
+        table.add_row(str(mode), row.strategy, *(f"{value:,}" for value in figures))
     return table

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from commands.replay import main
-from pow import replay
+from pow import evaded, replay
+from pow.best_response import best_responses
 from pow.calibration.constant import ConstantCalibration
 from pow.calibration.expectation import LinearExpectation
 from pow.calibration.linear import LinearCalibration
@@ -219,3 +220,54 @@ def test_a_calibration_and_hardware_of_ones_own(tmp_path: Path) -> None:
     assert main([*command, "--calibration", "mine", "--hardware", "own", "--hardware", "phone"]) == 0
     last = pd.read_csv(out).iloc[-1]
     assert last["usd_own"] == last["usd_phone"] > 0
+
+
+def test_an_accounts_first_request_has_its_price(tmp_path: Path) -> None:
+    path, out = tmp_path / "trace.parquet", tmp_path / "rows.csv"
+    account = np.repeat([3, 5, 3], [20, 20, 10])
+    pd.DataFrame({"round": 1, "account": account, "cost_pate": 0.5}).to_parquet(path)
+    constant = ["--calibration", "constant", "pow_calibration.each=2", "--request-size", "15"]
+    assert main([str(path), *constant, "--account-seconds", "7", "--out", str(out)]) == 0
+    rows = pd.read_csv(out)
+    assert rows["pow_seconds"].diff().fillna(rows["pow_seconds"]).tolist() == [9, 2, 9, 2]
+    assert rows["expected_hashes"].to_numpy() == pytest.approx(2e6 * rows["pow_seconds"])
+
+
+@pytest.mark.parametrize("evade", ["pad", "split", "best"])
+def test_who_evades_has_a_row_a_round(evade: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The honest user's images are at hand to pad with, and each row is the best response until then."""
+    path, honest, out = (tmp_path / name for name in ("trace.parquet", "honest.parquet", "rows.csv"))
+    random = np.random.default_rng(0)
+    columns = {"round": np.repeat([1, 2], 100), "account": 0, "cost_pate": random.uniform(0.5, 1, 200)}
+    trace = pd.DataFrame(columns)
+    trace.to_parquet(path)
+    pd.DataFrame({"cost_pate": random.uniform(0.1, 0.5, 200)}).to_parquet(honest)
+    command = [str(path), "--calibration", "linear", "pow_calibration.slope=1", "--benign", str(honest)]
+    assert main([*command, "--evade", evade, "--account-seconds", "0.5", "--out", str(out)]) == 0
+    rows = pd.read_csv(out)
+    assert "How the attacker asks" in capsys.readouterr().out
+    line = replay.expectation(honest, "pate")
+    calibration = LinearCalibration(line, slope=1.0, reference_rate=2e6)
+    terms = evaded.replay_terms(calibration, SHA256, "pate", 0.46, Scope(), 0.5)
+    pad = evaded.cheapest_row("cost_pate", pd.read_parquet(honest))
+    found = best_responses(trace, [100, 200], terms, evade, pad)  # type: ignore[arg-type]
+    assert rows["queries"].tolist() == [100, 200]
+    assert rows["strategy"].tolist() == [each.strategy for each in found]
+    assert rows["pow_seconds"].tolist() == pytest.approx([each.seconds for each in found])
+    assert rows["pads"].tolist() == [each.pads for each in found]
+    own = [(100 + found[0].pads) * 0.46 / 64, (200 + found[1].pads) * 0.46 / 64]
+    assert (rows["total_seconds"] - rows["pow_seconds"]).tolist() == pytest.approx(own)
+    assert rows["query_seconds"].tolist() == pytest.approx([100 * 0.46 / 64, 200 * 0.46 / 64])
+
+
+@pytest.mark.parametrize("arguments", [["--evade", "best"], ["--account-seconds", "1"]])
+def test_who_evades_needs_a_row_a_query(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "trace.csv"
+    path.write_text("time,privacy,queries\n1,2,3\n")
+    assert main([str(path), *arguments]) == 1
+    assert "need a row a query" in capsys.readouterr().err
+    pd.DataFrame({"round": 1, "account": 0, "cost_pate": [0.5] * 10}).to_parquet(tmp_path / "trace.parquet")
+    assert main([str(tmp_path / "trace.parquet"), "--account-seconds", "-1"]) == 1
+    assert "--account-seconds must be at least 0, not -1" in capsys.readouterr().err
