@@ -71,13 +71,10 @@ def replay_evaded(
     Args:
         trace: Rows of a trace, with round and account.
         terms: What the attacker is charged by.
-        evade: What it tries.
+        evade: What it tries; a ValueError says what there is.
         mode: Name of the trace.
         pad: See best_responses.
         factor: See best_responses.
-
-    Raises:
-        ValueError: `evade` is none of those that there are.
     """
     check_choice("--evade", evade, Evade)
     round = trace["round"].to_numpy()
