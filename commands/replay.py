@@ -17,6 +17,8 @@ from typing import Any
 
 from commands.parsing import options_of, packages_of, parser
 
+EVADE = "the attacker's cheapest way to ask our trace's queries: a row a round, each for who stops there"
+
 SHORT = {"strength": "pow_calibration.strength", "request_size": "pow_calibration.request_size"}
 """Flags that stand for an override of the config."""
 
@@ -29,7 +31,9 @@ def main(arguments: Sequence[str]) -> int:
         from hydra.errors import HydraException
         from rich.console import Console
 
-        from pow.replay import Replay, bills, replay, summary
+        from pow.replay.asked import Replay
+        from pow.replay.tables import bills, responses, summary
+        from pow.replay.trace import replay
     asked = Replay(**options)
     try:
         rows = replay(asked)
@@ -40,6 +44,8 @@ def main(arguments: Sequence[str]) -> int:
         return 1
     console = Console(width=110)
     console.print(summary(rows))
+    if asked.evade != "none":
+        console.print(responses(rows))
     if asked.hardware:
         console.print(bills(rows, asked.hardware))
     return 0
@@ -66,6 +72,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--accounts", type=int, metavar="N", help="share our traces' queries over so many accounts")
     add("--scope", choices=("account", "subnet", "global"), default="account", help="whose costs add up")
     add("--subnet-size", type=int, metavar="N", default=256, help="accounts in a subnet")
+    add("--evade", choices=("none", "pad", "split", "best"), default="none", help=EVADE)
+    add("--account-seconds", type=float, metavar="S", default=0.0, help="price of an account")
+    add("--patience-days", type=float, metavar="D", default=0.0, help="that --evade best waits")
     add("--surcharge", type=float, help="multiplies an account's toll from its alarm on")
     add(
         "--hardware",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import get_args
 
 from experiment.keys import Config
 from experiment.kinds import check_defenses, defense_class
 from pow.calibration import LinearExpectation
-from pow.pricing import Pricing, make_pricing
+from pow.pricing import Pricing, cheapest_hardware, make_pricing
 from privacy.accountant import Accounting
 from storage.options import instantiate
 from victims.defenses.base import Charging, Defense, Kind, Perturbation, Watching
@@ -60,7 +60,7 @@ def make_stack(config: Config, accounting: Mapping[str, Accounting]) -> Stack:
         name: instantiate(node, f"defense.{name}") for name, node in config["defense"].items()
     }
     perturbations, watching, toll = [], None, None
-    pricing = make_pricing(config)
+    pricing = _equipped(make_pricing(config), config.get("attack", {}))
     for name, defense in made.items():
         match defense:
             case Perturbation():
@@ -74,6 +74,14 @@ def make_stack(config: Config, accounting: Mapping[str, Accounting]) -> Stack:
     if config["oracle"]["name"] == "http":
         _check_on_the_wire(made)
     return Stack(perturbations, watching, toll)
+
+
+def _equipped(pricing: Pricing, attack: Config) -> Pricing:
+    """The pricing with the cheapest hardware that an attacker has who evades the toll by all means."""
+    if not attack.get("hardware_choices"):
+        return pricing
+    choice = cheapest_hardware(attack["hardware_choices"], pricing.puzzle)
+    return replace(pricing, attacker=choice) if attack["evade"] == "best" else pricing
 
 
 def _check_order(config: Config) -> None:

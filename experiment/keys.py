@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from experiment.kinds import defense_class, measure_class
+from storage.conf import CONF
 from storage.files import file_hash
 from storage.identity import identified, identify
 from storage.store import identity_key
@@ -23,6 +24,9 @@ Config = dict[str, Any]
 ATTACK_RULES_OF_CHOICE = ("rule", "budget", "round_size", "accounts", "answers", "top_k", "warm_start")
 NEUTRAL = {"recover": "none", "repeats": 1}
 """Options of an attack that are in its identity only where they are not these, so that older keys stand."""
+
+EVASION = {"evade": "none", "patience_days": 0, "hardware_choices": []}
+"""Options of an attack that only price it, and are in a cell's identity where they are not these."""
 
 NUMERICS = ("precision", "channels_last", "batch_size")
 """What of the trainer's settings can change a figure."""
@@ -189,12 +193,21 @@ class Identity:
         return self.victim | attack
 
     @property
+    def _evasion(self) -> Config:
+        """How the attacker answers the toll, with the content of the hardware that it may choose."""
+        attack = self.config["attack"]
+        evasion = {key: attack[key] for key, plain in EVASION.items() if attack[key] != plain}
+        if "hardware_choices" in evasion:
+            files = {name: CONF / "hardware" / f"{name}.yaml" for name in evasion["hardware_choices"]}
+            evasion["hardware_choices"] = {name: file_hash(path) for name, path in files.items()}
+        return evasion
+
+    @property
     def cell(self) -> Config:
         """The extraction and how it is priced: equal for cells whose figures must be equal."""
         config = self.named
-        pricing: Config = {"attack": {key: config["attack"][key] for key in ("accounts", "give_up_usd")}}
-        if config["attack"]["evade"] != "none":
-            pricing["attack"]["evade"] = config["attack"]["evade"]
+        attack = {key: config["attack"][key] for key in ("accounts", "give_up_usd")}
+        pricing: Config = {"attack": attack | self._evasion}
         pricing["accounting"] = {key: config["privacy"][key] for key in ("accounting", "bound", "conversion")}
         pricing["request_seconds"] = config["dataset"]["request_seconds"]
         if self.has_toll:

@@ -13,7 +13,6 @@ from experiment.artifacts.victim import ServedVictim
 from experiment.kinds import measure_headings
 from experiment.naming import stack_name
 from experiment.pricing.cell_pricing import CellPricing
-from experiment.pricing.evading import cheapest
 from experiment.pricing.reaching import price_to_reach
 from experiment.tracking import Tracker
 from storage.files import link_or_copy, write_atomically, write_json
@@ -67,12 +66,11 @@ def cell_result(
     return {
         **_setup(pricing),
         "final": final,
+        "cheapest": pricing.cheapest(extraction, curve),
         "measures": measure_headings(cell.config),
         "victim_accuracy": victim.accuracy,
         **(pricing.calibrated.figures if pricing.calibrated else {"expected_cost": None}),
         "honest_bill": pricing.honest_bill,
-        "evade": pricing.cell.config["attack"]["evade"],
-        "cheapest": cheapest(curve),
         "price_to_reach": price_to_reach(curve, victim.accuracy),
         "keys": {"cell": cell.identity.cell_key, "victim": victim.key, "extraction": extraction.key},
         "started": started,
@@ -92,6 +90,7 @@ def _setup(pricing: CellPricing) -> dict[str, Any]:
         "defense": stack_name(config["defense"]),
         "accounts": config["attack"]["accounts"],
         "give_up_usd": config["attack"]["give_up_usd"],
+        "evade": config["attack"]["evade"],
         **_toll_setup(pricing),
         "knows": config["attack"]["knows"],
         "seed": config["seed"],

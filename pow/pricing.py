@@ -91,6 +91,34 @@ def make_pricing(config: Mapping[str, Any]) -> Pricing:
     return pricing
 
 
+def cheapest_hardware(names: Sequence[str], puzzle: PuzzleSettings) -> Hardware:
+    """Return the hardware of some files of conf/hardware that solves a puzzle for the fewest USD.
+
+    Raises ValueError where there is no such file, or none of them has a rate for the puzzle.
+    """
+    option = "attack.hardware_choices"
+    all_of_them = [_named_hardware(name, option) for name in names]
+    able = [each for each in all_of_them if puzzle.name in each.hashes_per_second]
+    if not able:
+        raise ValueError(f"{option}: none of {', '.join(names)} has a hash rate for puzzle={puzzle.name}")
+    return min(able, key=lambda each: each.usd_per_hour / each.rate(puzzle))
+
+
+def _named_hardware(name: str, option: str) -> Hardware:
+    from omegaconf import OmegaConf
+
+    folder = CONF / "hardware"
+    if not (isinstance(name, str) and (folder / f"{name}.yaml").is_file()):
+        valid = ", ".join(sorted(path.stem for path in folder.glob("[!_]*.yaml")))
+        raise ValueError(f"{option} must be a list of {valid}, not {name!r}")
+    both = [OmegaConf.load(folder / f"{file}.yaml") for file in ("_base", name)]
+    node = OmegaConf.to_container(OmegaConf.merge(*both))
+    assert isinstance(node, dict)
+    node.pop("defaults")
+    hardware: Hardware = instantiate(node, option)
+    return hardware
+
+
 def _terms(options: dict[str, Any]) -> Terms | None:
     """Takes out of the options of a calibration with bounds what a fit needs, and what is to be fitted."""
     if "bounds" not in options:

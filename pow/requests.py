@@ -86,9 +86,24 @@ def charge(
         queries=("after", "size"), seconds=("seconds", "sum"), factor=("factor", "last")
     )
     requests["seconds"] *= requests.pop("factor")
-    hashes = calibration.expected_hashes(requests["seconds"].to_numpy())
-    requests["expected_hashes"] = hashes if calibration.carries else puzzle.expected_hashes(hashes)
+    requests["expected_hashes"] = asked_hashes(calibration, puzzle, requests["seconds"].to_numpy())
     return requests.drop(columns="request")
+
+
+def asked_hashes(calibration: Calibration, puzzle: PuzzleSettings, seconds: np.ndarray) -> np.ndarray:
+    """Return the mean hashes that are asked for seconds of work `[m]`, float64 `[m]`.
+
+    What a puzzle rounds off is lost, except under a calibration that carries it to the next request.
+    """
+    hashes = calibration.expected_hashes(seconds)
+    return hashes if calibration.carries else puzzle.expected_hashes(hashes)
+
+
+def opening_hashes(calibration: Calibration, puzzle: PuzzleSettings, account_seconds: float) -> float:
+    """Return the mean hashes that are asked to open an account; none where it costs nothing."""
+    if not account_seconds:
+        return 0.0
+    return float(asked_hashes(calibration, puzzle, np.array([account_seconds]))[0])
 
 
 def request_seconds(calibration: Calibration, requests: pd.DataFrame) -> np.ndarray:

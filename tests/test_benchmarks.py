@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 
 from benchmarks import (
     attack_speed,
+    best_response,
     cost_ratios,
     defenses,
     planning,
@@ -160,3 +161,15 @@ def test_defenses_are_timed_and_mad_agrees_with_its_loop(
     assert {row[0].strip() for row in rows} == names - {"none", "pow"}
     assert all(float(row[1]) > 0 and float(row[2]) >= 0 for row in rows)
     assert float(last.split()[-1]) < 1e-6
+
+
+def test_a_best_response_costs_less_than_what_was_recorded(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["best_response", "--queries", "900", "--times", "2"])
+    best_response.main()
+    rows = [line.split("│")[1:-1] for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
+    assert [row[0].strip() for row in rows] == ["progressive", "paper"]
+    for row in rows:
+        assert float(row[3]) == pytest.approx(float(row[2]) / float(row[1]), rel=0.1)
+        assert 0 < float(row[5]) < 1

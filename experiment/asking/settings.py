@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass, replace
 
 from experiment.keys import Config, asking_accounts
 from extraction.attacks.base import Attack
 from extraction.settings import ExtractionSettings, SubstituteSettings
-from pow.best_response import Evade
+from pow.evasion.best_response import Evade
 from storage.options import check_choice, instantiate
 
 KNOWN = ("cost", "defense")
@@ -71,6 +72,7 @@ def attack_rule(config: Config) -> Attack:
         raise ValueError(f"attack.warm_start must be true or false, not {attack['warm_start']!r}")
     if not isinstance(attack["knows"], list) or not set(attack["knows"]) <= set(KNOWN):
         raise ValueError(f"attack.knows must be a list of {', '.join(KNOWN)}, not {attack['knows']!r}")
+    _check_evading(attack)
     rule = instantiate(attack["rule"], "attack.rule")
     if not isinstance(rule, Attack):
         raise ValueError(
@@ -78,6 +80,15 @@ def attack_rule(config: Config) -> Attack:
             f"not {attack['rule']!r}"
         )
     return rule
+
+
+def _check_evading(attack: Config) -> None:
+    check_choice("attack.evade", attack["evade"], Evade)
+    patience, choices = attack["patience_days"], attack["hardware_choices"]
+    if not (isinstance(patience, int | float) and 0 <= patience < math.inf):
+        raise ValueError(f"attack.patience_days must be at least 0 days, not {patience!r}")
+    if not isinstance(choices, list):
+        raise ValueError(f"attack.hardware_choices must be a list of names, not {choices!r}")
 
 
 def check_seed(config: Config) -> None:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from pow.evasion.best_response import Evade
 from pow.hardware import Hardware
 from pow.honest_users import Cumulative, HonestUsers
-from pow.requests import request_seconds
+from pow.requests import asked_hashes, opening_hashes, request_seconds
 from victims.defenses.base import Charge
 
 HONEST_USERS = 20
@@ -57,7 +58,7 @@ def honest_work(
 ) -> HonestWork:
     """What the toll asks of honest users who draw `longest` queries from the priced images.
 
-    Each has one account of its own, whose costs add up to nobody else's. A surcharge counts with the share
+    Each opens one account of its own, whose costs add up to nobody else's. A surcharge counts with the share
     of users who pay it. A request holds `request_size` queries, so that attacker and honest user can be
     billed with the same cut; at most, and by default, as many as the calibration's.
     """
@@ -71,19 +72,20 @@ def honest_work(
         unseen_images=False,
     )
     seconds = request_seconds(calibration, requests)
-    hashes = toll.puzzle.expected_hashes(calibration.expected_hashes(seconds))
+    hashes = asked_hashes(calibration, toll.puzzle, seconds)
     if surcharge is not None:
         share, raised = surcharge.share(requests["queries"].to_numpy()), surcharge.factor * seconds
-        raised_hashes = toll.puzzle.expected_hashes(calibration.expected_hashes(raised))
+        raised_hashes = asked_hashes(calibration, toll.puzzle, raised)
         seconds = (1 - share) * seconds + share * raised
         hashes = (1 - share) * hashes + share * raised_hashes
     work = pd.DataFrame({"queries": requests["queries"], "seconds": seconds, "hashes": hashes})
     mean = work.groupby("queries").mean().cumsum()
-    start = np.zeros(1)
+    account = toll.account_seconds
+    account_hashes = opening_hashes(calibration, toll.puzzle, account)
     return HonestWork(
-        queries=np.concatenate([start, mean.index.to_numpy(dtype=np.float64)]),
-        seconds=np.concatenate([start, mean["seconds"].to_numpy()]),
-        expected_hashes=np.concatenate([start, mean["hashes"].to_numpy()]),
+        queries=np.concatenate([[0.0], mean.index.to_numpy(dtype=np.float64)]),
+        seconds=account + np.concatenate([[0.0], mean["seconds"].to_numpy()]),
+        expected_hashes=account_hashes + np.concatenate([[0.0], mean["hashes"].to_numpy()]),
     )
 
 
@@ -91,7 +93,15 @@ def honest_work(
 class Billing:
     """A toll, the hardware that both sides solve its puzzles with, and an honest user's work.
 
-    `surcharge` multiplies the toll of accounts from the alarm of a defense that watches.
+    Args:
+        toll: What bills.
+        attacker: The attacker's hardware.
+        honest: An honest user's hardware.
+        honest_work: What an honest user pays.
+        surcharge: Multiplies the toll of accounts from the alarm of a defense that watches.
+        evade: How the attacker answers the toll.
+        patience_days: Days that it waits for allowances to refill, with evade best.
+        at_hand: Images that it may pad with besides those of its trace, a row each with their costs.
     """
 
     toll: Charge
@@ -99,6 +109,13 @@ class Billing:
     honest: Hardware
     honest_work: HonestWork
     surcharge: float = 1.0
+    evade: Evade = "none"
+    patience_days: float = 0.0
+    at_hand: pd.DataFrame | None = None
+
+    def factor(self, trace: pd.DataFrame) -> np.ndarray | None:
+        """What multiplies the toll of each query of a trace, float64 `[n]`; None without alarms."""
+        return np.where(trace["alarm"], self.surcharge, 1.0) if "alarm" in trace else None
 
     def columns(self, queries: np.ndarray, expected_hashes: np.ndarray) -> dict[str, np.ndarray]:
         """Bills of the attacker's hashes `[n]`, and of an honest user after as many queries `[n]`."""

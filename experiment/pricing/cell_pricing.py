@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -15,7 +16,7 @@ from experiment.defense_stack import Toll
 from experiment.pricing.bills import Billing, honest_work, until_given_up
 from experiment.pricing.calibrating import Calibrated, calibrate
 from experiment.pricing.curve import TraceAccounting, build_curve
-from experiment.pricing.evading import Responses
+from experiment.pricing.evading import cheapest
 from experiment.pricing.honest_bill import HonestBill, honest_bill
 from pow.traces import split_over_accounts
 
@@ -26,14 +27,13 @@ class CellPricing:
 
     cell: Cell
     accounting: TraceAccounting
-    responses: Responses
     calibrated: Calibrated | None = None
     billing: Billing | None = None
     honest_bill: HonestBill | None = None
 
     def curve(self, extracted: Extracted) -> pd.DataFrame:
         """What each round has cost so far (see build_curve)."""
-        curve = build_curve(
+        return build_curve(
             extracted.rounds,
             self.shared_out(extracted.trace),
             list(self.cell.measures),
@@ -41,7 +41,14 @@ class CellPricing:
             self.cell.config["dataset"]["request_seconds"],
             self.billing,
         )
-        return self.responses.billed(curve, extracted.trace, self.billing, self.accounting)
+
+    def cheapest(self, extracted: Extracted, curve: pd.DataFrame) -> dict[str, Any] | None:
+        """The least that the queries of a curve could have cost, and how; None without a toll."""
+        if self.billing is None:
+            return None
+        prices = self.accounting.prices(self.billing, self.cell.config["dataset"]["request_seconds"])
+        queries = int(curve["queries"].iloc[-1])
+        return cheapest(self.shared_out(extracted.trace), queries, self.billing, prices)
 
     def paid(self, curve: pd.DataFrame) -> pd.DataFrame:
         """The part of the curve that the attacker pays for."""
@@ -56,16 +63,15 @@ class CellPricing:
 
 def price_cell(cell: Cell, meter: VictimMeter) -> CellPricing:
     """The pricing of a cell, calibrated to what honest users' images cost its victim."""
-    accounting, toll, attack = TraceAccounting(cell.accounting), cell.toll, cell.config["attack"]
-    responses = Responses(attack["evade"], attack["accounts"])
+    accounting, toll = TraceAccounting(cell.accounting), cell.toll
     if toll is None:
-        return CellPricing(cell, accounting, responses)
+        return CellPricing(cell, accounting)
     honest, seed, pricing = HonestCosts(cell, meter), cell.config["seed"], toll.pricing
     calibrated = calibrate(toll, honest, accounting, seed)
     billing = _billing(toll, calibrated, honest, accounting)
     cost = accounting.adding_up(toll.cost)
     bill = honest_bill(billing.toll, pricing.honest, pricing.population, honest.get(), cost, seed)
-    return CellPricing(cell, accounting, responses, calibrated, billing, bill)
+    return CellPricing(cell, accounting, calibrated, billing, bill)
 
 
 def _billing(toll: Toll, calibrated: Calibrated, honest: HonestCosts, accounting: TraceAccounting) -> Billing:
@@ -81,5 +87,14 @@ def _billing(toll: Toll, calibrated: Calibrated, honest: HonestCosts, accounting
         UtilityLoss(cell, honest.meter.victim).surcharge(),
         request_size=cell.settings.round_size,
     )
-    surcharge = cell.stack.surcharge
-    return Billing(defense, toll.pricing.attacker, toll.pricing.honest, work, surcharge=surcharge)
+    attack = cell.config["attack"]
+    return Billing(
+        toll=defense,
+        attacker=toll.pricing.attacker,
+        honest=toll.pricing.honest,
+        honest_work=work,
+        surcharge=cell.stack.surcharge,
+        evade=attack["evade"],
+        patience_days=attack["patience_days"],
+        at_hand=honest.clean().filter(regex=f"_{toll.cost}$"),
+    )

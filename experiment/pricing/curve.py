@@ -9,8 +9,10 @@ import numpy as np
 import pandas as pd
 
 from experiment.pricing.bills import Billing, add_bills
+from experiment.pricing.evading import add_cheapest, add_chosen, responses
 from extraction.checkpoint import RoundResult
 from pow.calibration import REQUEST_QUERIES
+from pow.evasion.asking import Pricelist
 from pow.honest_users import Cumulative
 from pow.traces import by_payer
 from privacy.accountant import Accounting
@@ -35,6 +37,25 @@ class TraceAccounting:
     def adding_up(self, measure: str) -> Cumulative:
         """What adds up the cost of the rows of one payer under a measure."""
         return lambda rows: self.cumulative(rows, measure)
+
+    def adds_up(self, measure: str) -> bool:
+        """Whether the cost of several rows is the plain sum of theirs."""
+        accounting = self.by_measure.get(measure)
+        return accounting is None or accounting.is_the_papers
+
+    def prices(self, billing: Billing, request_seconds: float) -> Pricelist:
+        """What an attacker is charged by; `request_seconds` is the time of a request without work."""
+        toll = billing.toll
+        return Pricelist(
+            calibration=toll.calibration,
+            puzzle=toll.puzzle,
+            cost=self.adding_up(toll.cost),
+            column=f"cost_{toll.cost}",
+            own_seconds=request_seconds / REQUEST_QUERIES,
+            account_seconds=toll.account_seconds,
+            scope=toll.scope,
+            adds_up=self.adds_up(toll.cost),
+        )
 
 
 def build_curve(
@@ -62,13 +83,7 @@ def build_curve(
     for measure in measures:
         curve[f"cost_{measure}"] = accounting.cumulative(trace, measure)[last]
     curve["query_seconds"] = curve["queries"] / REQUEST_QUERIES * request_seconds
-    work = _work_by_round(curve["round"], trace, accounting, billing)
-    curve["pow_seconds"] = work["seconds"].cumsum().to_numpy()
-    curve["total_seconds"] = curve["query_seconds"] + curve["pow_seconds"]
-    curve["overhead"] = curve["total_seconds"] / curve["query_seconds"]
-    curve["expected_hashes"] = work["expected_hashes"].cumsum().to_numpy()
-    curve["difficulty_bits"] = work["difficulty_bits"].to_numpy()
-    add_bills(curve, billing)
+    _add_work(curve, trace, accounting.prices(billing, request_seconds) if billing else None, billing)
     curve["measured_query_seconds"] = np.cumsum([result.query_time for result in rounds])
     for column in MEASURED_WORK.keys() & trace.columns:
         curve[MEASURED_WORK[column]] = trace[column].cumsum().to_numpy()[last]
@@ -77,21 +92,42 @@ def build_curve(
     return curve
 
 
+def _add_work(
+    curve: pd.DataFrame, trace: pd.DataFrame, prices: Pricelist | None, billing: Billing | None
+) -> None:
+    """Adds what the attacker pays, in seconds, hashes and bills, and the least that it could pay."""
+    work = _work_by_round(curve["round"], trace, prices, billing)
+    found = responses(trace, curve["queries"].to_numpy(), billing, prices) if billing and prices else None
+    curve["pow_seconds"] = work["seconds"].cumsum().to_numpy()
+    curve["total_seconds"] = curve["query_seconds"] + curve["pow_seconds"]
+    curve["overhead"] = curve["total_seconds"] / curve["query_seconds"]
+    curve["expected_hashes"] = work["expected_hashes"].cumsum().to_numpy()
+    curve["difficulty_bits"] = work["difficulty_bits"].to_numpy()
+    add_chosen(curve, found)
+    add_bills(curve, billing)
+    add_cheapest(curve, found, billing)
+
+
 def _work_by_round(
-    rounds: pd.Series, trace: pd.DataFrame, accounting: TraceAccounting, billing: Billing | None
+    rounds: pd.Series, trace: pd.DataFrame, prices: Pricelist | None, billing: Billing | None
 ) -> pd.DataFrame:
-    """Seconds, expected hashes and mean difficulty bits of each round's requests; zero without a toll."""
+    """Seconds, expected hashes and mean difficulty bits of each round's requests; zero without a toll.
+
+    An account is paid for in the round that it first asks in.
+    """
     columns = ["seconds", "expected_hashes", "difficulty_bits"]
-    if billing is None:
+    if billing is None or prices is None:
         return pd.DataFrame(0.0, index=rounds, columns=columns)
     toll, asked = billing.toll, trace[trace["round"] <= rounds.max()]
     account = asked["account"].to_numpy()
-    charged = toll.calibration.charged_total(accounting.adding_up(toll.cost))
-    cumulative = by_payer(charged, asked, toll.scope.payer(account))
-    factor = np.where(asked["alarm"], billing.surcharge, 1.0) if "alarm" in asked else None
-    bill = toll.bill(account, asked["round"].to_numpy(), cumulative, factor)
+    cumulative = by_payer(toll.calibration.charged_total(prices.cost), asked, toll.scope.payer(account))
+    bill = toll.bill(account, asked["round"].to_numpy(), cumulative, billing.factor(asked))
     bill["difficulty_bits"] = np.log2(bill["expected_hashes"])
     by_round = bill.groupby("round").agg(
         {"seconds": "sum", "expected_hashes": "sum", "difficulty_bits": "mean"}
     )
-    return by_round.reindex(rounds)[columns]
+    by_round = by_round.reindex(rounds)[columns]
+    new = asked[~asked["account"].duplicated()].groupby("round").size().reindex(rounds, fill_value=0)
+    by_round["seconds"] += new * prices.account_seconds
+    by_round["expected_hashes"] += new * prices.account_hashes
+    return by_round

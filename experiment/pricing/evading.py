@@ -1,87 +1,89 @@
-"""A cell's curve as its attacker would have it: billed by the best response, beside the bill as recorded."""
+"""How a cell's attacker answers the toll, and the least that it could pay for what it asked."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from experiment.pricing.bills import Billing, add_bills
-from experiment.pricing.curve import TraceAccounting
-from pow.best_response import Evade, Pricelist, Response
+from experiment.pricing.bills import Billing
+from pow.evasion.asking import Pricelist, cheapest_row
+from pow.evasion.best_response import Evade, Response, best_responses
 
-COLUMNS = ("cheapest_pow_seconds", "cheapest_accounts", "cheapest_pads")
-"""Columns of a curve that tell of the best response for stopping at that round."""
+CHEAPEST = {"seconds": "cheapest_pow_seconds", "accounts": "cheapest_accounts", "pads": "cheapest_pads"}
+"""Columns of a curve that tell of the best response for stopping at that round, by its attribute."""
 
 
 @dataclass(frozen=True, eq=False)
 class Responses:
-    """The responses of a cell's attacker.
+    """The responses at each row of a curve: the attacker's own, None where it asks as recorded, and the best.
 
-    Args:
-        evade: Its way of keeping the bill low; see Pricelist.respond.
-        accounts: Accounts that asked, where evade is "none"; each is paid for.
-        known: Responses found before, by number of queries.
+    `own_seconds` are those of a query without work.
     """
 
-    evade: Evade
-    accounts: int
-    known: dict[tuple[int, Evade], Response] = field(default_factory=dict)
-
-    def billed(
-        self, curve: pd.DataFrame, trace: pd.DataFrame, billing: Billing | None, accounting: TraceAccounting
-    ) -> pd.DataFrame:
-        """Return the curve with COLUMNS, and with its own bill as `evade` says.
-
-        Args:
-            curve: The curve of build_curve.
-            trace: The trace, as one account asked it.
-            billing: The toll and the hardware; None without a toll.
-            accounting: How costs add up.
-        """
-        if billing is None:
-            return curve.assign(**dict.fromkeys(COLUMNS, 0.0))
-        prices = _pricelist(billing, accounting)
-        best = self._found(curve, trace, prices, "best")
-        told = (("seconds", COLUMNS[0]), ("accounts", COLUMNS[1]), ("pads", COLUMNS[2]))
-        curve = curve.assign(**{name: [getattr(each, what) for each in best] for what, name in told})
-        if self.evade == "none":
-            seconds = self.accounts * prices.account_seconds
-            opening = Response(self.accounts, 0, seconds, prices.opening_hashes(self.accounts))
-            return _billed(curve, billing, [opening] * len(curve))
-        nothing = curve.assign(pow_seconds=0.0, expected_hashes=0.0)
-        return _billed(nothing, billing, self._found(curve, trace, prices, self.evade))
-
-    def _found(
-        self, curve: pd.DataFrame, trace: pd.DataFrame, prices: Pricelist, way: Evade
-    ) -> list[Response]:
-        """The response for stopping at each round."""
-        for queries in curve["queries"].tolist():
-            if (queries, way) not in self.known:
-                self.known[queries, way] = prices.respond(trace[:queries], way)
-        return [self.known[queries, way] for queries in curve["queries"].tolist()]
+    chosen: list[Response] | None
+    best: list[Response]
+    own_seconds: float
 
 
-def _pricelist(billing: Billing, accounting: TraceAccounting) -> Pricelist:
-    toll = billing.toll
-    cost = accounting.adding_up(toll.cost)
-    return Pricelist(toll.calibration, toll.puzzle, cost, f"cost_{toll.cost}", toll.account_seconds)
+def responses(trace: pd.DataFrame, ends: np.ndarray, billing: Billing, prices: Pricelist) -> Responses:
+    """The responses of an attacker who may stop after `ends` `[rounds]` queries of a cell's trace."""
+    best = _answered(trace, ends, billing, prices, "best")
+    chosen = None
+    if billing.evade == "best":
+        chosen = best
+    elif billing.evade != "none":
+        chosen = _answered(trace, ends, billing, prices, billing.evade)
+    return Responses(chosen, best, prices.own_seconds)
 
 
-def _billed(curve: pd.DataFrame, billing: Billing, responses: list[Response]) -> pd.DataFrame:
-    """The curve with the responses' work added to its own, in all columns that follow from it."""
-    work = curve["pow_seconds"] + np.array([each.seconds for each in responses])
-    expected = curve["expected_hashes"] + np.array([each.expected_hashes for each in responses])
-    curve = curve.assign(pow_seconds=work, expected_hashes=expected)
-    curve["total_seconds"] = curve["query_seconds"] + work
+def _answered(
+    trace: pd.DataFrame, ends: np.ndarray, billing: Billing, prices: Pricelist, evade: Evade
+) -> list[Response]:
+    patience = billing.patience_days if evade == "best" else 0.0
+    tables = [trace] if billing.at_hand is None else [trace, billing.at_hand]
+    pad = cheapest_row(prices.column, *tables)
+    factor = billing.factor(trace)
+    return best_responses(trace, ends, replace(prices, patience_days=patience), evade, pad, factor)
+
+
+def add_chosen(curve: pd.DataFrame, found: Responses | None) -> None:
+    """Puts the attacker's own response in the place of the work that was recorded; pads take time too."""
+    if found is None or found.chosen is None:
+        return
+    chosen = pd.DataFrame([asdict(response) for response in found.chosen])
+    curve["pow_seconds"] = chosen["seconds"].to_numpy()
+    curve["expected_hashes"] = chosen["expected_hashes"].to_numpy()
+    padding = chosen["pads"].to_numpy() * found.own_seconds
+    curve["total_seconds"] = curve["query_seconds"] + curve["pow_seconds"] + padding
     curve["overhead"] = curve["total_seconds"] / curve["query_seconds"]
-    add_bills(curve, billing)
-    return curve
 
 
-def cheapest(curve: pd.DataFrame) -> Mapping[str, Any]:
-    """The best response of the last round, for result.json."""
-    return {name.removeprefix("cheapest_"): float(curve[name].iloc[-1]) for name in COLUMNS}
+def add_cheapest(curve: pd.DataFrame, found: Responses | None, billing: Billing | None) -> None:
+    """Adds what the best response for stopping at each round costs; zeros without a toll."""
+    for attribute, name in CHEAPEST.items():
+        curve[name] = [float(getattr(each, attribute)) for each in found.best] if found else 0.0
+    curve["cheapest_usd"] = _usd(found.best, billing) if found and billing else 0.0
+
+
+def _usd(best: list[Response], billing: Billing) -> np.ndarray:
+    hashes = np.array([response.expected_hashes for response in best])
+    return billing.attacker.bill(hashes, billing.toll.puzzle).usd
+
+
+def cheapest(trace: pd.DataFrame, queries: int, billing: Billing, prices: Pricelist) -> dict[str, Any]:
+    """For a cell's result: the best response of an attacker who stops after so many queries."""
+    if not queries:
+        names = ("accounts", "pads", "request_size", "pow_seconds", "usd")
+        return {"strategy": "none"} | dict.fromkeys(names, 0)
+    response = _answered(trace, np.array([queries]), billing, prices, "best")[0]
+    return {
+        "strategy": response.strategy,
+        "accounts": response.accounts,
+        "pads": response.pads,
+        "request_size": response.request_size,
+        "pow_seconds": response.seconds,
+        "usd": float(_usd([response], billing)[0]),
+    }

@@ -8,7 +8,7 @@ import pandas as pd
 from pow.hardware import Hardware
 from pow.honest_users import Cumulative
 from pow.population import Population, sorted_by_label
-from pow.requests import charge
+from pow.requests import charge, opening_hashes
 from pow.traces import by_payer
 from victims.defenses.base import Charge
 
@@ -71,7 +71,7 @@ def _with_account(total: pd.DataFrame, toll: Charge) -> pd.DataFrame:
     """The users' work together with that of opening an account."""
     if not toll.account_seconds:
         return total
-    hashes = toll.calibration.expected_hashes(np.array([toll.account_seconds]))[0]
+    hashes = opening_hashes(toll.calibration, toll.puzzle, toll.account_seconds)
     return total + pd.Series({"queries": 0.0, "seconds": toll.account_seconds, "expected_hashes": hashes})
 
 

@@ -9,12 +9,18 @@ import pandas as pd
 import pytest
 
 from commands.replay import main
-from pow import replay
+from pow.calibration import Calibration
 from pow.calibration.constant import ConstantCalibration
 from pow.calibration.expectation import LinearExpectation
 from pow.calibration.linear import LinearCalibration
+from pow.evasion.asking import Pricelist, cheapest_row
+from pow.evasion.best_response import best_responses
 from pow.puzzles import PuzzleSettings, Sha256Puzzle
-from pow.requests import Scope, ScopeName
+from pow.replay.asked import Replay
+from pow.replay.calibrated import expectation
+from pow.replay.requests import replay_queries
+from pow.replay.trace import replay_prices
+from pow.requests import ScopeName
 from pow.traces import read_authors_trace, read_query_trace, split_over_accounts
 from storage.conf import CONF
 from support.commands import ROOT
@@ -30,6 +36,11 @@ OVERHEADS = {
     "worstcase": 2.72,
     "jacobian": 1.24,
 }
+
+
+def prices(calibration: Calibration, scope: ScopeName = "account", account_seconds: float = 0.0) -> Pricelist:
+    asked = Replay(Path(), cost="pate", scope=scope, subnet_size=4, account_seconds=account_seconds)
+    return replay_prices(asked, calibration, SHA256, 0.46)
 
 
 def reference(name: str) -> Path:
@@ -84,7 +95,7 @@ def test_our_traces_against_a_loop() -> None:
     random = np.random.default_rng(0)
     trace = pd.DataFrame({"round": 1, "account": random.integers(0, 2, 150), "cost_pate": random.random(150)})
     calibration = LinearCalibration(LinearExpectation(0.4, 0.0), slope=0.5, request_size=16)
-    rows = replay.replay_queries(trace, "pate", calibration, SHA256, 0.46, "mine", Scope())
+    rows = replay_queries(trace, prices(calibration), "mine")
     work = 0.0
     for account in (0, 1):
         costs = trace.loc[trace["account"] == account, "cost_pate"].tolist()
@@ -104,7 +115,7 @@ def test_many_accounts_against_a_loop(name: ScopeName) -> None:
     split = split_over_accounts(trace, 6)
     assert split.groupby(["round", "account"]).size().tolist() == 2 * [17, 17, 17, 17, 16, 16]
     calibration = LinearCalibration(LinearExpectation(0.4, 0.0), slope=0.5, request_size=5, sided="two")
-    rows = replay.replay_queries(split, "pate", calibration, SHA256, 0.46, "mine", Scope(name, subnet_size=4))
+    rows = replay_queries(split, prices(calibration, name), "mine")
     group = {"account": lambda a: a, "subnet": lambda a: a // 4, "global": lambda a: 0}[name]
     spent: dict[int, list[float]] = {}
     work = 0.0
@@ -249,3 +260,54 @@ def test_a_progressive_toll_is_the_same_however_requests_are_cut(
     assert "needs a trace.parquet by --benign" in capsys.readouterr().err
     assert main([str(tmp_path / "authors.csv"), "--calibration", "progressive"]) == 1
     assert "no queries whose gains could be counted" in capsys.readouterr().err
+
+
+def test_an_accounts_first_request_has_its_price(tmp_path: Path) -> None:
+    path, out = tmp_path / "trace.parquet", tmp_path / "rows.csv"
+    account = np.repeat([3, 5, 3], [20, 20, 10])
+    pd.DataFrame({"round": 1, "account": account, "cost_pate": 0.5}).to_parquet(path)
+    constant = ["--calibration", "constant", "pow_calibration.each=2", "--request-size", "15"]
+    assert main([str(path), *constant, "--account-seconds", "7", "--out", str(out)]) == 0
+    rows = pd.read_csv(out)
+    assert rows["pow_seconds"].diff().fillna(rows["pow_seconds"]).tolist() == [9, 2, 9, 2]
+    assert rows["expected_hashes"].to_numpy() == pytest.approx(2e6 * rows["pow_seconds"])
+
+
+@pytest.mark.parametrize("evade", ["pad", "split", "best"])
+def test_who_evades_has_a_row_a_round(evade: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The honest user's images are at hand to pad with, and each row is the best response until then."""
+    path, honest, out = (tmp_path / name for name in ("trace.parquet", "honest.parquet", "rows.csv"))
+    random = np.random.default_rng(0)
+    columns = {"round": np.repeat([1, 2], 100), "account": 0, "cost_pate": random.uniform(0.5, 1, 200)}
+    trace = pd.DataFrame(columns)
+    trace.to_parquet(path)
+    pd.DataFrame({"cost_pate": random.uniform(0.1, 0.5, 200)}).to_parquet(honest)
+    command = [str(path), "--calibration", "linear", "pow_calibration.slope=1", "--benign", str(honest)]
+    assert main([*command, "--evade", evade, "--account-seconds", "0.5", "--out", str(out)]) == 0
+    rows = pd.read_csv(out)
+    assert "How the attacker asks" in capsys.readouterr().out
+    line = expectation(honest, "pate")
+    calibration = LinearCalibration(line, slope=1.0, reference_rate=2e6)
+    pad = cheapest_row("cost_pate", pd.read_parquet(honest))
+    charged = prices(calibration, account_seconds=0.5)
+    found = best_responses(trace, [100, 200], charged, evade, pad)  # type: ignore[arg-type]
+    assert rows["queries"].tolist() == [100, 200]
+    assert rows["strategy"].tolist() == [each.strategy for each in found]
+    assert rows["pow_seconds"].tolist() == pytest.approx([each.seconds for each in found])
+    assert rows["pads"].tolist() == [each.pads for each in found]
+    own = [(100 + found[0].pads) * 0.46 / 64, (200 + found[1].pads) * 0.46 / 64]
+    assert (rows["total_seconds"] - rows["pow_seconds"]).tolist() == pytest.approx(own)
+    assert rows["query_seconds"].tolist() == pytest.approx([100 * 0.46 / 64, 200 * 0.46 / 64])
+
+
+@pytest.mark.parametrize("arguments", [["--evade", "best"], ["--account-seconds", "1"]])
+def test_who_evades_needs_a_row_a_query(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "trace.csv"
+    path.write_text("time,privacy,queries\n1,2,3\n")
+    assert main([str(path), *arguments]) == 1
+    assert "need a row a query" in capsys.readouterr().err
+    pd.DataFrame({"round": 1, "account": 0, "cost_pate": [0.5] * 10}).to_parquet(tmp_path / "trace.parquet")
+    assert main([str(tmp_path / "trace.parquet"), "--account-seconds", "-1"]) == 1
+    assert "--account-seconds must be at least 0, and finite, not -1" in capsys.readouterr().err

@@ -19,7 +19,8 @@ from victims.defenses.base import Charge, Charging
 class ProofOfWork(Charging):
     """Charges for the cumulative privacy cost (of each account, or as `scope` says), request by request.
 
-    In process the work is not done but priced, so it changes no answer.
+    In process the work is not done but priced, so it changes no answer. A new account costs
+    `account_seconds` of the reference client. Raises ValueError naming the option.
     """
 
     def __init__(

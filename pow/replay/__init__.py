@@ -1,0 +1,1 @@
+"""A recorded trace under a calibration: what it would have cost."""
