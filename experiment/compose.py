@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -12,11 +13,11 @@ from experiment.components import Cell
 from experiment.defense_stack import Toll, make_stack
 from experiment.images import CellData, load_cell_data
 from experiment.keys import Config, Identity
-from experiment.kinds import make_buckets, make_measures
+from experiment.kinds import make_buckets, make_measures, measure_class
 from extraction.transferability import TransferSettings
-from privacy.accountant import Accounting
+from privacy.accountant import Accounting, HowCostsAdd
 from storage.errors import InputError
-from storage.options import instantiate
+from storage.options import check_choice, instantiate
 from victims.architectures.build import build_network
 from victims.victim import VictimSettings
 
@@ -112,10 +113,17 @@ def _accounting(plain: Config) -> dict[str, Accounting]:
                 f"privacy.measures.{name}.sigma must be above 0 and its delta between 0 and 1, not "
                 f"{node['sigma']!r} and {node['delta']!r}"
             )
+    check_choice("privacy.accounting", privacy["accounting"], Literal[HowCostsAdd, "paired"])
     return {
         name: Accounting(
-            node["sigma"], node["delta"], privacy["accounting"], privacy["bound"], privacy["conversion"]
+            node["sigma"], node["delta"], _adding(plain, name), privacy["bound"], privacy["conversion"]
         )
         for name, node in privacy["measures"].items()
         if "sigma" in node
     }
+
+
+def _adding(plain: Config, measure: str) -> HowCostsAdd:
+    """How the costs of a measure add up: all alike, or each as in the paper."""
+    how: Literal[HowCostsAdd, "paired"] = plain["privacy"]["accounting"]
+    return measure_class(plain, measure).paired if how == "paired" else how

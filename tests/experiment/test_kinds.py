@@ -222,3 +222,20 @@ def test_keys_hold_no_python_path_of_ours() -> None:
 def test_random_is_standard_by_another_name() -> None:
     random, standard = (Identity(composed(f"attack={name}"), PRINTS) for name in ("random", "standard"))
     assert identity_key(random.extraction) == identity_key(standard.extraction)
+
+
+@pytest.mark.parametrize(
+    ("accounting", "pate", "pknn"),
+    [
+        ("summed", "summed", "summed"),
+        ("composed", "composed", "composed"),
+        ("paired", "summed", "composed"),
+    ],
+)
+def test_costs_add_up_all_alike_or_in_pairs_as_in_the_paper(
+    accounting: str, pate: str, pknn: str, tmp_path: Path
+) -> None:
+    config = composed(f"privacy.accounting={accounting}", f"paths.store={tmp_path}/store")
+    found = compose_cell(OmegaConf.create(config), progress=False).accounting
+    assert {name: each.how for name, each in found.items()} == {"pate": pate, "pknn": pknn}
+    assert [found[name].is_the_papers for name in ("pate", "pknn")] == [pate == "summed", pknn == "summed"]

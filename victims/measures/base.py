@@ -9,6 +9,7 @@ from typing import ClassVar, Protocol
 
 from torch import Tensor, nn
 
+from privacy.accountant import HowCostsAdd
 from training.recipe import Hardware
 from victims.datasets.images import ImageSet
 from victims.teachers import TeacherSettings
@@ -49,6 +50,9 @@ class Measure(ABC):
 
     format: ClassVar[str] = ".4g"
     """How tables write a cost, as Python's format() has it."""
+
+    paired: ClassVar[HowCostsAdd] = "summed"
+    """How its costs add up with `privacy.accounting=paired`: as in the figures of the paper."""
 
     teacher_options: ClassVar[tuple[str, ...]] = ()
     """The options that say which PATE teachers it asks, none where it asks none."""

@@ -19,6 +19,7 @@ class PknnCost(Measure):
     """Epsilon of each query alone, from the votes of its `k` nearest training points."""
 
     label = "pkNN"
+    paired = "composed"
 
     def __init__(self, victim: MeasuredVictim, k: int, sigma: float, delta: float) -> None:
         if not 1 <= k <= len(victim.train):
