@@ -18,9 +18,11 @@ from benchmarks import (
     planning,
     privacy_costs,
     privacy_exactness,
+    promise,
     puzzles,
     report,
 )
+from pow import fitting
 from pow.puzzles import Sha256Puzzle
 from privacy import gnmax
 from sweeps.report.results import load_cells
@@ -173,3 +175,16 @@ def test_a_best_response_costs_less_than_what_was_recorded(
     for row in rows:
         assert float(row[3]) == pytest.approx(float(row[2]) / float(row[1]), rel=0.1)
         assert 0 < float(row[5]) < 1
+
+
+def test_the_printed_interval_holds_the_truth(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(fitting, "REPLICATES", 20)
+    monkeypatch.setattr(promise, "TRUE_SAMPLES", 2)
+    few = ["--fits", "2", "--images", "300", "--excess", "0.05"]
+    monkeypatch.setattr("sys.argv", ["promise", *few])
+    promise.main()
+    rows = [line.split("│")[1:-1] for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
+    assert [row[2].strip() for row in rows] == ["95 % below 2", "99 % below 4"]
+    assert all(0.9 < float(row[4]) <= 1 for row in rows)
