@@ -10,8 +10,11 @@ import pandas as pd
 SHARES = (80, 90, 95)
 """Per cent of the victim's accuracy, and of agreement with it, whose prices are told."""
 
-FIGURES = ("queries", "pow_seconds", "attacker_solve_seconds", "attacker_kwh", "attacker_usd")
+BILL = ("queries", "pow_seconds", "attacker_solve_seconds", "attacker_kwh", "attacker_usd")
 """The bill's columns of a curve."""
+
+BEST = ("cheapest_pow_seconds", "cheapest_usd")
+"""The columns of what the best response would cost instead."""
 
 
 def price_to_reach(curve: pd.DataFrame, victim_accuracy: float) -> dict[str, dict[str, Any]]:
@@ -35,4 +38,5 @@ def price_to_reach(curve: pd.DataFrame, victim_accuracy: float) -> dict[str, dic
 def _first(curve: pd.DataFrame, good_enough: pd.Series[bool]) -> Mapping[str, Any]:
     reached = bool(good_enough.any())
     row = curve.iloc[int(good_enough.to_numpy().argmax()) if reached else -1]
-    return {"reached": reached, "round": int(row["round"])} | {name: float(row[name]) for name in FIGURES}
+    figures = {name: float(row[name]) for name in (*BILL, *BEST)}
+    return {"reached": reached, "round": int(row["round"])} | figures

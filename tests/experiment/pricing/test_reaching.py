@@ -16,6 +16,8 @@ CURVE = pd.DataFrame(
         "attacker_solve_seconds": [2.0, 8.0, 18.0],
         "attacker_kwh": [0.1, 0.4, 0.9],
         "attacker_usd": [0.01, 0.04, 0.09],
+        "cheapest_pow_seconds": [0.5, 0.6, 0.7],
+        "cheapest_usd": [0.005, 0.006, 0.007],
     }
 )
 
@@ -25,6 +27,7 @@ def test_the_first_round_that_is_good_enough_is_billed() -> None:
     accuracy, fidelity = found["accuracy"], found["fidelity"]
     assert (accuracy["80"]["reached"], accuracy["80"]["queries"], accuracy["80"]["round"]) == (True, 200, 2)
     assert (accuracy["90"]["reached"], accuracy["90"]["pow_seconds"]) == (True, 4.0)
+    assert (accuracy["90"]["cheapest_pow_seconds"], accuracy["90"]["cheapest_usd"]) == (0.6, 0.006)
     assert (fidelity["80"]["queries"], fidelity["95"]["attacker_usd"]) == (300, 0.09)
 
 
