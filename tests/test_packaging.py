@@ -79,7 +79,7 @@ def test_it_holds_every_file_of_ours(wheel: Path) -> None:
 
 
 def test_it_is_built_where_nothing_compiles(tmp_path: Path) -> None:
-    """Then hashlib solves; see tests/pow/test_native.py."""
+    """Then hashlib solves; see tests/pow/puzzles/test_native.py."""
     held = held_by(built(tmp_path, CC="false"))
     assert NATIVE not in held and "pow/puzzles/sha256.py" in held
 

@@ -11,12 +11,11 @@ from typing import ClassVar
 from pow.puzzles.base import Puzzle
 from storage.identity import stable_id
 
+search_natively: Callable[[bytes, bytes, int, int], int | None] | None
 try:
-    from pow.puzzles import native
+    from pow.puzzles.native import search as search_natively
 except ImportError:  # it was installed where nothing could compile it
-    search_natively: Callable[[bytes, bytes, int, int], int | None] | None = None
-else:
-    search_natively = native.search
+    search_natively = None
 
 COMPILES_FROM = 2**30
 """Expected hashes from which solvers look for a graphics card, or compile `pow.puzzles.kernel` for this one.
