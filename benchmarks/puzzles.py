@@ -22,7 +22,7 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from pow.hash_rate import check_rate, hash_rate, loop_rate, pool_rate, shown
+from pow.hash_rate import check_rate, hash_rate, own_search, plain_loop, pool_rate, search_rate, shown
 from pow.puzzles import KINDS, Sha256Puzzle
 from pow.puzzles.base import HARDEST_PART
 from pow.puzzles.solvers import Search, cores
@@ -50,6 +50,13 @@ def naive_search(puzzle: Sha256Puzzle) -> Search:
     return search
 
 
+def plain_c(part: int, start: int, count: int) -> int | None:
+    """Search in C as a processor without SHA instructions does."""
+    from pow.puzzles import native
+
+    return native.search(UNSOLVABLE.seed(part), UNSOLVABLE.largest, start, count, True)
+
+
 def kernel_rate(threads: int, device: str, seconds: float, cache: str) -> Kernel:
     """Measure PyTorch's kernel with its cache in the folder `cache`; a process can do so once."""
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = os.environ["TRITON_CACHE_DIR"] = cache
@@ -71,10 +78,14 @@ def in_new_process(threads: int, device: str, seconds: float, cache: str) -> Ker
 
 
 def sha256_rates(seconds: float) -> Iterator[tuple[str, float]]:
-    """Yield the rate of every way to solve sha256 in Python."""
+    """Yield the rate of every way to solve sha256 without PyTorch."""
     yield "sha256, naive loop", hash_rate(naive_search(UNSOLVABLE), UNSOLVABLE.chunk, seconds)
-    yield "sha256, our loop", loop_rate("sha256", seconds)
-    yield f"sha256, our loop, {cores()} processes", pool_rate("sha256", seconds, cores())
+    yield "sha256, our loop", plain_loop(seconds).a_second
+    own = own_search("sha256")
+    if Sha256Puzzle.in_threads:
+        yield f"sha256, {own}", search_rate("sha256", seconds)
+        yield "sha256, C without SHA instructions", hash_rate(plain_c, 1 << 16, seconds)
+    yield f"sha256, {own}, {cores()} processes", pool_rate("sha256", seconds, cores())
 
 
 def kernel_rates(seconds: float) -> Iterator[tuple[str, Kernel]]:
@@ -109,7 +120,7 @@ def main() -> None:
         kernel = kernels.get(name.removeprefix("sha256, kernel, "))
         table.add_row(name, shown(rate), f"{rate / naive:.2f}", f"{kernel.compilation:.1f}" if kernel else "")
     for kind in ("hashcash", "argon2id"):
-        table.add_row(f"{kind} loop", shown(loop_rate(kind, options.seconds)), "", "")
+        table.add_row(f"{kind} loop", shown(search_rate(kind, options.seconds)), "", "")
     for kind in KINDS:
         table.add_row(f"{kind} check", shown(check_rate(kind, options.seconds)), "", "")
     Console(width=100).print(table)

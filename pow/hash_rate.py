@@ -28,7 +28,7 @@ from pow.puzzles import KINDS, Puzzle, Sha256Puzzle, solve, verify
 from pow.puzzles.base import HARDEST_PART
 from pow.puzzles.solvers import Search, cores
 
-CHECKS = "checks"
+CHECKS, LOOP = "checks", "loop"
 CHECKED_DIFFICULTY = 8.0
 """Of the puzzle whose solution is checked; a check takes as long at any."""
 
@@ -75,10 +75,25 @@ def unsolvable(kind: str) -> Puzzle:
     return KINDS[kind](b"a challenge for measuring", HARDEST_PART)
 
 
-def loop_rate(kind: str, seconds: float) -> float:
-    """Hashes a second of the plain loop in this process."""
+def search_rate(kind: str, seconds: float) -> float:
+    """Hashes a second of the kind's own search in this process."""
     puzzle = unsolvable(kind)
     return hash_rate(puzzle.search, puzzle.chunk, seconds)
+
+
+def plain_loop(seconds: float) -> Rate:
+    """Hashes a second of hashlib's loop for sha256, which the module in C spares."""
+    puzzle = Sha256Puzzle(b"a challenge for measuring", HARDEST_PART)
+    return Rate("sha256", LOOP, hash_rate(puzzle.search_in_a_loop, 1 << 16, seconds))
+
+
+def own_search(kind: str) -> str:
+    """What the kind's own search is called: a loop, or the instructions that the module in C uses."""
+    if not KINDS[kind].in_threads:
+        return LOOP
+    from pow.puzzles import native
+
+    return f"C with {native.instructions()}" if native.instructions() != "C" else "C"
 
 
 def pool_rate(kind: str, seconds: float, workers: int) -> float:
@@ -86,7 +101,7 @@ def pool_rate(kind: str, seconds: float, workers: int) -> float:
     context = multiprocessing.get_context("spawn")
     everyone = context.Barrier(workers)
     with ProcessPoolExecutor(workers, context, initializer=everyone.wait) as pool:
-        return sum(pool.map(loop_rate, [kind] * workers, [seconds] * workers))
+        return sum(pool.map(search_rate, [kind] * workers, [seconds] * workers))
 
 
 def check_rate(kind: str, seconds: float) -> float:
@@ -135,9 +150,12 @@ def rates(seconds: float, compiled: Sequence[tuple[str, int]]) -> Iterator[Rate]
         tqdm.write(f"compiling for {device}, threads {threads}: a minute when PyTorch's cache is cold")
         yield compiled_rate(device, threads, seconds)
     workers = cores()
+    if Sha256Puzzle.in_threads:
+        yield plain_loop(seconds)
     for kind in KINDS:
-        yield Rate(kind, "loop", loop_rate(kind, seconds))
-        yield Rate(kind, f"loop, {workers} processes", pool_rate(kind, seconds, workers), workers)
+        name = own_search(kind)
+        yield Rate(kind, name, search_rate(kind, seconds))
+        yield Rate(kind, f"{name}, {workers} processes", pool_rate(kind, seconds, workers), workers)
         yield Rate(kind, CHECKS, check_rate(kind, seconds))
 
 
@@ -147,7 +165,7 @@ def measure(seconds: float, compiled: bool) -> list[Rate]:
     Raises RuntimeError where the kernel cannot be compiled.
     """
     asked = kernels(compiled)
-    steps = 3 * len(KINDS) + len(asked)
+    steps = 3 * len(KINDS) + Sha256Puzzle.in_threads + len(asked)
     measured = []
     with tqdm(total=steps, desc="measuring", leave=False, disable=not sys.stderr.isatty()) as bar:
         for rate in rates(seconds, asked):
@@ -178,7 +196,8 @@ def profile(measured: Sequence[Rate], name: str, watts: float, usd_per_hour: flo
     for rate in measured:
         if rate.what != CHECKS and rate.of_one_core is not None:
             fastest[rate.kind] = max(fastest.get(rate.kind, 0.0), rate.of_one_core)
-    solvers = "PyTorch's kernel or hashlib" if any("kernel" in rate.what for rate in measured) else "hashlib"
+    used = {"PyTorch's kernel": "kernel", "C": "C", "hashlib": LOOP}
+    solvers = " or ".join(name for name, word in used.items() if any(word in rate.what for rate in measured))
     return {
         "_target_": "pow.hardware.Hardware",
         "name": name,

@@ -27,6 +27,7 @@ MAY_IMPORT = {
     "commands": (*CELL, "experiment", "sweeps"),
     "run": ("commands",),
     "serve": ("commands",),
+    "setup": (),
 }
 OURS = tuple(MAY_IMPORT)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -22,6 +23,14 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 CLIENT = {"argon2-cffi", "httpx", "numpy", "pillow", "tqdm"}
 
 
+NATIVE = "pow/puzzles/native.abi3.so"
+
+
+def held_by(wheel: Path) -> set[str]:
+    """Paths of what a wheel installs."""
+    return {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+
+
 def files_of(folder: Path) -> set[str]:
     """Paths of what lies in our packages below a folder."""
     return {
@@ -32,31 +41,47 @@ def files_of(folder: Path) -> set[str]:
     }
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, made in a copy of the packages."""
-    source = tmp_path_factory.mktemp("source")
+def built(source: Path, **variables: str) -> Path:
+    """The wheel, made in a copy of the packages in the folder `source`."""
+    ignored = shutil.ignore_patterns("__pycache__", "*.so")
     for name in PACKAGES:
-        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copytree(ROOT / name, source / name, ignore=ignored)
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
         if (ROOT / name).exists():
             shutil.copy(ROOT / name, source / name)
     code = "from setuptools.build_meta import build_wheel; build_wheel('dist')"
     made = subprocess.run(
-        [sys.executable, "-c", code], cwd=source, capture_output=True, text=True, check=False
+        [sys.executable, "-c", code],
+        cwd=source,
+        env=os.environ | variables,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert made.returncode == 0, made.stderr
     (path,) = (source / "dist").glob("*.whl")
     return path
 
 
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, made in a copy of the packages."""
+    return built(tmp_path_factory.mktemp("source"))
+
+
 def test_it_holds_every_file_of_ours(wheel: Path) -> None:
     """The config and the launchers, the page's files and the marks of typed packages among them."""
-    held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    assert held == files_of(ROOT)
+    held = held_by(wheel)
+    assert held == files_of(ROOT) | {NATIVE}
     assert {"conf/config.yaml", "hydra_plugins/tollgate.py", "gate/page/index.html"} <= held
     typed = {name.removesuffix("/py.typed") for name in held if name.endswith("/py.typed")}
     assert typed == set(PACKAGES) - {"conf", "hydra_plugins"}
+
+
+def test_it_is_built_where_nothing_compiles(tmp_path: Path) -> None:
+    """Then hashlib solves; see tests/pow/puzzles/test_native.py."""
+    held = held_by(built(tmp_path, CC="false"))
+    assert NATIVE not in held and "pow/puzzles/sha256.py" in held
 
 
 def test_it_brings_the_command(wheel: Path) -> None:

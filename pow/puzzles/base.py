@@ -54,6 +54,9 @@ class Puzzle(ABC):
     """The name of the kind; a class that states one of its own enters KINDS with it."""
 
     digest_bits: ClassVar[int]
+    in_threads: ClassVar[bool] = False
+    """Whether searches in several threads of a process run at the same time."""
+
     memory_hard: ClassVar[bool] = False
     """Whether memory bounds the speed of a hash, so that it does not follow the rates of other kinds."""
 

@@ -8,7 +8,14 @@ import multiprocessing
 import os
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    wait,
+)
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from itertools import islice
@@ -19,8 +26,8 @@ from pow.puzzles.sha256 import COMPILES_FROM, Sha256Puzzle
 
 log = logging.getLogger(__name__)
 
-POOL_CHUNKS = 100
-"""A puzzle of fewer chunks (some 2 s) is solved in this process; starting others takes about as long."""
+POOL_CHUNKS, THREAD_CHUNKS = 100, 2
+"""A puzzle of fewer chunks (some 2 s, and 40 ms) is searched by one process, or one thread."""
 
 COMPILE_SECONDS = 120.0
 """With a timeout of at most this, nothing is compiled, since a compilation cannot be stopped."""
@@ -144,7 +151,7 @@ def _solve_as_fits(puzzle: Puzzle, start: int, limits: _Limits) -> Solution:
         if compiled is not None:
             return _solve_here(puzzle, start, limits, *compiled)
     workers = cores()
-    if work >= POOL_CHUNKS * chunk and workers > 1:
+    if work >= (THREAD_CHUNKS if puzzle.in_threads else POOL_CHUNKS) * chunk and workers > 1:
         try:
             return _solve_on_cores(puzzle, start, limits, workers)
         except BrokenProcessPool:
@@ -154,15 +161,18 @@ def _solve_as_fits(puzzle: Puzzle, start: int, limits: _Limits) -> Solution:
 
 
 def _compiled_search(puzzle: Puzzle) -> tuple[Search, int] | None:
-    """Return PyTorch's search on its best device, or None for other puzzles, or if it cannot compile."""
+    """Return PyTorch's search on its best device, or None where that is not faster, or cannot compile."""
     if not isinstance(puzzle, Sha256Puzzle):
         return None
     try:
         from pow.puzzles import kernel  # PyTorch takes seconds to import
     except ModuleNotFoundError:
         return None
+    device = kernel.best_device()
+    if puzzle.in_threads and device == "cpu":
+        return None
     try:
-        return kernel.searcher(puzzle, kernel.best_device())
+        return kernel.searcher(puzzle, device)
     except RuntimeError as error:
         log.warning("PyTorch cannot compile (%s); hashlib solves instead", str(error).split("\n", 1)[0])
         return None
@@ -201,8 +211,7 @@ def _solve_on_cores(puzzle: Puzzle, start: int, limits: _Limits, workers: int) -
     parts = [_Part(index, start) for index in range(puzzle.parts)]
     unsolved = dict(enumerate(parts))
     running: _Running = {}
-    # Spawned, since a fork would copy other threads' locks.
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+    with _pool(puzzle, workers) as pool:
         try:
             while unsolved:
                 _hand_out(puzzle, unsolved, pool, running, limits, workers)
@@ -218,10 +227,17 @@ def _solve_on_cores(puzzle: Puzzle, start: int, limits: _Limits, workers: int) -
     return Solution(tuple(part.found for part in parts if part.found is not None), limits.tried)
 
 
+def _pool(puzzle: Puzzle, workers: int) -> Executor:
+    if puzzle.in_threads:
+        return ThreadPoolExecutor(workers)
+    # Spawned, since a fork would copy other threads' locks.
+    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
+
+
 def _hand_out(
     puzzle: Puzzle,
     unsolved: dict[int, _Part],
-    pool: ProcessPoolExecutor,
+    pool: Executor,
     running: _Running,
     limits: _Limits,
     workers: int,

@@ -245,9 +245,39 @@ def chosen(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     ],
 )
 def test_what_is_chosen(
-    puzzle: Puzzle, options: dict[str, Any], expected: list[str], chosen: list[str]
+    puzzle: Puzzle,
+    options: dict[str, Any],
+    expected: list[str],
+    chosen: list[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """Where nothing compiled the module in C."""
+    monkeypatch.setattr(Sha256Puzzle, "in_threads", False)
     solve(puzzle, **options)
+    assert chosen == expected
+
+
+@pytest.mark.parametrize(
+    ("difficulty", "device", "options", "expected"),
+    [
+        (2.0**20 - 1, "cuda", {}, ["here"]),
+        (2.0**20, "cuda", {}, ["3 processes"]),
+        (2.0**30, "cuda", {}, ["PyTorch on cuda", "kernel"]),
+        (2.0**40, "cpu", {}, ["3 processes"]),
+        (2.0**40, "cpu", {"workers": 1}, ["here"]),
+        (2.0**40, "cpu", {"device": "cpu"}, ["PyTorch on cpu", "kernel"]),
+    ],
+)
+def test_what_is_chosen_where_c_searches_in_threads(
+    difficulty: float,
+    device: str,
+    options: dict[str, Any],
+    expected: list[str],
+    chosen: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(kernel, "best_device", lambda: device)
+    solve(Sha256Puzzle(b"any", difficulty), **options)
     assert chosen == expected
 
 
