@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import csv
 import io
-from contextlib import closing
 from pathlib import Path
 
-from gate.api_keys import new_account
-from gate.ledgers.open import open_ledger
+from gate.api_keys import check_name, new_account
+from gate.ledgers.open import using
 from pow.tariff import Standing
 
 
 def add(ledger: str, account: str) -> str:
     """Add an account; returns its API key, which is kept nowhere. Raises ValueError for a taken name."""
-    with closing(open_ledger(ledger)) as opened:
+    check_name(account)  # before a ledger is made for it
+    with using(ledger) as opened:
         return new_account(opened, account)
 
 
@@ -24,7 +24,7 @@ def export(ledger: str) -> str:
     The gain is in honest queries, the time in seconds since 1970. Raises ValueError where there is no ledger.
     """
     _check_exists(ledger)
-    with closing(open_ledger(ledger)) as opened:
+    with using(ledger) as opened:
         standings = {payer: Standing.of(numbers) for payer, numbers in opened.kept().items()}
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -37,7 +37,7 @@ def export(ledger: str) -> str:
 def remove(ledger: str, account: str) -> None:
     """Remove an account, whose key is refused from then on. Raises ValueError where there is none."""
     _check_exists(ledger)
-    with closing(open_ledger(ledger)) as opened:
+    with using(ledger) as opened:
         if not opened.remove_account(account):
             raise ValueError(f"there is no account {account!r}")
 

@@ -17,10 +17,15 @@ def key_digest(key: str) -> bytes:
     return hashlib.sha256(b"tollgate api key:" + key.encode()).digest()
 
 
+def check_name(account: object) -> None:
+    """Raise ValueError unless an account may have this name."""
+    if not (isinstance(account, str) and ACCOUNT_NAME.fullmatch(account)):
+        raise ValueError(f"an account's name is 1 to 64 letters, digits or _ . @ -, not {account!r}")
+
+
 def new_account(ledger: Ledger, account: str) -> str:
     """Add an account and return its key; raise ValueError for a name that is not valid or is taken."""
-    if not ACCOUNT_NAME.fullmatch(account):
-        raise ValueError(f"an account's name is 1 to 64 letters, digits or _ . @ -, not {account!r}")
+    check_name(account)
     key = PREFIX + secrets.token_urlsafe(32)
     ledger.add_account(account, key_digest(key))
     return key

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pow.puzzles import KINDS, Puzzle
+from storage.options import check_number
 
 SECRET_BYTES = 32
 TOKEN_LIMIT = 4096
@@ -122,6 +123,10 @@ def load_keyring(path: Path) -> Keyring:
         with contextlib.suppress(FileExistsError):
             path.hardlink_to(new)  # servers that start at once all use the keys of the first
         new.unlink()
+    return _keyring(path)
+
+
+def _keyring(path: Path) -> Keyring:
     try:
         return Keyring([bytes.fromhex(line) for line in path.read_text().split()])
     except ValueError as error:
@@ -131,7 +136,13 @@ def load_keyring(path: Path) -> Keyring:
 
 
 def rotate_keys(path: Path, keep: int = 1) -> None:
-    """Put a new signing key first and keep `keep` old keys, whose challenges stay valid."""
+    """Put a new signing key first and keep `keep` old keys, whose challenges stay valid.
+
+    Raises ValueError for a number that makes no sense, or a file that holds anything else.
+    """
+    check_number("--keep", keep, 0, whole=True)
+    if path.exists():
+        _keyring(path)  # refused where it holds something else, which would be lost
     old = path.read_text().split() if path.exists() else []
     _written_beside(path, old[:keep]).replace(path)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, get_args
 
@@ -63,6 +64,27 @@ def check_options(
     for option in options:
         if not valid(getattr(settings, option)):
             raise ValueError(f"{where}.{option} must be {rule}, not {getattr(settings, option)!r}")
+
+
+def check_number(option: str, value: object, low: float, high: float = math.inf, whole: bool = False) -> None:
+    """Check that an option is a finite number between two others.
+
+    Args:
+        option: Full name of the option, for the error message.
+        value: Its value, of any type.
+        low: The least valid value.
+        high: The greatest; infinite: there is none.
+        whole: Whether it must be a whole number.
+
+    Raises:
+        ValueError: The value is not valid; the message says what is.
+    """
+    is_number = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
+    if is_number and math.isfinite(value) and low <= value <= high:  # type: ignore[arg-type, operator]
+        return
+    kind = "a whole number" if whole else "a number"
+    limits = f"of at least {low:g}" if math.isinf(high) else f"between {low:.15g} and {high:.15g}"
+    raise ValueError(f"{option} must be {kind} {limits}, not {value!r}")
 
 
 def check_between(option: str, value: float, low: float, high: float) -> None:

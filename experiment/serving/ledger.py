@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from redis import RedisError
-
 from experiment.keys import Config
 from gate.api_keys import new_account
 from gate.ledgers.base import Ledger
@@ -21,7 +19,7 @@ def server_ledger(server: Config) -> Ledger:
         raise InputError(str(error)) from error
     try:
         return open_ledger(server["ledger"], server["synchronous"])
-    except (ValueError, OSError, RedisError) as error:
+    except (ValueError, OSError) as error:
         raise InputError(f"server.ledger={server['ledger']}: {error}") from error
 
 

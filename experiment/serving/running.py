@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from experiment.keys import Config
 from experiment.serving.app import make_app
 from experiment.serving.ledger import first_key
+from experiment.serving.options import bind, check_server
 from gate.access_log import JsonLines
 from gate.metrics import MULTIPROCESS
 
@@ -30,14 +31,15 @@ def serve(config: DictConfig) -> None:
     """Serve the config's victim until told to stop."""
     plain: Config = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
     server = plain["server"]
-    key = first_key(server)
-    if server["workers"] == 1:
-        _run(make_app(plain), server, key)
-        return
-    with tempfile.TemporaryDirectory(prefix="tollgate-metrics-") as counts:
-        os.environ[MULTIPROCESS] = counts
-        make_app(plain)  # trains what is missing, once, and finds what is wrong
-        _run(partial(_worker_app, plain), server, key)
+    check_server(server)
+    with bind(server) as bound:
+        if server["workers"] == 1:
+            _run(make_app(plain), server, bound)
+            return
+        with tempfile.TemporaryDirectory(prefix="tollgate-metrics-") as counts:
+            os.environ[MULTIPROCESS] = counts
+            make_app(plain)  # trains what is missing, once, and finds what is wrong
+            _run(partial(_worker_app, plain), server, bound)
 
 
 def _worker_app(config: Config) -> FastAPI:
@@ -45,12 +47,11 @@ def _worker_app(config: Config) -> FastAPI:
     return make_app(config)
 
 
-def _run(application: Any, server: Config, key: str | None) -> None:
+def _run(application: Any, server: Config, bound: socket.socket) -> None:
+    """Serve an application. The first account is made now that all else is there, so no key is lost."""
     set_up_logs()
     settings = _settings(application, server)
-    bound = settings.bind_socket()
-    bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # or each answer waits 40 ms for more to send
-    _announce_once_up(bound, server["account"], key)
+    _announce_once_up(bound, server["account"], first_key(server))
     if server["workers"] > 1:
         from uvicorn.supervisors import Multiprocess
 

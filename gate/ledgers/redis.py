@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
-from redis import Redis
+from redis import Redis, RedisError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -254,6 +256,15 @@ class RedisLedger(Ledger):
     def close(self) -> None:
         """See Ledger."""
         self._client.close()
+
+
+@contextmanager
+def as_os_errors(url: str) -> Iterator[None]:
+    """Raise an OSError, in one sentence without a password, where the server cannot be used."""
+    try:
+        yield
+    except RedisError as error:
+        raise OSError(f"Redis on {urlsplit(url).hostname} cannot be used: {error}") from error
 
 
 def _booked(queries: bytes, revealed: bytes) -> Booked:

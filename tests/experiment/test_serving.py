@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from experiment.serving.running import serve
+from gate.ledgers.open import using
 from storage.errors import InputError
 from support.commands import ROOT
 from support.gates.ledgers import free_port
@@ -38,3 +40,52 @@ def test_a_ledger_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
     assert said == f"server.ledger={other}: {other} is not a ledger but another program's database"
     url = f"redis://127.0.0.1:{free_port()}/0"
     assert refusal(tmp_path, f"server.ledger='{url}'").startswith(f"server.ledger={url}: ")
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "rule"),
+    [
+        ("port", "99999", "a whole number between 0 and 65535, not 99999"),
+        ("port", "abc", "a whole number between 0 and 65535, not 'abc'"),
+        ("workers", "0", "a whole number between 1 and 256, not 0"),
+        ("workers", "true", "a whole number between 1 and 256, not True"),
+        ("connections", "0", "a whole number between 1 and 1000000000, not 0"),
+        ("pending", "abc", "a whole number between 1 and 1000000000, not 'abc'"),
+        ("requests_a_minute", "1.5", "a whole number between 1 and 1000000000, not 1.5"),
+        ("lifetime", "nan", "a number between 0.001 and 1000000000, not nan"),
+        ("patience", "null", "a number between 0.001 and 1000000000, not None"),
+        ("answers", "loud", "one of soft, topk, hard, not 'loud'"),
+        ("host", "8", "a name or an address, not 8"),
+    ],
+)
+def test_an_option_that_makes_no_sense_is_named(option: str, value: str, rule: str, tmp_path: Path) -> None:
+    assert refusal(tmp_path, f"server.{option}={value}") == f"server.{option} must be {rule}"
+    assert not (tmp_path / "store").exists(), "nothing was made"
+
+
+def test_an_account_with_a_name_that_none_can_have(tmp_path: Path) -> None:
+    said = refusal(tmp_path, "server.account=a+b")
+    assert said == "server.account=a+b: an account's name is 1 to 64 letters, digits or _ . @ -, not 'a+b'"
+
+
+def test_keys_that_are_none(tmp_path: Path) -> None:
+    garbage = tmp_path / "garbage"
+    garbage.write_text("not hexadecimal\n")
+    assert refusal(tmp_path, f"server.keys={garbage}").endswith("hexadecimal digits or more")
+    assert refusal(tmp_path, f"server.keys={tmp_path}").startswith(f"server.keys={tmp_path}: ")
+
+
+def test_a_ledger_of_another_kind_of_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = refusal(tmp_path, "server.ledger='postgres://there/db'")
+    assert said.endswith("a ledger is a file, or redis://HOST:PORT/NUMBER, not postgres://there/db")
+    assert not [*tmp_path.glob("postgres*")]
+
+
+def test_a_port_that_is_taken_costs_no_account(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        said = refusal(tmp_path, f"server.port={port}")
+    assert said.startswith(f"server.host=127.0.0.1 server.port={port}: Address already in use")
+    with using(f"{tmp_path}/store/gate/ledger.sqlite") as ledger:
+        assert not ledger.remove_account("owner")
