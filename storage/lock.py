@@ -67,8 +67,13 @@ class HeartbeatLock:
         self._released.set()
         if self._thread is not None:
             self._thread.join()
-        if self._read().get("token") == self.token:
+        if self.is_held:
             self.path.unlink(missing_ok=True)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the lock is still this owner's: a job that stood still may have lost it."""
+        return self._read().get("token") == self.token
 
     def owner(self) -> str:
         """Return the holder as `host:pid`."""

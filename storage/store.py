@@ -61,26 +61,47 @@ class Store:
         """The entry for `identity`, made by `make(directory)` if there is none that is whole.
 
         What a killed `make` left is cleared away, or with `resumable` handed to the next one. When
-        another job is making the entry, this call waits for it.
+        another job is making the entry, this call waits for it. So does one that was stopped so long that
+        another job took its place.
         """
         key = identity_key(identity)
         directory = self.root / kind / key
-        if self._is_whole(directory):
-            return Entry(directory, key, made=False)
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        with HeartbeatLock(directory.with_suffix(".lock")):
-            if self._is_whole(directory):
-                return Entry(directory, key, made=False)
-            if directory.exists():
-                shutil.rmtree(directory)
-            work = directory.with_suffix(".work")
-            if work.exists() and not resumable:
-                shutil.rmtree(work)
-            work.mkdir(exist_ok=True)
-            self._tell_of_older(directory.parent)
+        made = False
+        while not self._is_whole(directory):
+            directory.parent.mkdir(parents=True, exist_ok=True)
+            with HeartbeatLock(directory.with_suffix(".lock")) as lock:
+                if not self._is_whole(directory):
+                    made = self._made(directory, identity, make, lock, resumable)
+            if made:
+                break
+        return Entry(directory, key, made)
+
+    def _made(
+        self,
+        directory: Path,
+        identity: Mapping[str, Any],
+        make: Callable[[Path], None],
+        lock: HeartbeatLock,
+        resumable: bool,
+    ) -> bool:
+        """Make and publish an entry; whether that was done before another job took over."""
+        if directory.exists():
+            shutil.rmtree(directory)
+        work = directory.with_suffix(".work")
+        if work.exists() and not resumable:
+            shutil.rmtree(work)
+        work.mkdir(exist_ok=True)
+        self._tell_of_older(directory.parent)
+        try:
             make(work)
-            self._publish(work, directory, identity)
-        return Entry(directory, key, made=True)
+            if lock.is_held:
+                self._publish(work, directory, identity)
+                return True
+        except Exception:
+            if lock.is_held:
+                raise
+        log.warning("this job stood still, and another one took over %s", directory.name)
+        return False
 
     def has(self, kind: str, identity: Mapping[str, Any]) -> bool:
         """Whether the entry for `identity` is there, whole."""

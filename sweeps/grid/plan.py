@@ -16,7 +16,7 @@ from experiment.keys import Config, DataPrints, Identity
 from storage.errors import InputError
 from storage.store import Store, identity_key
 from sweeps.grid.compose import Composed
-from sweeps.grid.units import Plan, PlannedCell, Unit, finished_key, unit_of
+from sweeps.grid.units import Plan, PlannedCell, Unit, result_key, unit_of
 
 KEPT_IMAGES = 3
 """Data sets, and pools, that are held at a time: most attacks share one of three pools."""
@@ -166,7 +166,7 @@ def _check_folders(cells: list[PlannedCell]) -> None:
                 f"hydra.sweep.subdir gives {cell.directory.name} to two cells, {' '.join(other.overrides)} "
                 f"and {' '.join(cell.overrides)}; it must hold ${{hydra.job.num}} or all that is swept"
             )
-        if finished_key(cell.directory) not in (None, cell.key):
+        if result_key(cell.directory) not in (None, cell.key):
             raise InputError(
                 f"{cell.directory} holds the result of another cell than {' '.join(cell.overrides)}: a "
                 "sweep's folder takes one grid. Choose another hydra.sweep.dir; what is in the store is not "

@@ -215,3 +215,23 @@ def test_an_older_entry_is_not_taken_for_one_of_this_layout(
     older_entry(tmp_path, "victims", identity_key(IDENTITY))
     assert not Store(tmp_path).has("victims", IDENTITY)
     assert not caplog.records, "it is older, and not damaged"
+
+
+@pytest.mark.parametrize("resumable", [False, True])
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_job_that_stood_still_uses_what_took_its_place_made(
+    resumable: bool, fails: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Store(tmp_path)
+
+    def stand_still(directory: Path) -> None:
+        directory.with_suffix(".lock").unlink()  # as the other does, once this one's heartbeat has stopped
+        assert store.get("victims", IDENTITY, write_five, resumable=resumable).made
+        if fails:
+            raise FileNotFoundError("the work was renamed away")
+
+    with caplog.at_level(logging.WARNING):
+        entry = store.get("victims", IDENTITY, stand_still, resumable=resumable)
+    assert not entry.made and (entry.path / "weights.bin").read_bytes() == b"12345"
+    assert "another one took over" in caplog.text
+    assert [path.name for path in entry.path.parent.iterdir()] == [entry.key]

@@ -84,6 +84,8 @@ def test_what_lies_in_the_store_or_the_folder_is_not_planned(make_plan: MakePlan
     assert [(unit.stage, len(unit.cells)) for unit in plan.units] == [("price", 2)]
     first.directory.mkdir(parents=True)
     write_json(first.directory / "result.json", {"keys": {"cell": first.key}})
+    assert len(make_plan(jobs).units[0].cells) == 2, "a report needs its curve, too"
+    (first.directory / "curve.csv").write_text("round\n")
     plan = make_plan(jobs)
     assert [cell.key for cell in plan.units[0].cells] == [second.key]
     (first.directory / "result.json").write_text("{ half")
