@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from commands.parsing import parser
+from commands.parsing import number, parser
 
 KEY_VARIABLE = "TOLLGATE_KEY"
 MAX_HASHES = 2.0**40
@@ -19,8 +19,9 @@ def main(arguments: Sequence[str]) -> int:
     parsing.add_argument("url", metavar="URL", help="of the gate, such as http://127.0.0.1:8000")
     parsing.add_argument("image", type=Path, metavar="IMAGE", help="a picture file")
     parsing.add_argument("--key", default=os.environ.get(KEY_VARIABLE), help=f"default: ${KEY_VARIABLE}")
+    hashes = number(lambda value: value >= 1, "of at least 1")
     parsing.add_argument(
-        "--max-hashes", type=float, default=MAX_HASHES, help="most hashes that the answer may cost"
+        "--max-hashes", type=hashes, default=MAX_HASHES, metavar="N", help="most that the answer may cost"
     )
     options = parsing.parse_args(arguments)
     if not options.key:
@@ -30,8 +31,11 @@ def main(arguments: Sequence[str]) -> int:
     try:
         with Client(options.url, options.key, Willing(max_hashes=options.max_hashes)) as client:
             receipt = client.request(read_image(options.image, client.model().image_shape))
-    except (Refused, TooExpensive, OSError) as error:
+    except (Refused, TooExpensive) as error:
         print(f"error: {type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    except (OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
         return 1
     print("\n".join(sentences(receipt)))
     return 0

@@ -6,6 +6,7 @@ import difflib
 import importlib
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 
 SUBCOMMANDS = {
     "run": "one cell, or with -m a grid of cells: attack a victim and price what was asked",
@@ -30,6 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     name = given[0] if given else "--help"
     if name in ("--help", "-h"):
         print(overview())
+        return 0
+    if name == "--version":
+        print(f"tollgate {version('tollgate')}")
         return 0
     if name not in SUBCOMMANDS:
         close = difflib.get_close_matches(name, SUBCOMMANDS, 1)

@@ -29,14 +29,13 @@ def run(config: DictConfig) -> None:
     """Run the composed cell in Hydra's output directory."""
     from hydra.core.hydra_config import HydraConfig
 
-    _check_launcher()
     with packages_of("sweeps"):
         from experiment.cell import run_cell
     run_cell(config, Path(HydraConfig.get().runtime.output_dir))
 
 
 def plan(config: DictConfig) -> None:
-    """Print the plan of the composed cell; its folder, which Hydra has made, goes again."""
+    """Print the plan of the composed cell; the folder that Hydra has made for it goes again."""
     from hydra.core.hydra_config import HydraConfig
 
     with packages_of("sweeps"):
@@ -45,19 +44,12 @@ def plan(config: DictConfig) -> None:
     try:
         plan_cell(config, HydraConfig.get().overrides.task, directory)
     finally:
-        if not any(directory.iterdir()):
-            directory.rmdir()
+        _remove_empty(directory)
 
 
-def _check_launcher() -> None:
-    """Refuse to run the cells of a grid one by one, as launchers do that are not ours."""
-    from hydra.core.hydra_config import HydraConfig
-    from hydra.errors import CompactHydraException
-    from hydra.types import RunMode
-
-    hydra = HydraConfig.get()
-    if hydra.mode is RunMode.MULTIRUN:
-        raise CompactHydraException(
-            f"hydra/launcher={hydra.runtime.choices['hydra/launcher']} does not plan a grid, and would run "
-            "finished cells again; choose hydra/launcher=in_process, local or slurm"
-        )
+def _remove_empty(directory: Path) -> None:
+    """Remove a folder that Hydra made, and those above it that hold nothing else."""
+    for folder in (directory, *directory.parents[:2]):
+        if any(folder.iterdir()):
+            return
+        folder.rmdir()

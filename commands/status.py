@@ -20,15 +20,16 @@ def main(arguments: Sequence[str]) -> int:
     parsing.add_argument("--wait", action="store_true", help="until nothing is under way")
     parsing.add_argument("--all", action="store_true", help="list the done and the pending too")
     options = parsing.parse_args(arguments)
+    # Asked before the imports, which take seconds.
+    if not (options.directory / ".tollgate" / "plan.json").is_file():
+        parsing.error(f"{options.directory} is not the folder of a sweep (tollgate run -m ...)")
     with packages_of("sweeps"):
+        from storage.errors import InputError
         from sweeps.launch.folder import SweepFolder
         from sweeps.launch.types import ClusterSilent
         from sweeps.status import show
-    folder = SweepFolder(options.directory)
-    if not folder.exists:
-        parsing.error(f"{options.directory} is not the folder of a sweep (tollgate run -m ...)")
     try:
-        return 0 if show(folder, options.wait, options.all) else 1
-    except ClusterSilent as error:
+        return 0 if show(SweepFolder(options.directory), options.wait, options.all) else 1
+    except (ClusterSilent, InputError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -23,7 +23,7 @@ def run_cell(config: DictConfig, output: Path) -> None:
     started = time.time()
     try:
         check_writable(output, "hydra.run.dir, hydra.sweep.dir or paths.output")
-        check_writable(Path(config.paths.store), "paths.store")
+        check_writable(config.paths.store, "paths.store")
     except OSError as error:
         raise InputError(str(error)) from error
     cell = compose_cell(config, progress=sys.stderr.isatty())

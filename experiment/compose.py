@@ -17,7 +17,7 @@ from experiment.kinds import make_buckets, make_measures, measure_class
 from extraction.transferability import TransferSettings
 from privacy.accountant import Accounting, HowCostsAdd
 from storage.errors import InputError
-from storage.options import check_choice, instantiate
+from storage.options import check_choice, check_inside, check_number, instantiate
 from victims.architectures.build import build_network
 from victims.victim import VictimSettings
 
@@ -51,7 +51,7 @@ def _compose(plain: Config, progress: bool, images: CellData | None) -> Cell:
         other_pool=images.other_pool,
         identity=Identity(plain, images.prints),
         victim=VictimSettings(**instantiate(plain["victim"], "victim")),
-        measures=make_measures(plain),
+        measures=make_measures(plain, len(images.data.train)),
         buckets=make_buckets(plain),
         attack=rule,
         settings=settings,
@@ -66,11 +66,11 @@ def _compose(plain: Config, progress: bool, images: CellData | None) -> Cell:
 
 
 def _check_numbers(plain: Config) -> None:
-    give_up, request_seconds = plain["attack"]["give_up_usd"], plain["dataset"]["request_seconds"]
-    if give_up is not None and not give_up > 0:
+    give_up = plain["attack"]["give_up_usd"]
+    if give_up is not None and not (isinstance(give_up, int | float) and give_up > 0):
         raise ValueError(f"attack.give_up_usd must be above 0, or null, not {give_up!r}")
-    if not request_seconds > 0:
-        raise ValueError(f"dataset.request_seconds must be above 0, not {request_seconds!r}")
+    check_inside("dataset.request_seconds", plain["dataset"]["request_seconds"], 0)
+    check_number("victim.seed", plain["victim"]["seed"], 0, whole=True)
 
 
 def _check(cell: Cell) -> None:
@@ -108,11 +108,9 @@ def _accounting(plain: Config) -> dict[str, Accounting]:
     """How the costs of each measure with Gaussian noise add up."""
     privacy = plain["privacy"]
     for name, node in privacy["measures"].items():
-        if "sigma" in node and not (node["sigma"] > 0 and 0 < node["delta"] < 1):
-            raise ValueError(
-                f"privacy.measures.{name}.sigma must be above 0 and its delta between 0 and 1, not "
-                f"{node['sigma']!r} and {node['delta']!r}"
-            )
+        if "sigma" in node:
+            check_inside(f"privacy.measures.{name}.sigma", node["sigma"], 0)
+            check_inside(f"privacy.measures.{name}.delta", node["delta"], 0, 1)
     check_choice("privacy.accounting", privacy["accounting"], Literal[HowCostsAdd, "paired"])
     return {
         name: Accounting(

@@ -68,14 +68,18 @@ def check_defenses(config: Mapping[str, Any]) -> None:
             raise ValueError(f"defense.{name}._target_={node['_target_']} {BASES[Defense]}")
 
 
-def make_measures(config: Mapping[str, Any]) -> dict[str, MakeMeasure]:
-    """The measures of a resolved config, by name; raises ValueError naming the option."""
+def make_measures(config: Mapping[str, Any], images: int) -> dict[str, MakeMeasure]:
+    """The measures of a resolved config, by name; raises ValueError naming the option.
+
+    `images` is the number of the victim's training images.
+    """
     made = {}
     for name, node in config["privacy"]["measures"].items():
         if "_target_" not in node:
             raise ValueError(f"privacy.measures.{name} needs a _target_, the name of its class")
-        measure_class(config, name)  # refused unless it is one
+        kind = measure_class(config, name)  # refused unless it is one
         made[name] = instantiate(node | {"_partial_": True}, f"privacy.measures.{name}")
+        kind.check(f"privacy.measures.{name}", node, images)
     _check_teachers(config, made)
     return made
 

@@ -61,17 +61,30 @@ def _bar(puzzle: Puzzle) -> Iterator[None]:
         bar.close()
 
 
+def _connection(url: str, key: str, timeout: float) -> dict[str, Any]:
+    """What a connection to a gate needs; raises ValueError for what is no address, or no key."""
+    try:
+        address = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise ValueError(f"{url!r} is not the address of a gate: {error}") from error
+    if address.scheme not in ("http", "https") or not address.host:
+        raise ValueError(f"the address of a gate begins with http:// or https://, unlike {url!r}")
+    if not (key.isascii() and key.isprintable() and " " not in key):
+        raise ValueError("an API key has ASCII letters, digits and signs only")
+    headers = {"Authorization": f"Bearer {key}"}
+    return {"base_url": address, "headers": headers, "timeout": timeout, "trust_env": False}
+
+
 class Client:
     """Asks a gate as one account. `willing` says how much work it does; see Willing.
 
-    Raises Refused (reason `unreachable` where nothing answers after the retries) and TooExpensive.
+    Raises ValueError for what is no address or no key, Refused (reason `unreachable` where nothing answers
+    after the retries) and TooExpensive.
     """
 
     def __init__(self, url: str, key: str, willing: Willing | None = None, timeout: float = 60.0) -> None:
         self.willing = willing or Willing()
-        self.http = httpx.Client(
-            base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=timeout, trust_env=False
-        )
+        self.http = httpx.Client(**_connection(url, key, timeout))
 
     def model(self) -> Model:
         """What the gate serves."""
@@ -128,9 +141,7 @@ class AsyncClient:
 
     def __init__(self, url: str, key: str, willing: Willing | None = None, timeout: float = 60.0) -> None:
         self.willing = willing or Willing()
-        self.http = httpx.AsyncClient(
-            base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=timeout, trust_env=False
-        )
+        self.http = httpx.AsyncClient(**_connection(url, key, timeout))
 
     async def model(self) -> Model:
         """See Client."""
@@ -183,16 +194,22 @@ class AsyncClient:
 
 
 def read_image(path: Path, image_shape: tuple[int, int, int]) -> np.ndarray:
-    """A picture as a query uint8 `[1, c, h, w]`: grey or colour, and of the size that the gate takes."""
+    """A picture as a query uint8 `[1, c, h, w]`: grey or colour, and of the size that the gate takes.
+
+    Raises OSError where there is no picture, and ValueError for one that is too large to be read safely.
+    """
     from PIL import Image, ImageOps
 
     channels, height, width = image_shape
-    with Image.open(path) as picture:
-        pixels = np.asarray(
-            ImageOps.exif_transpose(picture)
-            .convert("L" if channels == 1 else "RGB")
-            .resize((width, height), Image.Resampling.BILINEAR)
-        )
+    try:
+        with Image.open(path) as picture:
+            pixels = np.asarray(
+                ImageOps.exif_transpose(picture)
+                .convert("L" if channels == 1 else "RGB")
+                .resize((width, height), Image.Resampling.BILINEAR)
+            )
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"{path}: {error}") from error
     return pixels.reshape(height, width, channels).transpose(2, 0, 1)[None].copy()
 
 

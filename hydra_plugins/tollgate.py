@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.utils import JobReturn
+from hydra.errors import CompactHydraException
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
@@ -33,6 +35,24 @@ class GridSweeper(BasicSweeper):
 
     def __init__(self, params: Mapping[str, str] | None = None) -> None:
         super().__init__(max_batch_size=None, params=dict(params or {}))
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Refuse launchers that would run the cells one by one, before any folder is made."""
+        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        if not isinstance(self.launcher, PlannedLauncher):
+            raise CompactHydraException(
+                f"hydra/launcher={config.hydra.runtime.choices['hydra/launcher']} does not plan a grid, and "
+                "would run finished cells again; choose hydra/launcher=in_process, local or slurm"
+            )
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Give the grid to the launcher; one that only plans leaves no folder."""
+        if not isinstance(self.launcher, DryRunLauncher) or self.config is None:
+            return super().sweep(arguments)
+        with TemporaryDirectory(prefix="tollgate-plan-") as folder:
+            self.config = self.config.copy()
+            OmegaConf.update(self.config, "hydra.sweep.dir", folder)
+            return super().sweep(arguments)
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
         """Leave the check to the launcher's plan."""

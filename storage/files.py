@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -58,25 +59,46 @@ def link_or_copy(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def check_writable(directory: Path, option: str) -> None:
+def check_writable(directory: object, option: str, make: bool = True) -> None:
     """Check that results can be written to a directory, which is made if it is missing.
 
     Args:
-        directory: Where results will go.
+        directory: Where results will go, as the config has it.
         option: The option that names it, for the error message.
+        make: Whether it is made, and written to for a try; otherwise nothing is touched.
 
     Raises:
-        OSError: It cannot be written to, or fewer than `SPACE_NEEDED` bytes are free.
+        OSError: It is no folder, it cannot be written to, or fewer than `SPACE_NEEDED` bytes are free.
     """
+    if not isinstance(directory, str | Path):
+        raise OSError(f"{option} must name a folder, not {directory!r}")
+    folder = Path(directory)
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=directory) as probe:
-            probe.write(b"\0")
+        if make:
+            folder.mkdir(parents=True, exist_ok=True)
+        else:
+            folder = _nearest(folder)
+        _try_to_write(folder, touch=make)
     except OSError as error:
         raise OSError(f"cannot write to {directory} ({option}): {error.strerror or error}") from error
-    free = shutil.disk_usage(directory).free
+    free = shutil.disk_usage(folder).free
     if free < SPACE_NEEDED:
         raise OSError(
             f"only {free / 2**20:.0f} MiB are free in {directory} ({option}); at least "
             f"{SPACE_NEEDED // 2**20} MiB are needed"
         )
+
+
+def _nearest(folder: Path) -> Path:
+    """The folder, or the nearest above it that is there."""
+    return next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+
+
+def _try_to_write(folder: Path, touch: bool) -> None:
+    if touch:
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(b"\0")
+    elif not folder.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+    elif not os.access(folder, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))

@@ -62,12 +62,16 @@ def check_options(
         ValueError: A value is not valid; the message names the option, the rule and the value.
     """
     for option in options:
-        if not valid(getattr(settings, option)):
+        try:
+            is_valid = valid(getattr(settings, option))
+        except TypeError:  # a word where a number is compared
+            is_valid = False
+        if not is_valid:
             raise ValueError(f"{where}.{option} must be {rule}, not {getattr(settings, option)!r}")
 
 
 def check_number(option: str, value: object, low: float, high: float = math.inf, whole: bool = False) -> None:
-    """Check that an option is a finite number between two others.
+    """Check that an option is a finite number from `low` to `high`.
 
     Args:
         option: Full name of the option, for the error message.
@@ -79,15 +83,26 @@ def check_number(option: str, value: object, low: float, high: float = math.inf,
     Raises:
         ValueError: The value is not valid; the message says what is.
     """
-    is_number = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
-    if is_number and math.isfinite(value) and low <= value <= high:  # type: ignore[arg-type, operator]
+    if _is_number(value, int if whole else (int, float)) and low <= value <= high:  # type: ignore[operator]
         return
     kind = "a whole number" if whole else "a number"
     limits = f"of at least {low:g}" if math.isinf(high) else f"between {low:.15g} and {high:.15g}"
     raise ValueError(f"{option} must be {kind} {limits}, not {value!r}")
 
 
+def check_inside(option: str, value: object, low: float, high: float = math.inf) -> None:
+    """Raise a ValueError that names the option unless it is a number and `low < value < high`."""
+    if _is_number(value, (int, float)) and low < value < high:  # type: ignore[operator]
+        return
+    limits = f"above {low:g}" if math.isinf(high) else f"between {low:g} and {high:g}"
+    raise ValueError(f"{option} must be {limits}, not {value!r}")
+
+
+def _is_number(value: object, kind: type[int] | tuple[type[int], type[float]]) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool) and math.isfinite(value)
+
+
 def check_between(option: str, value: float, low: float, high: float) -> None:
-    """Raise a ValueError that names the option unless `low <= value <= high`."""
-    if not low <= value <= high:
+    """Raise a ValueError that names the option unless it is a number and `low <= value <= high`."""
+    if not (isinstance(value, int | float) and low <= value <= high):
         raise ValueError(f"{option} must be between {low:g} and {high:g}, not {value!r}")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import os
 import re
 import sys
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
@@ -17,11 +19,13 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import CompactHydraException, ConfigCompositionException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import MarkedYAMLError
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 
-UNWRITABLE = (PermissionError, NotADirectoryError, FileExistsError)
-"""What is raised for a folder of results that cannot be made."""
+UNWRITABLE = (errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
+"""Why results cannot be written to where the config says."""
+
 SHARED_LINES = re.compile(r"^\t_\w+\n", re.MULTILINE)
 """Where Hydra lists the options of a group: files of lines that options share, which are none themselves."""
 
@@ -37,8 +41,8 @@ def readable_errors(config_dir: Path, config_name: str = "config") -> Iterator[N
     os.environ[FULL_ERROR] = "1"  # Hydra then raises instead of printing and exiting by itself
     try:
         yield
-    except (CompactHydraException, OmegaConfBaseException, *UNWRITABLE) as error:
-        if asked_for_all:
+    except (CompactHydraException, OmegaConfBaseException, MarkedYAMLError, OSError) as error:
+        if asked_for_all or not _is_the_users(error):
             raise
         print(f"error: {_message(error)}", file=sys.stderr)
         if isinstance(error, ConfigCompositionException | OmegaConfBaseException):
@@ -47,7 +51,17 @@ def readable_errors(config_dir: Path, config_name: str = "config") -> Iterator[N
         raise SystemExit(1) from None
 
 
+def _is_the_users(error: BaseException) -> bool:
+    """Whether an error is of what was asked for: of files only those that cannot be written."""
+    if not isinstance(error, OSError) or isinstance(error, CompactHydraException):
+        return True
+    made_by = traceback.extract_tb(error.__traceback__)[-1].name
+    return error.errno in UNWRITABLE or (error.errno == errno.ENOENT and made_by == "mkdir")
+
+
 def _message(error: BaseException) -> str:
+    if isinstance(error, MarkedYAMLError) and (mark := error.problem_mark or error.context_mark):
+        return f"{mark.name} is no YAML: line {mark.line + 1}, column {mark.column + 1}: {error.problem}"
     if isinstance(error, OSError) and not isinstance(error, CompactHydraException):
         return (
             f"cannot write to {error.filename}: {error.strerror}; hydra.run.dir, hydra.sweep.dir and "

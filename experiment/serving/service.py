@@ -33,7 +33,7 @@ def make_service(cell: Cell, victim: ServedVictim) -> Service:
     toll, server = served_toll(cell), cell.config["server"]
     honest = HonestCosts(cell, VictimMeter(cell, victim))
     calibrated = calibrate(toll, honest, TraceAccounting(cell.accounting), cell.config["seed"])
-    scope = cell.config["defense"]["pow"]["scope"]
+    scope = cell.config["defense"][toll.name]["scope"]
     if scope == "subnet":
         raise InputError("defense.pow.scope=subnet has no meaning over HTTP; choose account or global")
     try:

@@ -19,7 +19,7 @@ from pow.replay.evaded import replay_evaded
 from pow.replay.requests import replay_authors, replay_queries
 from pow.requests import Scope
 from pow.traces import read_authors_trace, read_query_trace, split_over_accounts
-from storage.options import instantiate
+from storage.options import check_number, instantiate
 
 
 def replay(asked: Replay) -> pd.DataFrame:
@@ -29,6 +29,7 @@ def replay(asked: Replay) -> pd.DataFrame:
         ValueError, OSError: naming what cannot be priced.
         HydraException: for an override that the config does not take.
     """
+    _check_files(asked)
     config = composed(asked)
     pricing = make_pricing(config)
     calibration = calibrated(pricing, config["dataset"]["benign_cost"], asked)
@@ -44,6 +45,15 @@ def replay(asked: Replay) -> pd.DataFrame:
     for name, node in config["bills"].items():
         add_bill(rows, instantiate(node, f"--hardware {name}"), pricing.puzzle)
     return rows
+
+
+def _check_files(asked: Replay) -> None:
+    for flag, path in (("TRACE", asked.trace), ("--benign", asked.benign)):
+        if path is not None and not path.is_file():
+            raise ValueError(f"{flag} {path}: there is no such file")
+    if asked.config_dir is not None and not asked.config_dir.is_dir():
+        raise ValueError(f"--config-dir {asked.config_dir}: there is no such folder")
+    check_number("--seed", asked.seed, 0, whole=True)
 
 
 def composed(asked: Replay) -> dict[str, Any]:

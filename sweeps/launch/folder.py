@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from experiment.naming import stack_name
+from storage.errors import InputError
 from storage.files import write_atomically, write_json, write_text
 from sweeps.grid.units import Plan, PlannedCell, Stage, Unit, finished_key
 
@@ -66,11 +67,6 @@ class SweepFolder:
         self.directory = directory.resolve()
         self.root = self.directory / ".tollgate"
 
-    @property
-    def exists(self) -> bool:
-        """Whether a sweep was started in this folder by one of our launchers."""
-        return (self.root / "plan.json").is_file()
-
     def write_plan(self, plan: Plan) -> None:
         """Put the cells on record."""
         self.root.mkdir(parents=True, exist_ok=True)
@@ -89,18 +85,30 @@ class SweepFolder:
 
     def cells(self) -> list[ListedCell]:
         """The cells on record, in the grid's order."""
-        listed = json.loads((self.root / "plan.json").read_text())["cells"]
-        return [
-            ListedCell(**row | {"directory": Path(row["directory"]), "overrides": tuple(row["overrides"])})
-            for row in listed
-        ]
+        path = self.root / "plan.json"
+        try:
+            return [
+                ListedCell(
+                    **row | {"directory": Path(row["directory"]), "overrides": tuple(row["overrides"])}
+                )
+                for row in json.loads(path.read_text())["cells"]
+            ]
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{path} is damaged; the sweep's command, given again, writes it anew"
+            ) from error
 
     def jobs(self) -> dict[str, dict[str, Any]]:
         """For each unit ever started, the launcher and what that calls the job: the last one."""
+        path = self.root / "jobs.json"
         try:
-            jobs: dict[str, dict[str, Any]] = json.loads((self.root / "jobs.json").read_text())
+            jobs = json.loads(path.read_text())
         except FileNotFoundError:
             return {}
+        except ValueError:
+            jobs = None
+        if not isinstance(jobs, dict):
+            raise InputError(f"{path} is damaged; delete it once none of the sweep's jobs runs any more")
         return jobs
 
     def add_jobs(self, started: Mapping[str, Mapping[str, Any]]) -> None:

@@ -46,7 +46,8 @@ def run_sweep(
         SweepFailed: once all is over, if cells lack their results.
     """
     directory = Path(config.hydra.sweep.dir).resolve()
-    plan = _planned(GridComposer(context.config_loader, config), jobs, directory, "hydra.sweep.dir", config)  # type: ignore[arg-type] # Hydra's only loader
+    composer = GridComposer(context.config_loader, config)  # type: ignore[arg-type] # Hydra's only loader
+    plan = _planned(composer, jobs, directory, "hydra.sweep.dir", config, make=launcher is not None)
     if launcher is None:
         return
     logging = OmegaConf.to_container(config.hydra.job_logging, resolve=False)
@@ -64,17 +65,25 @@ def plan_cell(config: DictConfig, overrides: Sequence[str], directory: Path) -> 
             plain: Config = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment] # a mapping
             return Composed(plain, ".")
 
-    _planned(Given(), [overrides], directory.resolve(), "hydra.run.dir", config)
+    _planned(Given(), [overrides], directory.resolve(), "hydra.run.dir", config, make=False)
 
 
 def _planned(
-    composer: Composer, jobs: Sequence[Sequence[str]], directory: Path, option: str, config: DictConfig
+    composer: Composer,
+    jobs: Sequence[Sequence[str]],
+    directory: Path,
+    option: str,
+    config: DictConfig,
+    make: bool,
 ) -> Plan:
-    """The plan, printed, of a sweep whose folder is `directory` by that option of the config."""
+    """The plan, printed, of a sweep whose folder is `directory` by that option of the config.
+
+    Folders are made where it says so.
+    """
     started = time.perf_counter()
     try:
-        check_writable(directory, f"{option} or paths.output")
-        check_writable(Path(config.paths.store), "paths.store")
+        check_writable(directory, f"{option} or paths.output", make)
+        check_writable(config.paths.store, "paths.store", make)
     except OSError as error:
         raise InputError(str(error)) from error
     plan = Planner(composer, directory).plan(jobs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,8 @@ from typing import Any
 
 import pandas as pd
 import yaml
+
+log = logging.getLogger(__name__)
 
 STANDARD_PRICE = {"calibration": "paper", "strength": 1.0, "puzzle": "sha256", "scope": "account"}
 """What a defense's name does not say."""
@@ -61,15 +64,30 @@ class CellResult:
 
 
 def load_cells(directories: Iterable[Path]) -> list[CellResult]:
-    """The finished cells below the directories, in the order of their folders' names."""
-    paths = sorted(
-        {path.parent for directory in directories for path in directory.rglob("result.json")}, key=_natural
-    )
-    curves = _read_curves(paths)
+    """The finished cells below the directories, in the order of their folders' names.
+
+    Those whose files are damaged or lost are left out, and said.
+    """
+    found = {path.parent for directory in directories for path in directory.rglob("result.json")}
+    results = {path: result for path in sorted(found, key=_natural) if (result := _result(path))}
+    curves = _read_curves(list(results))
     return [
-        CellResult(path, json.loads((path / "result.json").read_text()), curve, _options(path))
-        for path, curve in zip(paths, curves, strict=True)
+        CellResult(path, result, curve, _options(path))
+        for (path, result), curve in zip(results.items(), curves, strict=True)
     ]
+
+
+def _result(path: Path) -> dict[str, Any] | None:
+    """What a cell's result.json holds; None where it or the curve is no more than a piece."""
+    try:
+        result: dict[str, Any] = json.loads((path / "result.json").read_text())
+        whole = isinstance(result, dict) and (path / "curve.csv").stat().st_size > 0
+    except (OSError, ValueError):
+        whole = False
+    if not whole:
+        log.warning("%s is left out: its result.json or curve.csv is damaged or lost", path)
+        return None
+    return result
 
 
 def _natural(path: Path) -> tuple[str, int, str]:

@@ -5,8 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
+import pytest
+from hydra import compose, initialize_config_dir
 
-from support.commands import run_program
+from experiment.explain import explain
+from storage.errors import InputError
+from support.commands import ROOT, run_program
 
 
 def test_attackers_queries_cost_more_than_honest_ones(tmp_path: Path) -> None:
@@ -29,3 +33,20 @@ def test_attackers_queries_cost_more_than_honest_ones(tmp_path: Path) -> None:
     for measure in ("pate", "pknn", "entropy", "gap"):
         picture = tmp_path / "run" / f"explain_{measure}.png"
         assert picture.read_bytes().startswith(b"\x89PNG") and picture.stat().st_size > 20_000
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("queries=x", "explain.queries must be a whole number of at least 1, not 'x'"),
+        ("pictures=-1", "explain.pictures must be a whole number between 1 and 100, not -1"),
+        ("step=nan", "explain.step must be a number between 0 and 1, not nan"),
+    ],
+)
+def test_options_that_make_no_sense_are_named(override: str, said: str, tmp_path: Path) -> None:
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        config = compose("explain", [f"explain.{override}", f"paths.store={tmp_path}/store"])
+    with pytest.raises(InputError) as error:
+        explain(config, tmp_path)
+    assert str(error.value) == said
+    assert not (tmp_path / "store").exists()

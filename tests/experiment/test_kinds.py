@@ -145,10 +145,10 @@ def test_two_measures_that_ask_different_teachers_are_refused(tmp_path: Path) ->
     config = composed(f"paths.store={tmp_path}/store", "+privacy/measure@privacy.measures.votes=pate")
     measures = config["privacy"]["measures"]
     measures["votes"] = measures["pate"] | {"sigma": 4}
-    assert set(make_measures(config)) >= {"pate", "votes"}
+    assert set(make_measures(config, 800)) >= {"pate", "votes"}
     measures["votes"] |= {"teachers": 3}
     with pytest.raises(ValueError, match="pate and votes ask teachers with different options"):
-        make_measures(config)
+        make_measures(config, 800)
 
 
 def test_a_kind_without_a_rate_is_refused_with_the_option_that_gives_it_one(tmp_path: Path) -> None:

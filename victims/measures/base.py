@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 from torch import Tensor, nn
 
@@ -56,6 +56,16 @@ class Measure(ABC):
 
     teacher_options: ClassVar[tuple[str, ...]] = ()
     """The options that say which PATE teachers it asks, none where it asks none."""
+
+    @classmethod
+    def check(cls, option: str, options: Mapping[str, Any], images: int) -> None:
+        """Raise ValueError, naming the option, for what makes no sense; asked before anything is trained.
+
+        Args:
+            option: The option that holds the measure's, such as `privacy.measures.pate`.
+            options: Those options, as the config has them.
+            images: Number of the victim's training images.
+        """
 
     @abstractmethod
     def columns(self, images: Tensor, log_probs: Tensor) -> dict[str, Tensor]:

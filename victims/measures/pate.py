@@ -5,10 +5,14 @@ Papernot et al. 2018, "Scalable Private Learning with PATE", Propositions 7 and 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from torch import Tensor
 
 from privacy import gnmax
 from storage.identity import stable_id
+from storage.options import check_number
 from training.recipe import Recipe
 from victims.architectures.build import Architecture
 from victims.measures.base import Measure, MeasuredVictim
@@ -37,6 +41,13 @@ class PateCost(Measure):
         self.teachers = victim.teachers(settings)
         self.sigma = sigma
         self.delta = delta
+
+    @classmethod
+    def check(cls, option: str, options: Mapping[str, Any], images: int) -> None:
+        """See Measure; each teacher has an image of its own at least."""
+        check_number(f"{option}.teachers", options["teachers"], 1, images, whole=True)
+        check_number(f"{option}.at_once", options["at_once"], 1, whole=True)
+        check_number(f"{option}.seed", options["seed"], 0, whole=True)
 
     def columns(self, images: Tensor, log_probs: Tensor) -> dict[str, Tensor]:
         """`cost` and `log_q`, float64 `[n]`."""

@@ -6,10 +6,14 @@ the same analysis of the Gaussian noisy max.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from torch import Tensor
 
 from privacy import gnmax, pknn
 from storage.identity import stable_id
+from storage.options import check_number
 from training.fit import predict_logits
 from victims.measures.base import Measure, MeasuredVictim
 
@@ -22,16 +26,16 @@ class PknnCost(Measure):
     paired = "composed"
 
     def __init__(self, victim: MeasuredVictim, k: int, sigma: float, delta: float) -> None:
-        if not 1 <= k <= len(victim.train):
-            raise ValueError(
-                f"privacy.measures.pknn.k must be between 1 and the {len(victim.train):,} training images "
-                f"of this victim, not {k}"
-            )
         logits = predict_logits(victim.network, victim.train.images, victim.hardware)
         self.train_log_probs = logits.log_softmax(1)
         self.train_labels = victim.train.labels.to(logits.device)
         self.num_classes = victim.train.num_classes
         self.k, self.sigma, self.delta = k, sigma, delta
+
+    @classmethod
+    def check(cls, option: str, options: Mapping[str, Any], images: int) -> None:
+        """See Measure; there are as many neighbours as training images."""
+        check_number(f"{option}.k", options["k"], 1, images, whole=True)
 
     def columns(self, images: Tensor, log_probs: Tensor) -> dict[str, Tensor]:
         """`cost` and `log_q`, float64 `[n]`."""
