@@ -7,10 +7,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from commands.parsing import number, parser
+from commands.parsing import HASHES, MAX_HASHES, parser
 
 KEY_VARIABLE = "TOLLGATE_KEY"
-MAX_HASHES = 2.0**40
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -19,9 +18,8 @@ def main(arguments: Sequence[str]) -> int:
     parsing.add_argument("url", metavar="URL", help="of the gate, such as http://127.0.0.1:8000")
     parsing.add_argument("image", type=Path, metavar="IMAGE", help="a picture file")
     parsing.add_argument("--key", default=os.environ.get(KEY_VARIABLE), help=f"default: ${KEY_VARIABLE}")
-    hashes = number(lambda value: value >= 1, "of at least 1")
     parsing.add_argument(
-        "--max-hashes", type=hashes, default=MAX_HASHES, metavar="N", help="most that the answer may cost"
+        "--max-hashes", type=HASHES, default=MAX_HASHES, metavar="N", help="most that the answer may cost"
     )
     options = parsing.parse_args(arguments)
     if not options.key:

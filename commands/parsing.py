@@ -41,6 +41,12 @@ def number(valid: Callable[[float], bool], rule: str) -> Callable[[str], float]:
     return read
 
 
+HASHES = number(lambda value: value >= 1, "of at least 1")
+"""A type of argparse for a limit of hashes."""
+
+MAX_HASHES = 2.0**40
+
+
 @contextmanager
 def packages_of(extra: str) -> Iterator[None]:
     """Exit with one sentence where an import within fails for a package that comes with the extra."""

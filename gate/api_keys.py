@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import re
 import secrets
@@ -15,6 +16,11 @@ ACCOUNT_NAME = re.compile(r"[A-Za-z0-9_.@-]{1,64}")
 def key_digest(key: str) -> bytes:
     """Return the digest that is stored of a key, whose 256 random bits cannot be found by trying."""
     return hashlib.sha256(b"tollgate api key:" + key.encode()).digest()
+
+
+def derived_key(secret: bytes) -> str:
+    """Return a key that is as hard to guess as its 32 secret bytes."""
+    return PREFIX + base64.urlsafe_b64encode(secret).rstrip(b"=").decode()
 
 
 def check_name(account: object) -> None:

@@ -3,6 +3,7 @@
     app = create_app(predict, meter, service, ledger, keyring)
 
 `POST /v1/predict` with images gives 402 and a challenge, `POST /v1/redeem` with its solution the answer.
+Where strangers may open accounts, `POST /v1/accounts` and `POST /v1/accounts/redeem` do the same for a key.
 """
 
 from __future__ import annotations
@@ -114,14 +115,20 @@ class _Application:
         self._add_routes()
 
     def _add_routes(self) -> None:
-        app = self.app
-        for path, handler, method, document in (
-            ("/v1/predict", self.ask, "POST", openapi.predict(self.gate.service)),
-            ("/v1/redeem", self.redeem, "POST", openapi.redeem(self.gate.service)),
+        app, service = self.app, self.gate.service
+        routes: list[tuple[str, Endpoint, str, dict[str, Any]]] = [
+            ("/v1/predict", self.ask, "POST", openapi.predict(service)),
+            ("/v1/redeem", self.redeem, "POST", openapi.redeem(service)),
             ("/v1/model", self.model, "GET", openapi.model()),
             ("/healthz", self.healthz, "GET", openapi.healthz()),
             ("/metrics", self.exposition, "GET", openapi.metrics()),
-        ):
+        ]
+        if service.open_accounts:
+            routes += [
+                ("/v1/accounts", self.ask_account, "POST", openapi.ask_account(service)),
+                ("/v1/accounts/redeem", self.open_account, "POST", openapi.open_account()),
+            ]
+        for path, handler, method, document in routes:
             app.add_api_route(path, _guarded(handler), methods=[method], response_model=None, **document)
         app.add_api_route("/", self.page, methods=["GET"], include_in_schema=False)
         app.mount("/page", _PageFiles(directory=PAGE), name="page")
@@ -165,15 +172,29 @@ class _Application:
     async def redeem(self, request: Request) -> Response:
         """Answer POST /v1/redeem: give the answer for a solution."""
         account = await self._account(request)
-        body = await _read_body(request, REDEEM_LIMIT)
-        try:
-            solution = Solution.model_validate_json(body)
-        except ValidationError as error:
-            where, fault = first_fault(error)
-            raise Problem("invalid_solution", f"{where or 'body'}: {fault}") from None
+        solution = await _read_solution(request)
         answer = await run_in_threadpool(self._redeemed, account, solution)
         self.metrics.solved.inc()
         return Response(answer, media_type="application/json")
+
+    async def ask_account(self, request: Request) -> Response:
+        """Answer POST /v1/accounts: issue a challenge for a new account."""
+        await _read_body(request, 0)
+        asked = await run_in_threadpool(self.gate.ask_account)
+        self._count_asked(0, asked)
+        content = _challenge_content(asked)
+        del content["query"]
+        content["account"] = asked.signed.challenge.account
+        return JSONResponse(content, 402, media_type=PROBLEM_JSON)
+
+    async def open_account(self, request: Request) -> Response:
+        """Answer POST /v1/accounts/redeem: open an account for a solution."""
+        solution = await _read_solution(request)
+        opened = await run_in_threadpool(self.gate.open_account, solution.challenge, solution.nonces)
+        request.state.account = opened[0]
+        self.metrics.solved.inc()
+        content = dict(zip(("account", "key"), opened, strict=True))
+        return JSONResponse(content, 201, {"Cache-Control": "no-store"})
 
     async def model(self) -> Response:
         """Answer GET /v1/model: say what is served."""
@@ -333,6 +354,16 @@ async def _read_body(request: Request, limit: int) -> bytes:
     if size > limit:
         raise Problem("too_large", f"a body here has at most {limit:,} bytes")
     return b"".join(parts)
+
+
+async def _read_solution(request: Request) -> Solution:
+    """Read the body of a redemption; raise Problem where it is anything else."""
+    body = await _read_body(request, REDEEM_LIMIT)
+    try:
+        return Solution.model_validate_json(body)
+    except ValidationError as error:
+        where, fault = first_fault(error)
+        raise Problem("invalid_solution", f"{where or 'body'}: {fault}") from None
 
 
 def _challenge_content(asked: Asked) -> dict[str, Any]:

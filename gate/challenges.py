@@ -103,6 +103,15 @@ class Keyring:
             raise InvalidChallenge
         return Signed(Challenge(**json.loads(base64.urlsafe_b64decode(content))), token, tag)
 
+    def derive(self, token: str, purpose: str) -> bytes:
+        """Return 32 bytes that follow from a token of this gate, and that nobody else can tell.
+
+        Raises InvalidChallenge for a token that no key of this gate signed.
+        """
+        self.open(token)
+        key = self._keys[token.partition(".")[0]]
+        return hmac.digest(key, f"tollgate {purpose} 1:{token}".encode(), "sha256")
+
 
 def _key_id(key: bytes) -> str:
     return hashlib.sha256(b"tollgate key id:" + key).hexdigest()[:8]

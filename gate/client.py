@@ -19,10 +19,10 @@ import httpx
 import numpy as np
 
 from gate import protocol
-from gate.protocol import Call, Exchange, Model, Receipt, Refused, Solve, Step, TooExpensive, Willing
+from gate.protocol import Call, Exchange, Model, Opened, Receipt, Refused, Solve, Step, TooExpensive, Willing
 from pow.puzzles import Puzzle, Solution, Unsolved, solve
 
-__all__ = ["AsyncClient", "Client", "Model", "Receipt", "Refused", "TooExpensive", "Willing"]
+__all__ = ["AsyncClient", "Client", "Model", "Opened", "Receipt", "Refused", "TooExpensive", "Willing"]
 
 SHOWN_FROM = 1e7
 """Expected hashes, for SHA-256 some seconds of a core, from which the time is shown, on a terminal."""
@@ -61,7 +61,7 @@ def _bar(puzzle: Puzzle) -> Iterator[None]:
         bar.close()
 
 
-def _connection(url: str, key: str, timeout: float) -> dict[str, Any]:
+def _connection(url: str, key: str | None, timeout: float) -> dict[str, Any]:
     """What a connection to a gate needs; raises ValueError for what is no address, or no key."""
     try:
         address = httpx.URL(url)
@@ -69,20 +69,22 @@ def _connection(url: str, key: str, timeout: float) -> dict[str, Any]:
         raise ValueError(f"{url!r} is not the address of a gate: {error}") from error
     if address.scheme not in ("http", "https") or not address.host:
         raise ValueError(f"the address of a gate begins with http:// or https://, unlike {url!r}")
-    if not (key.isascii() and key.isprintable() and " " not in key):
+    if key is not None and not (key.isascii() and key.isprintable() and " " not in key):
         raise ValueError("an API key has ASCII letters, digits and signs only")
-    headers = {"Authorization": f"Bearer {key}"}
+    headers = {} if key is None else {"Authorization": f"Bearer {key}"}
     return {"base_url": address, "headers": headers, "timeout": timeout, "trust_env": False}
 
 
 class Client:
     """Asks a gate as one account. `willing` says how much work it does; see Willing.
 
-    Raises ValueError for what is no address or no key, Refused (reason `unreachable` where nothing answers
-    after the retries) and TooExpensive.
+    Without a key it can open an account. Raises ValueError for what is no address or no key, Refused (reason
+    `unreachable` where nothing answers after the retries) and TooExpensive.
     """
 
-    def __init__(self, url: str, key: str, willing: Willing | None = None, timeout: float = 60.0) -> None:
+    def __init__(
+        self, url: str, key: str | None = None, willing: Willing | None = None, timeout: float = 60.0
+    ) -> None:
         self.willing = willing or Willing()
         self.http = httpx.Client(**_connection(url, key, timeout))
 
@@ -90,6 +92,11 @@ class Client:
         """What the gate serves."""
         model: Model = self._carry_out(protocol.describe(self.willing))
         return model
+
+    def open_account(self) -> Opened:
+        """Open an account by work; needs no key."""
+        opened: Opened = self._carry_out(protocol.open_account(self.willing))
+        return opened
 
     def request(self, images: np.ndarray) -> Receipt:
         """The answer to one request's images float32 in [0, 1] or uint8 `[n, c, h, w]`, and its price."""
@@ -139,7 +146,9 @@ class Client:
 class AsyncClient:
     """As Client, for asyncio; puzzles are solved in threads."""
 
-    def __init__(self, url: str, key: str, willing: Willing | None = None, timeout: float = 60.0) -> None:
+    def __init__(
+        self, url: str, key: str | None = None, willing: Willing | None = None, timeout: float = 60.0
+    ) -> None:
         self.willing = willing or Willing()
         self.http = httpx.AsyncClient(**_connection(url, key, timeout))
 
@@ -147,6 +156,11 @@ class AsyncClient:
         """See Client."""
         model: Model = await self._carry_out(protocol.describe(self.willing))
         return model
+
+    async def open_account(self) -> Opened:
+        """See Client."""
+        opened: Opened = await self._carry_out(protocol.open_account(self.willing))
+        return opened
 
     async def request(self, images: np.ndarray) -> Receipt:
         """See Client."""

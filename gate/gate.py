@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import secrets
 import time
 from collections.abc import Callable
@@ -11,6 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from gate.api_keys import derived_key, key_digest
 from gate.challenges import Challenge, InvalidChallenge, Keyring, Signed
 from gate.ledgers.base import Ledger, LimitReached, Limits, NotRedeemable
 from gate.meters import GateMeter
@@ -19,10 +22,20 @@ from gate.problems import Problem
 from pow.calibration import Calibration
 from pow.calibration.progressive import ProgressiveCalibration
 from pow.puzzles import PuzzleSettings, verify
+from pow.requests import opening_hashes
 from pow.tariff import Standing, Tariff
 from storage.options import check_choice
 
 AnswerKind = Literal["soft", "topk", "hard"]
+
+OPENING = "a new account"
+"""What a challenge for a new account names in place of a query's digest, which it can never be."""
+
+STRANGERS = "(strangers)"
+"""Whose requests new accounts count as; no account can have this name."""
+
+MOST_AT_ONCE = 10**6
+"""Accounts that may be in the middle of being added; each takes milliseconds."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +53,9 @@ class Service:
         lifetime: Seconds for which every challenge is valid.
         patience: A challenge is valid for this many times the reference client's solving time in addition.
         spread: Images over which a progressive calibration asks for what one of them owes; see pow.tariff.
+        open_accounts: Whether strangers may open an account, for work.
+        account_seconds: That work, in seconds of the reference client.
+        openings: Accounts that all strangers together may open in a minute.
         payer: Maps an account to the group whose costs add up; default the account itself.
 
     Raises:
@@ -56,6 +72,9 @@ class Service:
     lifetime: float = 300.0
     patience: float = 20.0
     spread: int = 32
+    open_accounts: bool = False
+    account_seconds: float = 0.0
+    openings: int = 10
     payer: Callable[[str], str] = str
 
     def __post_init__(self) -> None:
@@ -65,9 +84,12 @@ class Service:
         for name in ("lifetime", "patience"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be above 0, not {getattr(self, name)!r}")
-
-        if not self.spread >= 1:
-            raise ValueError(f"spread must be at least 1, not {self.spread!r}")
+        for name in ("spread", "openings"):
+            if not getattr(self, name) >= 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)!r}")
+        if self.open_accounts and not 0 < self.account_seconds < math.inf:
+            price = f"defense.pow.account_seconds above 0, and finite, not {self.account_seconds!r}"
+            raise ValueError(f"open_accounts=true needs {price}")
 
     @property
     def largest_batch(self) -> int:
@@ -181,6 +203,55 @@ class Gate:
 
         return Standing.of(self.ledger.update(payer, change)).price
 
+    def ask_account(self) -> Asked:
+        """Issue a challenge for a new account, worth `account_seconds` of work; nothing is kept of it."""
+        service, seconds = self.service, self.service.account_seconds
+        hashes = opening_hashes(service.calibration, service.puzzle, seconds)
+        name = f"account-{secrets.token_hex(8)}"
+        challenge = self._challenge(name, secrets.token_bytes(16), OPENING, hashes, seconds)
+        return Asked(self.keyring.sign(challenge), seconds)
+
+    def open_account(self, token: str, nonces: Any) -> tuple[str, str]:
+        """Open the account of a solved challenge.
+
+        Name and key follow from the challenge. So a solution opens one account, however often it comes, and a
+        reply that was lost can be asked for again.
+
+        Args:
+            token: Token that `ask_account` issued.
+            nonces: Claimed solution; see `pow.puzzles.verify`.
+
+        Returns:
+            The account's name and its API key, which is kept nowhere.
+
+        Raises:
+            Problem: The challenge is forged, expired or for no account, the nonces do not solve it, or too
+                many accounts are being opened.
+        """
+        signed = self._opened(token)
+        if signed.challenge.query != OPENING:
+            raise Problem("forged_challenge", "the challenge was not issued for a new account")
+        self._check_solved(signed, nonces)
+        key = derived_key(self.keyring.derive(token, "api key"))
+        if self.ledger.find_account(key_digest(key)) is None:
+            self._add_account(signed.challenge, key)
+        return signed.challenge.account, key
+
+    def _add_account(self, challenge: Challenge, key: str) -> None:
+        """Add the account of a challenge, unless too many were added in this minute."""
+        most, id = self.service.openings, bytes.fromhex(challenge.id)
+        # Either call may find that the same solution came at the same time; then the other adds the account.
+        with contextlib.suppress(ValueError):
+            try:
+                limits = Limits(MOST_AT_ONCE, most)
+                self.ledger.admit(STRANGERS, id, self.clock(), challenge.expires, limits)
+            except LimitReached as reached:
+                detail = f"{most} accounts a minute are opened; the solution stays valid until it expires"
+                raise Problem("too_many_requests", detail, reached.retry_after) from None
+        with contextlib.suppress(ValueError):
+            self.ledger.add_account(challenge.account, key_digest(key))
+        self.ledger.give_up(id)
+
     def _challenge(self, account: str, id: bytes, query: str, hashes: float, seconds: float) -> Challenge:
         service = self.service
         puzzle = service.puzzle.puzzle(b"any", hashes)
@@ -206,18 +277,26 @@ class Gate:
         Raises:
             Problem: The challenge is forged, expired or another account's, or the nonces do not solve it.
         """
-        try:
-            signed = self.keyring.open(token)
-        except InvalidChallenge:
-            raise Problem("forged_challenge", "this gate did not issue the challenge") from None
+        signed = self._opened(token)
         challenge = signed.challenge
+        if challenge.query == OPENING:
+            raise Problem("forged_challenge", "the challenge was issued for a new account, not for an answer")
         if challenge.account != account:
             raise Problem("other_account", "the challenge was issued to another account")
-        if challenge.expires <= self.clock():
+        self._check_solved(signed, nonces)
+        return challenge
+
+    def _opened(self, token: str) -> Signed:
+        try:
+            return self.keyring.open(token)
+        except InvalidChallenge:
+            raise Problem("forged_challenge", "this gate did not issue the challenge") from None
+
+    def _check_solved(self, signed: Signed, nonces: Any) -> None:
+        if signed.challenge.expires <= self.clock():
             raise Problem("expired", "the challenge has expired; ask again for a new one")
         if not verify(signed.puzzle, nonces):
             raise Problem("wrong_solution", "the nonces do not solve this challenge's puzzle")
-        return challenge
 
     def release(self, challenge: Challenge) -> bytes:
         """Return the answer, as JSON, of a checked challenge, once; raise Problem afterwards."""

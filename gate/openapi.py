@@ -52,24 +52,41 @@ def predict(service: Service) -> dict[str, Any]:
 
 def redeem(service: Service) -> dict[str, Any]:
     """Describe POST /v1/redeem: a solution in, the answer out."""
-    nonces = {
-        "type": "array",
-        "maxItems": MOST_PARTS,
-        "items": {"type": "integer", "minimum": 0, "maximum": NONCES - 1},
-    }
-    body = {
-        "type": "object",
-        "required": ["challenge", "nonces"],
-        "properties": {"challenge": {"type": "string", "maxLength": TOKEN_LIMIT}, "nonces": nonces},
-        "additionalProperties": False,
-    }
     return _endpoint(
         "Redeem a solution",
         "Gives the answer, once, for one nonce per part of the challenge's puzzle.",
-        {JSON: {"schema": body}},
+        {JSON: {"schema": _solution()}},
         {200: ("The answer", JSON, _answer(service))},
         ("malformed", "slow_body", "too_large", "invalid_solution", "wrong_solution", "forged_challenge"),
         ("other_account", "spent", "expired"),
+    )
+
+
+def ask_account(service: Service) -> dict[str, Any]:
+    """Describe POST /v1/accounts: a challenge out."""
+    return _endpoint(
+        "Ask for an account",
+        f"A challenge worth {service.account_seconds:g} seconds of the reference client.",
+        None,
+        {402: ("Work is required", PROBLEM_JSON, _challenge("account"))},
+        ("slow_body", "too_large"),
+        public=True,
+    )
+
+
+def open_account() -> dict[str, Any]:
+    """Describe POST /v1/accounts/redeem: a solution in, an API key out."""
+    fields = {"account": {"type": "string"}, "key": {"type": "string"}}
+    schema = {"type": "object", "required": sorted(fields), "properties": fields}
+    return _endpoint(
+        "Open an account",
+        "Gives the account's API key for one nonce per part of the challenge's puzzle: the same key, as "
+        "often as the solution comes before it expires.",
+        {JSON: {"schema": _solution()}},
+        {201: ("The account and its key", JSON, schema)},
+        ("malformed", "slow_body", "too_large", "invalid_solution", "wrong_solution", "forged_challenge"),
+        ("expired", "too_many_requests"),
+        public=True,
     )
 
 
@@ -149,8 +166,23 @@ def _refusal_responses(reasons: list[str]) -> dict[int | str, Any]:
     return responses
 
 
-def _challenge() -> dict[str, Any]:
-    """Return the schema of the answer to a query: a problem with a puzzle to solve."""
+def _solution() -> dict[str, Any]:
+    """Return the schema of a redemption: a challenge, and the nonces that solve it."""
+    nonces = {
+        "type": "array",
+        "maxItems": MOST_PARTS,
+        "items": {"type": "integer", "minimum": 0, "maximum": NONCES - 1},
+    }
+    return {
+        "type": "object",
+        "required": ["challenge", "nonces"],
+        "properties": {"challenge": {"type": "string", "maxLength": TOKEN_LIMIT}, "nonces": nonces},
+        "additionalProperties": False,
+    }
+
+
+def _challenge(names: str = "query") -> dict[str, Any]:
+    """Return the schema of a problem with a puzzle to solve, which names what it is for."""
     text, number, whole = {"type": "string"}, {"type": "number"}, {"type": "integer"}
     puzzle = {
         "kind": {"enum": sorted(KINDS)},
@@ -163,7 +195,7 @@ def _challenge() -> dict[str, Any]:
     }
     fields = {
         "challenge": text,
-        "query": text,
+        names: text,
         "expires": number,
         "puzzle": {"type": "object", "required": sorted(puzzle), "properties": puzzle},
     }

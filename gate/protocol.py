@@ -71,6 +71,15 @@ class Receipt:
 
 
 @dataclass(frozen=True)
+class Opened:
+    """A new account, its API key, which the gate keeps nowhere, and the mean hashes of its puzzle."""
+
+    account: str
+    key: str
+    expected_hashes: float
+
+
+@dataclass(frozen=True)
 class Willing:
     """The work that a client accepts, and how it solves puzzles.
 
@@ -118,7 +127,7 @@ def _send(call: Call, retries: int) -> Generator[Step, Any, httpx.Response]:
         if response is None:
             wait = FIRST_WAIT * 2.0 ** (retries - tries_left)
             refusal = Refused("unreachable", "the gate does not answer", 0)
-        elif response.status_code in (200, 402):
+        elif response.status_code in (200, 201, 402):
             return response
         else:
             refusal = _refusal(response)
@@ -157,17 +166,43 @@ def request(images: np.ndarray, willing: Willing) -> Exchange:
         TooExpensive: The puzzle takes more hashes than `willing.max_hashes`.
     """
     asked = (yield from _send(Call("POST", "/v1/predict", encode(images), NPY), willing.retries)).json()
+    puzzle = _affordable(asked, willing)
+    started = time.perf_counter()
+    solution: Solution = yield Solve(puzzle)
+    seconds = time.perf_counter() - started
+    redeem = Call("POST", "/v1/redeem", _redemption(asked, solution))
+    answer = _answer((yield from _send(redeem, willing.retries)).json())
+    return Receipt(answer, puzzle.expected_hashes, solution.tried, seconds)
+
+
+def open_account(willing: Willing) -> Exchange:
+    """Ask for an account, solve the puzzle and redeem it for the key; the result is an Opened.
+
+    Raises:
+        Refused: The gate opens no accounts (`not_found`), or it does not answer.
+        TooExpensive: The puzzle takes more hashes than `willing.max_hashes`.
+    """
+    asked = (yield from _send(Call("POST", "/v1/accounts"), willing.retries)).json()
+    puzzle = _affordable(asked, willing)
+    solution: Solution = yield Solve(puzzle)
+    redeem = Call("POST", "/v1/accounts/redeem", _redemption(asked, solution))
+    opened = (yield from _send(redeem, willing.retries)).json()
+    return Opened(opened["account"], opened["key"], puzzle.expected_hashes)
+
+
+def _affordable(asked: dict[str, Any], willing: Willing) -> Puzzle:
+    """Return the puzzle of a challenge; raise TooExpensive where it takes more than the client accepts."""
     puzzle = _puzzle(asked["puzzle"])
     if puzzle.expected_hashes > willing.max_hashes:
         raise TooExpensive(
             f"the gate asks for {puzzle.expected_hashes:.3g} hashes, at most {willing.max_hashes:.3g}"
         )
-    started = time.perf_counter()
-    solution: Solution = yield Solve(puzzle)
-    seconds = time.perf_counter() - started
-    body = json.dumps({"challenge": asked["challenge"], "nonces": list(solution.nonces)}).encode()
-    answer = _answer((yield from _send(Call("POST", "/v1/redeem", body), willing.retries)).json())
-    return Receipt(answer, puzzle.expected_hashes, solution.tried, seconds)
+    return puzzle
+
+
+def _redemption(asked: dict[str, Any], solution: Solution) -> bytes:
+    """The body that redeems a challenge."""
+    return json.dumps({"challenge": asked["challenge"], "nonces": list(solution.nonces)}).encode()
 
 
 def encode(images: np.ndarray) -> bytes:

@@ -14,7 +14,15 @@ from gate.gate import AnswerKind
 from storage.errors import InputError
 from storage.options import check_choice, check_number
 
-WHOLE = {"workers": 1, "top_k": 1, "spread": 1, "pending": 1, "requests_a_minute": 1, "connections": 1}
+WHOLE = {
+    "workers": 1,
+    "top_k": 1,
+    "spread": 1,
+    "pending": 1,
+    "requests_a_minute": 1,
+    "openings": 1,
+    "connections": 1,
+}
 """Options that are whole numbers, with the least valid value."""
 
 MOST_PORT, MOST_WORKERS, MOST = 65535, 256, 10**9
@@ -29,6 +37,8 @@ def check_server(server: Config) -> None:
     try:
         _check_numbers(server)
         check_choice("server.answers", server["answers"], AnswerKind)
+        if not isinstance(server["open_accounts"], bool):
+            raise ValueError(f"server.open_accounts must be true or false, not {server['open_accounts']!r}")
         if not isinstance(server["host"], str):
             raise ValueError(f"server.host must be a name or an address, not {server['host']!r}")
     except ValueError as error:

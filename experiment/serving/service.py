@@ -22,7 +22,18 @@ def served_toll(cell: Cell) -> Toll:
         raise InputError(f"defense={name} asks for no work, so there is nothing to serve; choose defense=pow")
     if cell.stack.watching is not None:
         raise InputError("the gate watches no accounts; leave out of defense what has an at_alarm")
+    options = f"defense.{cell.toll.name}"
+    if cell.config["defense"][cell.toll.name].get("scope") == "subnet":
+        raise InputError(f"{options}.scope=subnet has no meaning over HTTP; choose account or global")
+    if cell.config["server"]["open_accounts"] and not _account_seconds(cell, cell.toll) > 0:
+        raise InputError(
+            f"server.open_accounts=true needs the price of an account, {options}.account_seconds"
+        )
     return cell.toll
+
+
+def _account_seconds(cell: Cell, toll: Toll) -> float:
+    return float(cell.config["defense"][toll.name].get("account_seconds", 0.0))
 
 
 def make_service(cell: Cell, victim: ServedVictim) -> Service:
@@ -33,9 +44,7 @@ def make_service(cell: Cell, victim: ServedVictim) -> Service:
     toll, server = served_toll(cell), cell.config["server"]
     honest = HonestCosts(cell, VictimMeter(cell, victim))
     calibrated = calibrate(toll, honest, TraceAccounting(cell.accounting), cell.config["seed"])
-    scope = cell.config["defense"][toll.name]["scope"]
-    if scope == "subnet":
-        raise InputError("defense.pow.scope=subnet has no meaning over HTTP; choose account or global")
+    scope = cell.config["defense"][toll.name].get("scope", "account")
     try:
         return Service(
             image_shape=cell.data.train.image_shape,
@@ -48,6 +57,9 @@ def make_service(cell: Cell, victim: ServedVictim) -> Service:
             lifetime=server["lifetime"],
             patience=server["patience"],
             spread=server["spread"],
+            open_accounts=server["open_accounts"],
+            account_seconds=_account_seconds(cell, toll),
+            openings=server["openings"],
             payer=str if scope == "account" else _everyone,
         )
     except ValueError as error:
