@@ -21,6 +21,9 @@ from storage.options import check_choice, check_inside, check_number, instantiat
 from victims.architectures.build import build_network
 from victims.victim import VictimSettings
 
+MOST_PICTURES = 100
+"""Of a row that explains costs; more are too small to be seen."""
+
 
 def compose_cell(config: DictConfig, progress: bool) -> Cell:
     """Instantiate and check a cell's parts; raises InputError, one clear sentence, before any training."""
@@ -71,6 +74,10 @@ def _check_numbers(plain: Config) -> None:
         raise ValueError(f"attack.give_up_usd must be above 0, or null, not {give_up!r}")
     check_inside("dataset.request_seconds", plain["dataset"]["request_seconds"], 0)
     check_number("victim.seed", plain["victim"]["seed"], 0, whole=True)
+    if explain := plain.get("explain"):
+        check_number("explain.queries", explain["queries"], 1, whole=True)
+        check_number("explain.pictures", explain["pictures"], 1, MOST_PICTURES, whole=True)
+        check_number("explain.step", explain["step"], 0, 1)
 
 
 def _check(cell: Cell) -> None:

@@ -22,16 +22,11 @@ from experiment.cost_pictures import plot_costs
 from experiment.images import load_pool
 from experiment.kinds import measure_headings
 from extraction.attacks.jacobian import label_gradient
-from storage.errors import InputError
 from storage.files import write_atomically
-from storage.options import check_number
 from training.batches import to_float
 from training.seeds import generator
 
 log = logging.getLogger(__name__)
-
-MOST_PICTURES = 100
-"""Of a row; more are too small to be seen."""
 
 
 def queries_of_each_kind(cell: Cell, victim: ServedVictim) -> dict[str, Tensor]:
@@ -70,18 +65,8 @@ def price(queries: Mapping[str, Tensor], meter: VictimMeter) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def _check_options(config: DictConfig) -> None:
-    try:
-        check_number("explain.queries", config.explain.queries, 1, whole=True)
-        check_number("explain.pictures", config.explain.pictures, 1, MOST_PICTURES, whole=True)
-        check_number("explain.step", config.explain.step, 0, 1)
-    except ValueError as error:
-        raise InputError(str(error)) from error
-
-
 def explain(config: DictConfig, output: Path) -> pd.DataFrame:
     """Train or load the victim of the config's cell, price every kind of query, write table and pictures."""
-    _check_options(config)
     cell = compose_cell(config, progress=False)
     victim = TrainedVictim(cell).get()
     queries = queries_of_each_kind(cell, victim)
