@@ -14,8 +14,8 @@ from typing import Any
 import pandas as pd
 import yaml
 
-STANDARD_PRICE = {"calibration": "paper", "strength": 1.0, "puzzle": "sha256", "scope": "account"}
-"""What a defense's name does not say."""
+STANDARD_PRICE = {"calibration": "progressive", "strength": 1.0, "puzzle": "sha256", "scope": "account"}
+"""The defaults of conf/, which a defense's name does not say."""
 
 
 @dataclass(frozen=True, eq=False)
