@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from sweeps.report.columns import COLUMNS, Column
@@ -35,7 +36,7 @@ IN_THE_TERMINAL = {
     "fidelity": "fidelity %",
     "total_seconds": "with work",
     "overhead": "overhead",
-    "cheapest_pow_seconds": "cheapest, s",
+    "cheapest_pow_seconds": "least, s",
     "honest_overhead": "honest's",
     "seconds_to_90": "price of 90 %, s",
     "price_over_honest": "price / honest q95",
@@ -44,6 +45,9 @@ IN_THE_TERMINAL = {
     "attacker_usd": "USD",
 }
 """Columns of the table in the terminal, beside the privacy measures, and their headings."""
+
+SHARED = ("data set", "seed", "hardware", "queries")
+"""Columns of the table in the terminal that stand below it where all rows that have one agree."""
 
 BY_CHANGED_ANSWERS = ("honest_accuracy", "honest_l1", "honest_calibration_error", "honest_refused")
 """Columns that are shown where some defense changes answers, or watches."""
@@ -156,9 +160,8 @@ def terminal_table(cells: list[CellResult]) -> Table:
     """What each cell came to, a row a cell, for the terminal."""
     sweep = tidy(cells)
     last = points(sweep)
-    table = Table(title="What each stolen model cost", title_justify="left")
     if last.empty:
-        return table
+        return _laid_out(pd.DataFrame(), ())
     columns = {HEADINGS.get(name, name): last[name] for name in sweep.names if name != "hardware"}
     columns["seed"] = last["seed"].astype(str)
     headings = IN_THE_TERMINAL | {name: f"{heading.label} cost" for name, heading in sweep.measures.items()}
@@ -167,11 +170,31 @@ def terminal_table(cells: list[CellResult]) -> Table:
         columns[headings[name]] = _formatted(last, name, written[name])
     columns["hardware"] = last["hardware"]
     columns["gave up"] = last["gave_up"].map({True: "yes", False: ""})
-    text = pd.DataFrame(columns)
+    return _laid_out(pd.DataFrame(columns), headings.values())
+
+
+def _laid_out(text: pd.DataFrame, figures: Collection[str]) -> Table:
+    """A narrow table: headings are broken where need be, figures and names are not."""
+    table = Table(
+        title="What each stolen model cost",
+        title_justify="left",
+        caption_justify="left",
+        box=SIMPLE_HEAD,
+        padding=0,
+        pad_edge=False,
+        show_edge=False,
+    )
     text = text.loc[:, (text != "").any()]
-    for heading in text:
-        is_figure = heading in headings.values()
-        table.add_column(str(heading), justify="right" if is_figure else "left")
+    several = len(text) > 1
+    shared = [name for name in SHARED if several and name in text and len(set(text[name]) - {""}) == 1]
+    table.caption = "; ".join(f"{name}: {text[name].max()}" for name in shared) or None
+    text = text.drop(columns=shared)
+    for heading, column in text.items():
+        is_figure = heading in figures
+        longest = max(len(word) for each in column for word in ([each] if is_figure else each.split(" ")))
+        justify: Literal["left", "right"] = "right" if is_figure else "left"
+        width = max(longest, min(8, len(max(str(heading).split(" "), key=len))))
+        table.add_column(str(heading), justify=justify, width=width, overflow="fold")
     for row in text.to_numpy().tolist():
         table.add_row(*row)
     return table
