@@ -160,7 +160,7 @@ def _result(dataset: str, attack: str, strength: float | None, seed: int, gives_
         "dataset": dataset,
         "attack": attack,
         "defense": "none" if is_free else "pow",
-        "calibration": None if is_free else "paper",
+        "calibration": None if is_free else "progressive",
         "strength": strength,
         "puzzle": None if is_free else "sha256",
         "hardware": None if is_free else "laptop_core",

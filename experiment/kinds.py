@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from typing import Any
 
+from storage.conf import CONF
+from storage.identity import identify
 from storage.options import instantiate
 from victims.buckets import Buckets
 from victims.defenses.base import Charging, Defense, Perturbation, Watching
@@ -17,6 +19,12 @@ MakeMeasure = Callable[[MeasuredVictim], Measure]
 
 MakeBuckets = Callable[[MeasuredVictim], Buckets]
 """The buckets of the feature space of a victim that is trained later."""
+
+DEFENSE = "defense/"
+"""How the stable ids of our defenses begin; their option's name follows."""
+
+GROUPS = {path.name for path in CONF.iterdir() if path.is_dir()}
+"""What our config has at its top; what else is there was added on the command line."""
 
 BASES = {
     Defense: "is no defense: its class must derive from Perturbation, Watching or Charging "
@@ -52,9 +60,16 @@ def _class_of(target: str, option: str, base: type[Defense] | type[Measure]) -> 
     return found
 
 
+def _is_a_defense(node: Mapping[str, Any]) -> bool:
+    return identify(str(node.get("_target_"))).startswith(DEFENSE)
+
+
 def check_defenses(config: Mapping[str, Any]) -> None:
     """Raise ValueError, naming the option, unless every node of `defense` is a defense of some kind."""
     nodes = config["defense"]
+    for name, node in config.items():
+        if name not in GROUPS and isinstance(node, dict) and _is_a_defense(node):
+            raise ValueError(f"{name} is a defense outside of `defense`, where none acts; leave out @{name}")
     flat = [name for name, node in nodes.items() if not isinstance(node, dict)]
     if flat:
         raise ValueError(
@@ -66,6 +81,12 @@ def check_defenses(config: Mapping[str, Any]) -> None:
             raise ValueError(f"defense.{name} needs a _target_, the name of its class")
         if not issubclass(defense_class(config, name), Perturbation | Watching | Charging):
             raise ValueError(f"defense.{name}._target_={node['_target_']} {BASES[Defense]}")
+        own = identify(node["_target_"])
+        if own.startswith(DEFENSE) and own != DEFENSE + name and (CONF / "defense" / f"{name}.yaml").exists():
+            raise ValueError(
+                f"defense.{name} is the defense {own.removeprefix(DEFENSE)} by the name of another; "
+                f"choose it by its own: defense={own.removeprefix(DEFENSE)}"
+            )
 
 
 def make_measures(config: Mapping[str, Any], images: int) -> dict[str, MakeMeasure]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from scipy.special import ndtri
 
 from storage.identity import stable_id
 
@@ -106,6 +107,7 @@ class Population:
         random: np.random.Generator,
         resampled: bool = False,
         stretch: float = 1.0,
+        evenly: bool = False,
     ) -> Users:
         """Draw users who ask about the priced images.
 
@@ -116,11 +118,15 @@ class Population:
             resampled: Whether images are weighed at random, as if they were other ones; see
                 IMAGE_CONCENTRATION.
             stretch: Multiplies every user's number of queries.
+            evenly: Whether strata and lengths are spread over their distributions instead of drawn from
+                them, so that quantiles of a sample are those of the population.
         """
         images = len(priced) - int(priced["corrupted"].sum()) if "corrupted" in priced else len(priced)
         shares = np.array([stratum.share for stratum in self.strata.values()])
-        stratum = random.choice(len(shares), size=self.count, p=shares / shares.sum())
-        queries = self._lengths(stratum, random, stretch)
+        at = _evenly(self.count) if evenly else random.random(self.count)
+        stratum = np.searchsorted(shares.cumsum() / shares.sum(), at, side="right")
+        z = _spread_within(stratum) if evenly else random.standard_normal(self.count)
+        queries = self._lengths(stratum, z, stretch)
         user = np.repeat(np.arange(self.count), queries)
         weights = random.gamma(IMAGE_CONCENTRATION, size=images) if resampled else np.ones(images)
         row = self._rows(priced[:images], weights, stratum, user, random)
@@ -135,10 +141,10 @@ class Population:
         values = [getattr(each, name) for each in self.strata.values()]
         return np.array([default if value is None else value for value in values], dtype=np.float64)[stratum]
 
-    def _lengths(self, stratum: np.ndarray, random: np.random.Generator, stretch: float) -> np.ndarray:
-        """Queries of each user, log-normal and at most the longest, times `stretch`."""
+    def _lengths(self, stratum: np.ndarray, z: np.ndarray, stretch: float) -> np.ndarray:
+        """Queries of each user, log-normal by `z` and at most the longest, times `stretch`."""
         median, spread = self._option("median", stratum), self._option("spread", stratum)
-        length = self.longest * median * np.exp(spread * random.standard_normal(len(stratum)))
+        length = self.longest * median * np.exp(spread * z)
         return np.maximum(1, np.rint(np.minimum(length, self.longest) * stretch)).astype(np.int64)
 
     def _rows(
@@ -157,6 +163,19 @@ class Population:
             low, high = _within_classes(clean["label"].to_numpy(), upto, kinds, user, random)
         drawn = low + random.random(len(user)) * (high - low)
         return np.clip(np.searchsorted(upto, drawn, side="right") - 1, 0, len(clean) - 1)
+
+
+def _evenly(count: int) -> np.ndarray:
+    """The middles of `count` equal parts of [0, 1]."""
+    return (np.arange(count) + 0.5) / count
+
+
+def _spread_within(stratum: np.ndarray) -> np.ndarray:
+    """Standard normal quantiles, spread evenly over the users of each stratum, float64 `[users]`."""
+    place = pd.Series(stratum).groupby(stratum)
+    at = (place.cumcount() + 0.5) / place.transform("size")
+    z: np.ndarray = ndtri(at.to_numpy())
+    return z
 
 
 def _within_classes(

@@ -21,6 +21,7 @@ TRANSFERABILITY = ("kl", "transfer")
 
 
 PRICES = (
+    "reached_90",
     "queries_to_90",
     "seconds_to_90",
     "usd_to_90",
@@ -30,7 +31,8 @@ PRICES = (
 )
 """What 90 % of the victim's accuracy costs, what 95 % of honest users stay below, and the one over the other.
 
-Infinite where the attacker did not come so far.
+Where the attacker did not come so far, `reached_90` is 0, and its prices are what it spent in vain: lower
+bounds.
 """
 
 ALARM = ("alarm", "queries_until_alarm")
@@ -139,13 +141,12 @@ def _prices(cell: CellResult) -> dict[str, float]:
     bill: Mapping[str, Mapping[str, float]] = cell.result.get("honest_bill") or {}
     if not reached:
         return {}
-    names = {"queries_to_90": "queries", "seconds_to_90": "pow_seconds", "usd_to_90": "attacker_usd"}
-    paid = names if bill else {"queries_to_90": "queries"}
-    prices = {name: reached[figure] if reached["reached"] else float("inf") for name, figure in paid.items()}
+    prices = {"reached_90": float(reached["reached"]), "queries_to_90": reached["queries"]}
     if bill:
-        prices["honest_q95"] = bill["pow_seconds"]["q95"]
-        prices["price_over_honest"] = prices["seconds_to_90"] / prices["honest_q95"]
-        prices["queries_over_honest"] = prices["queries_to_90"] / bill["queries"]["q95"]
+        seconds, q95 = reached["pow_seconds"], bill["pow_seconds"]["q95"]
+        prices |= {"seconds_to_90": seconds, "usd_to_90": reached["attacker_usd"], "honest_q95": q95}
+        prices["price_over_honest"] = seconds / q95 if q95 else float("nan")
+        prices["queries_over_honest"] = reached["queries"] / bill["queries"]["q95"]
     return prices
 
 

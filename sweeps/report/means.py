@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
+import numpy as np
 import pandas as pd
+from pandas.core.groupby import DataFrameGroupBy
 from scipy.special import stdtrit
 
+from sweeps.report.columns import bound_by, multiples
 from sweeps.report.frames import Sweep
 
 NOT_MEASURED = ["cell", "seed", "strength", "round"]
@@ -40,6 +44,11 @@ def over_seeds(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     """Means over the rows that agree in `by`, one for each seed, and their number as `seeds`.
 
     Columns `<name>_interval` hold half the width of the 95 % intervals, Student's, NaN for a single seed.
+    Multiples (see Column) have geometric means, and the ends of their intervals, Student's of the logarithms,
+    in `<name>_low` and `<name>_high`. A multiple that is 0 for some seed has the mean 0 and no interval.
+    Where some seed's figure is a lower bound, so is the mean, and there is no interval; the column that says
+    who came so far (`reached_90`) is below 1 there.
+
     `knows` is kept, and `gave_up` becomes the share of seeds whose attacker gave up.
     """
     if rows.empty:
@@ -47,14 +56,43 @@ def over_seeds(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     dropped = [name for name in NOT_MEASURED if name in rows and name not in by]
     figures = rows.drop(columns=dropped).astype({"gave_up": float})
     groups = figures.groupby(list(by), sort=False)
-    means, counts = groups.mean(numeric_only=True), groups.count()
-    half_widths = groups.sem(ddof=1, numeric_only=True) * _students_factor(counts[means.columns])
+    means, factor = groups.mean(numeric_only=True), _students_factor(groups)
+    half_widths = groups.sem(ddof=1, numeric_only=True) * factor[means.columns]
     table = pd.concat([means, half_widths.add_suffix("_interval")], axis=1)
+    if on_log_scale := multiples(list(means.columns)):
+        table = _with_geometric(table, figures, by, on_log_scale, factor)
     table.insert(0, "seeds", groups.size())
     table.insert(1, "knows", groups["knows"].first())
     return table.reset_index()
 
 
-def _students_factor(counts: pd.DataFrame) -> pd.DataFrame:
+def _with_geometric(
+    table: pd.DataFrame, figures: pd.DataFrame, by: Sequence[str], names: list[str], factor: pd.DataFrame
+) -> pd.DataFrame:
+    """The table with geometric means of some columns, and the ends of their intervals.
+
+    Logarithms are those of figures over their arithmetic mean, so that seeds that agree have it exactly.
+    """
+    centers = figures.groupby(list(by), sort=False)[names].transform("mean")
+    ratios = (figures[names] / centers).where(centers > 0, figures[names] + 1)
+    with np.errstate(divide="ignore"):
+        logs = pd.DataFrame(np.log(ratios)).groupby([figures[name] for name in by], sort=False)
+    shift, half = logs.mean(), logs.sem(ddof=1) * factor[names]
+    half = half.where(np.isfinite(shift))
+    for name in names:
+        if (reached := bound_by(name)) in table:
+            half[name] = half[name].where(table[reached] == 1)
+    arithmetic = table[names]
+    others = table.drop(columns=[f"{name}_interval" for name in names])
+    ends = [
+        (arithmetic * np.exp(shift + sign * half)).add_suffix(end)
+        for sign, end in ((-1, "_low"), (1, "_high"))
+    ]
+    return pd.concat([others.assign(**(arithmetic * np.exp(shift))), *ends], axis=1)
+
+
+def _students_factor(groups: DataFrameGroupBy[Any, Any]) -> pd.DataFrame:
+    """Half the width of a 95 % interval in standard errors, by how many seeds have a figure."""
+    counts = groups.count()
     degrees = (counts - 1).where(counts > 1).astype(float)
     return pd.DataFrame(stdtrit(degrees, 0.975), index=counts.index, columns=counts.columns)

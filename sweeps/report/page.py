@@ -68,7 +68,7 @@ def _columns(rows: pd.DataFrame, texts: list[str], figures: Iterable[str]) -> di
     for name in (
         "seeds",
         "strength",
-        *(part for figure in figures for part in (figure, f"{figure}_interval")),
+        *(figure + end for figure in figures for end in ("", "_interval", "_low", "_high")),
     ):
         if name in rows and rows[name].notna().any():
             columns[name] = [None if np.isnan(value) else float(f"{value:.5g}") for value in rows[name]]

@@ -17,8 +17,8 @@ import yaml
 
 log = logging.getLogger(__name__)
 
-STANDARD_PRICE = {"calibration": "paper", "strength": 1.0, "puzzle": "sha256", "scope": "account"}
-"""What a defense's name does not say."""
+STANDARD_PRICE = {"calibration": "progressive", "strength": 1.0, "puzzle": "sha256", "scope": "account"}
+"""The defaults of conf/, which a defense's name does not say."""
 
 
 @dataclass(frozen=True, eq=False)

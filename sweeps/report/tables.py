@@ -2,52 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from sweeps.report.columns import COLUMNS, Column
 from sweeps.report.frames import Heading, Sweep, alters_or_watches, tidy
 from sweeps.report.means import points
 from sweeps.report.results import CellResult
 
 HEADINGS = {"dataset": "data set"}
 
-SHOWN = {
-    "queries": ("queries", 1, ",.0f"),
-    "accuracy": ("accuracy %", 100, ".2f"),
-    "fidelity": ("fidelity %", 100, ".2f"),
-    "kl": ("KL", 1, ".3g"),
-    "transfer": ("transfer %", 100, ".1f"),
-    "query_seconds": ("seconds", 1, ".4g"),
-    "total_seconds": ("with work", 1, ".4g"),
-    "overhead": ("overhead", 1, ".4g"),
-    "cheapest_pow_seconds": ("cheapest, s", 1, ".4g"),
-    "honest_overhead": ("honest's", 1, ".4g"),
-    "honest_accuracy": ("honest's accuracy %", 100, ".2f"),
-    "honest_l1": ("honest's L1", 1, ".3g"),
-    "honest_calibration_error": ("honest's ECE %", 100, ".2f"),
-    "honest_refused": ("refused %", 100, ".1f"),
-    "honest_false_alarms": ("false alarms %", 100, ".1f"),
-    "alarm": ("alarms %", 100, ".0f"),
-    "queries_until_alarm": ("at query", 1, ",.0f"),
-    "queries_to_90": ("queries to 90 %", 1, ",.0f"),
-    "seconds_to_90": ("price of 90 %, s", 1, ".4g"),
-    "usd_to_90": ("price of 90 %, USD", 1, ".2g"),
-    "honest_q95": ("honest q95, s", 1, ".4g"),
-    "price_over_honest": ("price / honest q95", 1, ".3g"),
-    "queries_over_honest": ("queries / honest q95", 1, ".3g"),
-    "expected_hashes": ("hashes", 1, ".3g"),
-    "attacker_usd": ("USD", 1, ".2g"),
-    "honest_usd": ("honest's USD", 1, ".2g"),
-    "measured_train_seconds": ("training, s", 1, ".3g"),
-    "measured_peak_mib": ("peak, MiB", 1, ".4g"),
-}
-"""Columns of the tables: heading, factor, format. Behind COSTS_AFTER stand the sweep's privacy measures."""
-
 COSTS_AFTER = ("queries", "accuracy", "fidelity", "kl", "transfer")
+"""Columns before the sweep's privacy measures."""
+
+SHOWN = tuple(name for name in COLUMNS if name != "reached_90")
+"""Columns of the table in Markdown: what was not reached is told beside its prices."""
 
 IN_A_PAPER = (
     *("queries", "accuracy", "fidelity", "query_seconds", "total_seconds"),
@@ -62,7 +36,7 @@ IN_THE_TERMINAL = {
     "fidelity": "fidelity %",
     "total_seconds": "with work",
     "overhead": "overhead",
-    "cheapest_pow_seconds": "cheapest, s",
+    "cheapest_pow_seconds": "least, s",
     "honest_overhead": "honest's",
     "seconds_to_90": "price of 90 %, s",
     "price_over_honest": "price / honest q95",
@@ -71,6 +45,9 @@ IN_THE_TERMINAL = {
     "attacker_usd": "USD",
 }
 """Columns of the table in the terminal, beside the privacy measures, and their headings."""
+
+SHARED = ("data set", "seed", "hardware", "queries")
+"""Columns of the table in the terminal that stand below it where all rows that have one agree."""
 
 BY_CHANGED_ANSWERS = ("honest_accuracy", "honest_l1", "honest_calibration_error", "honest_refused")
 """Columns that are shown where some defense changes answers, or watches."""
@@ -82,12 +59,12 @@ def with_costs(names: Iterable[str], costs: Iterable[str]) -> list[str]:
     return [*first, *costs, *(name for name in names if name not in COSTS_AFTER)]
 
 
-def written_as(measures: Mapping[str, Heading]) -> dict[str, tuple[str, int, str]]:
-    """SHOWN with the privacy measures."""
-    return SHOWN | {name: (heading.label, 1, heading.format) for name, heading in measures.items()}
+def written_as(measures: Mapping[str, Heading]) -> dict[str, Column]:
+    """COLUMNS with the privacy measures."""
+    return COLUMNS | {name: Column(own.label, 1, own.format) for name, own in measures.items()}
 
 
-def readable(table: pd.DataFrame, sweep: Sweep, shown: Sequence[str] = tuple(SHOWN)) -> pd.DataFrame:
+def readable(table: pd.DataFrame, sweep: Sweep, shown: Sequence[str] = SHOWN) -> pd.DataFrame:
     """A table over seeds as text, each mean with its interval behind it.
 
     Args:
@@ -112,9 +89,8 @@ def readable(table: pd.DataFrame, sweep: Sweep, shown: Sequence[str] = tuple(SHO
     rows = table.to_dict("records")
     for name in _telling(with_costs(shown, sweep.measures), table):
         if name in table:
-            heading, factor, form = written[name]
-            texts = [_shown(row, name, factor, form) for row in rows]
-            columns[heading] = pd.Series(texts, index=table.index)
+            texts = [_shown(row, name, written[name]) for row in rows]
+            columns[written[name].heading] = pd.Series(texts, index=table.index)
     text = pd.DataFrame(columns)
     return text.loc[:, (text != "").any()]
 
@@ -126,28 +102,37 @@ def _telling(names: Iterable[str], rows: pd.DataFrame) -> list[str]:
     return [name for name in names if name not in BY_CHANGED_ANSWERS]
 
 
-def _shown(row: Mapping[Any, Any], name: str, factor: float, form: str) -> str:
-    mean, half_width = row[name] * factor, row[f"{name}_interval"] * factor
-    if np.isinf(mean):
-        return _at_least(row, name, form)
-    if np.isnan(mean):
+def _shown(row: Mapping[Any, Any], name: str, column: Column) -> str:
+    """A mean with its interval; one of lower bounds with how many seeds came so far."""
+    text = _written(row, name, column)
+    if text.startswith(">") and row["seeds"] > 1:
+        came = round(row[str(column.reached)] * row["seeds"])
+        return f"{text} ({came} of {row['seeds']} came so far)"
+    return text + (_range(row, name, column) if column.is_multiple else _half_width(row, name, column))
+
+
+def _half_width(row: Mapping[Any, Any], name: str, column: Column) -> str:
+    """Half the width of an interval, where seeds differ."""
+    half_width = row[f"{name}_interval"] * column.factor
+    if np.isnan(half_width) or half_width <= 1e-9 * abs(row[name] * column.factor):
         return ""
-    if np.isnan(half_width) or half_width <= 1e-9 * abs(mean):
-        return f"{mean:{form}}"
-    return f"{mean:{form}} ± {half_width:{'.0f' if 100 <= half_width < 1e5 else '.2g'}}"
+    return f" ± {half_width:{'.0f' if 100 <= half_width < 1e5 else '.2g'}}"
 
 
-LOWER_BOUNDS = {"queries_to_90": "queries", "seconds_to_90": "pow_seconds", "usd_to_90": "attacker_usd"}
-"""Columns of what some seed did not reach, and the columns of what was spent in vain."""
+def _range(row: Mapping[Any, Any], name: str, column: Column) -> str:
+    """Both ends of an interval, where seeds differ."""
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    if np.isnan(low) or high <= low * (1 + 1e-9):
+        return ""
+    return f" ({low:{column.format}} to {high:{column.format}})"
 
 
-def _at_least(row: Mapping[Any, Any] | pd.Series[Any], name: str, form: str) -> str:
-    """More than what was spent where the aim was not reached, as far as that is told."""
-    spent = {
-        **{column: row[bound] for column, bound in LOWER_BOUNDS.items() if bound in row},
-        "price_over_honest": row.get("pow_seconds", np.nan) / row.get("honest_q95", np.nan),
-    }.get(name, np.nan)
-    return "not reached" if np.isnan(spent) else f"> {spent:{form}}"
+def _written(row: Mapping[Any, Any] | pd.Series[Any], name: str, column: Column) -> str:
+    """A figure, and that it is a lower bound where it is one."""
+    if np.isnan(row[name]):
+        return ""
+    is_bound = column.reached is not None and row.get(column.reached, 1) < 1
+    return ("> " if is_bound else "") + f"{row[name] * column.factor:{column.format}}"
 
 
 def _is_text(heading: Hashable, names: Sequence[str]) -> bool:
@@ -167,44 +152,56 @@ def latex(table: pd.DataFrame, sweep: Sweep) -> str:
     text, names = readable(table, sweep, IN_A_PAPER), sweep.names
     alignment = "".join("l" if _is_text(heading, names) else "r" for heading in text)
     written: str = text.to_latex(index=False, escape=True, column_format=alignment)
-    return "% \\usepackage{booktabs}; means over seeds with 95 % intervals (Student's)\n" + written.replace(
-        "±", r"$\pm$"
-    )
+    note = "means over seeds with 95 % intervals (Student's, of multiples on the log scale)"
+    return f"% \\usepackage{{booktabs}}; {note}\n" + written.replace("±", r"$\pm$")
 
 
 def terminal_table(cells: list[CellResult]) -> Table:
     """What each cell came to, a row a cell, for the terminal."""
     sweep = tidy(cells)
     last = points(sweep)
-    table = Table(title="What each stolen model cost", title_justify="left")
     if last.empty:
-        return table
+        return _laid_out(pd.DataFrame(), ())
     columns = {HEADINGS.get(name, name): last[name] for name in sweep.names if name != "hardware"}
     columns["seed"] = last["seed"].astype(str)
     headings = IN_THE_TERMINAL | {name: f"{heading.label} cost" for name, heading in sweep.measures.items()}
     written = written_as(sweep.measures)
     for name in _telling(with_costs(IN_THE_TERMINAL, sweep.measures), last):
-        columns[headings[name]] = _formatted(last, name, *written[name][1:])
+        columns[headings[name]] = _formatted(last, name, written[name])
     columns["hardware"] = last["hardware"]
     columns["gave up"] = last["gave_up"].map({True: "yes", False: ""})
-    text = pd.DataFrame(columns)
+    return _laid_out(pd.DataFrame(columns), headings.values())
+
+
+def _laid_out(text: pd.DataFrame, figures: Collection[str]) -> Table:
+    """A narrow table: headings are broken where need be, figures and names are not."""
+    table = Table(
+        title="What each stolen model cost",
+        title_justify="left",
+        caption_justify="left",
+        box=SIMPLE_HEAD,
+        padding=0,
+        pad_edge=False,
+        show_edge=False,
+    )
     text = text.loc[:, (text != "").any()]
-    for heading in text:
-        is_figure = heading in headings.values()
-        table.add_column(str(heading), justify="right" if is_figure else "left")
+    several = len(text) > 1
+    shared = [name for name in SHARED if several and name in text and len(set(text[name]) - {""}) == 1]
+    table.caption = "; ".join(f"{name}: {text[name].max()}" for name in shared) or None
+    text = text.drop(columns=shared)
+    for heading, column in text.items():
+        is_figure = heading in figures
+        longest = max(len(word) for each in column for word in ([each] if is_figure else each.split(" ")))
+        justify: Literal["left", "right"] = "right" if is_figure else "left"
+        width = max(longest, min(8, len(max(str(heading).split(" "), key=len))))
+        table.add_column(str(heading), justify=justify, width=width, overflow="fold")
     for row in text.to_numpy().tolist():
         table.add_row(*row)
     return table
 
 
-def _formatted(rows: pd.DataFrame, name: str, factor: float, form: str) -> pd.Series[str]:
+def _formatted(rows: pd.DataFrame, name: str, column: Column) -> pd.Series[str]:
     """A column's figures as text; nothing where there are none."""
     if name not in rows:
         return pd.Series("", index=rows.index)
-
-    def written(row: pd.Series[Any]) -> str:
-        if np.isinf(row[name]):
-            return _at_least(row, name, form)
-        return "" if np.isnan(row[name]) else f"{row[name] * factor:{form}}"
-
-    return rows.apply(written, axis=1)
+    return rows.apply(_written, axis=1, args=(name, column))

@@ -56,6 +56,8 @@ CONF = ROOT / "conf"
         (["puzzle.parts=0"], "puzzle.parts must be a whole number between 1 and 4096, not 0"),
         (["+puzzle.options.memory=9"], "puzzle.options: sha256 has no memory"),
         (["hardware=h100", "puzzle=argon2id", "pow_calibration=linear"], "h100 has no hash rate for"),
+        (["+defense@foo=rounding"], "foo is a defense outside of `defense`, where none acts"),
+        (["+defense@defense.rounding=top_k"], "defense.rounding is the defense top_k by the name of another"),
         (["privacy.accounting=averaged"], "privacy.accounting must be one of summed, composed, paired"),
         (["privacy.bound=loose"], "privacy.bound must be one of data_dependent, data_independent, tightest"),
         (["privacy.conversion=exact"], "privacy.conversion must be one of classical, canonne_kamath_steinke"),

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from experiment.compose import compose_cell
 from experiment.keys import Config, DataPrints, Identity, asking_accounts
+from experiment.naming import stack_name
 from storage.errors import InputError
 from storage.store import identity_key
 from support.commands import ROOT, run_program
@@ -198,3 +199,10 @@ def test_answers_are_changed_in_order_and_cut_last_and_the_meter_sees_the_victim
     budgeted.query(batch)
     assert calls == [4, 7]
     assert limited(own[None], "hard", 1).values.tolist() == [1]
+
+
+@pytest.mark.parametrize(("given", "name"), [("[pow,pow]", "pow"), ("[none,pow]", "pow"), ("[]", "none")])
+def test_a_stack_is_what_acts_in_it_however_it_is_spelt(given: str, name: str) -> None:
+    spelt, plain = composed(f"defense={given}"), composed(f"defense={name}")
+    assert stack_name(spelt["defense"]) == name
+    assert Identity(spelt, PRINTS).cell_key == Identity(plain, PRINTS).cell_key

@@ -162,3 +162,19 @@ def test_strata_ask_as_they_say() -> None:
     assert shares == pytest.approx(expected, abs=0.12)
     again = POPULATION.draw(priced, np.random.default_rng(0))
     assert again.row.tolist() == users.row.tolist()
+
+
+def test_users_who_are_spread_evenly_have_the_populations_quantiles() -> None:
+    """Of strata exactly, of lengths within a few per cent, where as many drawn ones are far off."""
+    priced = sorted_by_label(images(400, 0))
+    many = replace(POPULATION, count=200_000).draw(priced.iloc[:10], np.random.default_rng(0)).queries
+    exact = np.quantile(many, [0.5, 0.95])
+
+    def quantiles(evenly: bool) -> np.ndarray:
+        draws = [POPULATION.draw(priced, np.random.default_rng(seed), evenly=evenly) for seed in range(8)]
+        return np.array([np.quantile(users.queries, [0.5, 0.95]) for users in draws])
+
+    assert np.abs(quantiles(True) / exact - 1).max() < 0.1
+    assert np.abs(quantiles(False) / exact - 1).max() > 0.1
+    users = POPULATION.draw(priced, np.random.default_rng(0), evenly=True)
+    assert np.bincount(users.stratum).tolist() == [120, 40, 20, 10, 6, 4]

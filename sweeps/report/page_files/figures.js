@@ -89,8 +89,10 @@ const AXES = [
   ["attacker_usd", "USD for solving, on the attacker's hardware"],
 ].filter(([name]) => LINES.some((row) => isNumber(row[name])));
 
-/** A mean with half the width of its interval, where several seeds differ. */
+/** A mean with half the width of its interval, of a multiple with both ends, where several seeds differ. */
 function withInterval(row, name, write) {
+  const [low, high] = [row[`${name}_low`], row[`${name}_high`]];
+  if (isNumber(low)) return [write(row[name]), high > low * (1 + 1e-9) ? ` (${write(low)} to ${write(high)})` : ""];
   const half = row[`${name}_interval`];
   const differs = isNumber(half) && half > 1e-9 * Math.abs(row[name]);
   return [write(row[name]), differs ? ` ± ${write(half).replace("×", "")}` : ""];

@@ -52,7 +52,7 @@ def write_cell(
         "dataset": "digits",
         "attack": attack,
         "defense": "pow",
-        "calibration": "paper",
+        "calibration": "progressive",
         "strength": 1.0,
         "seed": seed,
         "measures": {"pate": {"label": "PATE", "format": ".4g"}},

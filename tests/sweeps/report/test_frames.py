@@ -7,7 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hydra import compose, initialize_config_dir
+from hydra.utils import get_class
 
+from support.commands import ROOT
 from support.grids.reports import write_cell
 from sweeps import report
 from sweeps.report.frames import tidy
@@ -190,3 +193,13 @@ def test_hardware_is_named_where_there_is_a_choice(tmp_path: Path) -> None:
     for number, hardware in enumerate(("phone", "h100")):
         write_cell(tmp_path / str(number), "standard", 0, [0.5], hardware=hardware)
     assert list(finals(report.load([tmp_path]))["defense"]) == ["pow · phone", "pow · h100"]
+
+
+def test_a_plain_toll_is_the_default_and_others_are_named(tmp_path: Path) -> None:
+    """The default is read from conf/, so the label cannot fall behind it."""
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        config = compose("config", ["dataset=digits", "defense=pow"])
+    target: Any = get_class(config["pow_calibration"]["_target_"])
+    for number, calibration in enumerate((target.name, "paper", "linear")):
+        write_cell(tmp_path / str(number), "standard", 0, [0.5], calibration=calibration)
+    assert list(finals(report.load([tmp_path]))["defense"]) == ["pow", "pow paper", "pow linear"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from rich.console import Console
 
 from commands.report import main
 from support.grids.reports import write_cell
@@ -179,3 +181,15 @@ def test_a_measure_is_among_the_figures_of_the_page(tmp_path: Path) -> None:
     data = json.loads(re.findall(r'id="data">(.*?)</script>', text)[0])
     assert data["measures"] == [["cost_pate", "PATE cost", ".4g"], ["cost_mine", "mine's cost", ".2f"]]
     assert data["finals"]["cost_mine"] == data["lines"]["cost_mine"] == [1.2346]
+
+
+def test_the_table_in_the_terminal_is_whole_at_120_columns(tmp_path: Path) -> None:
+    """Figures and names are not cut, and what all cells agree in stands below."""
+    for number, attack in enumerate(("standard", "jacobian")):
+        write_cell(tmp_path / str(number), attack, 0, [0.12345], hardware="laptop_core", overhead=1234.5678)
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(terminal_table(load_cells([tmp_path])))
+    printed = " ".join(console.export_text().split())
+    assert "…" not in printed
+    assert all(word in printed for word in ("standard", "jacobian", "12.35", "1235"))
+    assert "data set: digits; seed: 0; hardware: laptop_core; queries: 100" in printed
