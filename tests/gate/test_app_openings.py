@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from commands.accounts import main
+from gate.api_keys import key_digest
 from gate.app import create_app
 from gate.challenges import SECRET_BYTES, Keyring
 from gate.client import Client, TooExpensive, Willing
@@ -143,6 +144,25 @@ def test_so_many_are_opened_in_a_minute_and_no_paid_one_is_lost(ledger: Ledger) 
     assert len({gate.open_account(*each) for each in solutions}) == 5
 
 
+def test_the_solution_of_a_removed_account_brings_nothing(ledger: Ledger) -> None:
+    gate = gate_of(ledger)
+    token, nonces = solution(gate)
+    name, key = gate.open_account(token, nonces)
+    assert ledger.remove_account(name)
+    with refused("spent"):
+        gate.open_account(token, nonces)
+    assert ledger.find_account(key_digest(key)) is None
+
+
+def test_one_solution_at_the_same_time_counts_once(ledger: Ledger) -> None:
+    """So nobody uses up the minute's accounts with the work of one."""
+    gate = gate_of(ledger, openings=2)
+    one, other = solution(gate), solution(gate)
+    with ThreadPoolExecutor(8) as threads:
+        assert len(set(threads.map(lambda _: gate.open_account(*one), range(32)))) == 1
+    gate.open_account(*other)
+
+
 def test_a_solution_expires(ledger: Ledger) -> None:
     gate = gate_of(ledger, lifetime=30, patience=4)
     token, nonces = solution(gate)
@@ -159,7 +179,10 @@ def test_nothing_is_kept_of_who_only_asks(tmp_path: Path) -> None:
             gate.ask_account()
         assert content(path) == before
         gate.open_account(*solution(gate))
-        assert len(content(path)) == len(before) + 2, "an account, and a count of this minute's"
+        more = len(before) + 3
+        assert len(content(path)) == more, "an account, a count of this minute's, and what is spent"
+        ledger.sweep(gate.clock() + 3600)
+        assert len(content(path)) == len(before) + 1, "an account"
 
 
 def content(path: Path) -> list[str]:
