@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,14 @@ import pytest
 
 from commands.accounts import main
 from gate.api_keys import key_digest
-from gate.app import create_app
+from gate.app import STRANGERS_AT_ONCE, STRANGERS_WAITING, create_app
 from gate.challenges import SECRET_BYTES, Keyring
 from gate.client import Client, TooExpensive, Willing
 from gate.gate import Gate
 from gate.ledgers.base import Ledger
 from gate.ledgers.sqlite import SqliteLedger
 from gate.problems import Problem
-from pow.puzzles import solve
+from pow.puzzles import Puzzle, solve, verify
 from support.gates.ledgers import ledger, open_named, redis_url
 from support.gates.over_http import IMAGES, Server, assert_refused, serving, solved
 from support.gates.server import FEW_HASHES, METER, predict, small_service
@@ -88,6 +89,33 @@ def test_what_does_not_open_an_account(server: Server) -> None:
     assert_refused(opened(server, query, solved(query)), 403, "forged_challenge")
     assert_refused(server.redeem(said["challenge"], nonces), 403, "forged_challenge")
     assert_refused(server.post("/v1/accounts", b"a body", account=""), 413, "too_large")
+
+
+def test_strangers_do_not_take_the_threads_of_accounts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A check of argon2id takes long and much memory, and nobody needs a key to have the gate check."""
+    too_many = STRANGERS_AT_ONCE + STRANGERS_WAITING + 1
+    end, checking = threading.Event(), threading.Semaphore(0)
+
+    def slow_for_strangers(puzzle: Puzzle, nonces: object) -> bool:
+        if nonces != [0]:
+            return verify(puzzle, nonces)
+        checking.release()
+        return end.wait(30) and False
+
+    monkeypatch.setattr("gate.gate.verify", slow_for_strangers)
+    with serving(tmp_path, **OPEN) as server, ThreadPoolExecutor(too_many) as threads:
+        said = asked_by_a_stranger(server)
+        sent = {threads.submit(opened, server, said, [0]) for _ in range(too_many)}
+        (refusal,) = wait(sent, 30, FIRST_COMPLETED).done
+        server.check_that_it_serves()
+        checked = sum(iter(lambda: checking.acquire(blocking=False), False))
+        end.set()
+        assert_refused(refusal.result(), 503, "busy")
+        for each in sent - {refusal}:
+            assert_refused(each.result(), 403, "wrong_solution")
+    assert checked == STRANGERS_AT_ONCE
 
 
 def test_it_is_off_unless_it_is_chosen(tmp_path: Path) -> None:
