@@ -21,7 +21,7 @@ from gate.problems import Problem
 from pow.calibration import Calibration
 from pow.calibration.progressive import ProgressiveCalibration
 from pow.puzzles import PuzzleSettings, verify
-from pow.requests import opening_hashes
+from pow.requests import check_opening, opening_hashes
 from pow.tariff import Standing, Tariff
 from storage.options import check_choice
 
@@ -83,6 +83,8 @@ class Service:
         if self.open_accounts and not 0 < self.account_seconds < math.inf:
             price = f"defense.pow.account_seconds above 0, and finite, not {self.account_seconds!r}"
             raise ValueError(f"open_accounts=true needs {price}")
+        if self.open_accounts:
+            check_opening(self.calibration, self.puzzle, self.account_seconds)
 
     @property
     def largest_batch(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -24,7 +25,8 @@ from gate.gate import Gate
 from gate.ledgers.base import Ledger
 from gate.ledgers.sqlite import SqliteLedger
 from gate.problems import Problem
-from pow.puzzles import Puzzle, solve, verify
+from pow.puzzles import HashcashPuzzle, Puzzle, PuzzleSettings, solve, verify
+from pow.requests import opening_hashes
 from support.gates.ledgers import ledger, open_named, redis_url
 from support.gates.over_http import IMAGES, Server, assert_refused, serving, solved
 from support.gates.server import FEW_HASHES, METER, predict, small_service
@@ -233,6 +235,24 @@ def test_keys_are_of_the_gates_secret(ledger: Ledger) -> None:
 def test_an_account_for_nothing_is_refused(seconds: float) -> None:
     with pytest.raises(ValueError, match=r"open_accounts=true needs defense.pow.account_seconds above 0"):
         small_service(open_accounts=True, account_seconds=seconds)
+
+
+def test_a_price_that_no_puzzle_asks_for_is_refused() -> None:
+    with pytest.raises(
+        ValueError, match=r"account_seconds of at most 7\.21e\+12 where puzzle.parts=2, not 1e\+13"
+    ):
+        small_service(open_accounts=True, account_seconds=1e13)
+
+
+@pytest.mark.parametrize("wanted", [2.0, 1100.0, 1448.0, 1449.0, 1600.0, 2047.0, 4096.0])
+@pytest.mark.parametrize("parts", [1, 2])
+def test_whole_bits_ask_for_the_nearest_price(ledger: Ledger, wanted: float, parts: int) -> None:
+    """No later request carries what is rounded off."""
+    puzzle, seconds = PuzzleSettings(HashcashPuzzle, parts), wanted / FEW_HASHES.reference_rate
+    asked = gate_of(ledger, puzzle=puzzle, account_seconds=seconds).ask_account()
+    price = asked.signed.puzzle.expected_hashes
+    assert 1 / math.sqrt(2) <= price / wanted <= math.sqrt(2)
+    assert price == opening_hashes(FEW_HASHES, puzzle, seconds), "as a grid bills it"
 
 
 def test_the_command(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
