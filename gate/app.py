@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ParamSpec, TypeVar
 
 import numpy as np
 from fastapi import FastAPI, Request, Response
@@ -44,6 +45,9 @@ log = logging.getLogger("tollgate.gate")
 Predict = Callable[[np.ndarray], np.ndarray]
 """Takes images in [0, 1], float32 `[n, c, h, w]`, and returns probabilities `[n, classes]`."""
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 Endpoint = Callable[..., Awaitable[Response]]
 
 PAGE = Path(__file__).parent / "page"
@@ -61,6 +65,14 @@ BODY_SECONDS = 15.0
 
 SWEEP_SECONDS = 30.0
 """Seconds between two sweeps of the ledger."""
+
+CHECKS_AT_ONCE = 8
+"""Solutions of accounts that are checked at a time; each takes a memory-hard puzzle's memory."""
+
+STRANGERS_AT_ONCE = 1
+STRANGERS_WAITING = 16
+"""Solutions of strangers that are checked at a time, and that wait; further ones are refused. Nobody needs a
+key to send them, so they must not take the threads that accounts need."""
 
 BATCHES_WAITING = 16
 """Number of largest batches that may wait for the model; further requests are refused."""
@@ -102,6 +114,8 @@ class _Application:
         self.predict, self.gate, self.metrics = predict, gate, Metrics()
         service = gate.service
         self.batcher = Batcher(self._evaluate, service.largest_batch, BATCHES_WAITING * service.largest_batch)
+        self.checks = _Checks(CHECKS_AT_ONCE, math.inf)  # as many as there are connections
+        self.strangers = _Checks(STRANGERS_AT_ONCE, STRANGERS_WAITING)
         self.body_limit = body_limit(service.image_shape, service.largest_batch)
         self.app = _DocumentedApp(
             title="Tollgate",
@@ -173,7 +187,7 @@ class _Application:
         """Answer POST /v1/redeem: give the answer for a solution."""
         account = await self._account(request)
         solution = await _read_solution(request)
-        answer = await run_in_threadpool(self._redeemed, account, solution)
+        answer = await self.checks(self._redeemed, account, solution)
         self.metrics.solved.inc()
         return Response(answer, media_type="application/json")
 
@@ -190,7 +204,7 @@ class _Application:
     async def open_account(self, request: Request) -> Response:
         """Answer POST /v1/accounts/redeem: open an account for a solution."""
         solution = await _read_solution(request)
-        opened = await run_in_threadpool(self.gate.open_account, solution.challenge, solution.nonces)
+        opened = await self.strangers(self.gate.open_account, solution.challenge, solution.nonces)
         request.state.account = opened[0]
         self.metrics.solved.inc()
         content = dict(zip(("account", "key"), opened, strict=True))
@@ -310,6 +324,24 @@ def _guarded(endpoint: Endpoint) -> Endpoint:
             raise Problem("failure", "something went wrong here; it is logged") from error
 
     return guarded
+
+
+class _Checks:
+    """Carries out so many checks of solutions at a time, and lets so many wait."""
+
+    def __init__(self, at_once: int, waiting: float) -> None:
+        self._places, self._left = asyncio.Semaphore(at_once), at_once + waiting
+
+    async def __call__(self, check: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+        """Return what `check` does, called in a thread; raise Problem if too many wait."""
+        if self._left < 1:
+            raise Problem("busy", "too many solutions wait to be checked", retry_after=1)
+        self._left -= 1
+        try:
+            async with self._places:
+                return await run_in_threadpool(check, *arguments, **named)
+        finally:
+            self._left += 1
 
 
 class _DocumentedApp(FastAPI):

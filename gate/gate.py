@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import secrets
@@ -22,7 +21,7 @@ from gate.problems import Problem
 from pow.calibration import Calibration
 from pow.calibration.progressive import ProgressiveCalibration
 from pow.puzzles import PuzzleSettings, verify
-from pow.requests import opening_hashes
+from pow.requests import check_opening, opening_hashes
 from pow.tariff import Standing, Tariff
 from storage.options import check_choice
 
@@ -30,12 +29,6 @@ AnswerKind = Literal["soft", "topk", "hard"]
 
 OPENING = "a new account"
 """What a challenge for a new account names in place of a query's digest, which it can never be."""
-
-STRANGERS = "(strangers)"
-"""Whose requests new accounts count as; no account can have this name."""
-
-MOST_AT_ONCE = 10**6
-"""Accounts that may be in the middle of being added; each takes milliseconds."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +83,8 @@ class Service:
         if self.open_accounts and not 0 < self.account_seconds < math.inf:
             price = f"defense.pow.account_seconds above 0, and finite, not {self.account_seconds!r}"
             raise ValueError(f"open_accounts=true needs {price}")
+        if self.open_accounts:
+            check_opening(self.calibration, self.puzzle, self.account_seconds)
 
     @property
     def largest_batch(self) -> int:
@@ -214,8 +209,8 @@ class Gate:
     def open_account(self, token: str, nonces: Any) -> tuple[str, str]:
         """Open the account of a solved challenge.
 
-        Name and key follow from the challenge. So a solution opens one account, however often it comes, and a
-        reply that was lost can be asked for again.
+        Name and key follow from the challenge. So a reply that was lost can be asked for again. A solution
+        opens one account, once: after the account is removed it brings nothing.
 
         Args:
             token: Token that `ask_account` issued.
@@ -225,32 +220,31 @@ class Gate:
             The account's name and its API key, which is kept nowhere.
 
         Raises:
-            Problem: The challenge is forged, expired or for no account, the nonces do not solve it, or too
-                many accounts are being opened.
+            Problem: The challenge is forged, expired, spent or for no account, the nonces do not solve it, or
+                too many accounts are being opened.
         """
         signed = self._opened(token)
         if signed.challenge.query != OPENING:
             raise Problem("forged_challenge", "the challenge was not issued for a new account")
         self._check_solved(signed, nonces)
         key = derived_key(self.keyring.derive(token, "api key"))
-        if self.ledger.find_account(key_digest(key)) is None:
-            self._add_account(signed.challenge, key)
+        digest = key_digest(key)
+        if self.ledger.find_account(digest) is None:
+            self._add_account(signed.challenge, digest)
         return signed.challenge.account, key
 
-    def _add_account(self, challenge: Challenge, key: str) -> None:
-        """Add the account of a challenge, unless too many were added in this minute."""
-        most, id = self.service.openings, bytes.fromhex(challenge.id)
-        # Either call may find that the same solution came at the same time; then the other adds the account.
-        with contextlib.suppress(ValueError):
-            try:
-                limits = Limits(MOST_AT_ONCE, most)
-                self.ledger.admit(STRANGERS, id, self.clock(), challenge.expires, limits)
-            except LimitReached as reached:
-                detail = f"{most} accounts a minute are opened; the solution stays valid until it expires"
-                raise Problem("too_many_requests", detail, reached.retry_after) from None
-        with contextlib.suppress(ValueError):
-            self.ledger.add_account(challenge.account, key_digest(key))
-        self.ledger.give_up(id)
+    def _add_account(self, challenge: Challenge, digest: bytes) -> None:
+        """Add the account of a challenge, unless it was added before or too many were in this minute."""
+        name, id, most = challenge.account, bytes.fromhex(challenge.id), self.service.openings
+        try:
+            self.ledger.open_account(name, digest, id, self.clock(), challenge.expires, most)
+        except LimitReached as reached:
+            detail = f"{most} accounts a minute are opened; the solution stays valid until it expires"
+            raise Problem("too_many_requests", detail, reached.retry_after) from None
+        except NotRedeemable:
+            # The same solution may have come at the same time; then the other call has added the account.
+            if self.ledger.find_account(digest) is None:
+                raise Problem("spent", "the account that this challenge opened was removed") from None
 
     def _challenge(self, account: str, id: bytes, query: str, hashes: float, seconds: float) -> Challenge:
         service = self.service

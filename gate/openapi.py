@@ -85,7 +85,7 @@ def open_account() -> dict[str, Any]:
         {JSON: {"schema": _solution()}},
         {201: ("The account and its key", JSON, schema)},
         ("malformed", "slow_body", "too_large", "invalid_solution", "wrong_solution", "forged_challenge"),
-        ("expired", "too_many_requests"),
+        ("expired", "spent", "too_many_requests", "busy"),
         public=True,
     )
 

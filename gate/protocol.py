@@ -10,7 +10,8 @@ from __future__ import annotations
 import io
 import json
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -133,25 +134,49 @@ def _send(call: Call, retries: int) -> Generator[Step, Any, httpx.Response]:
             refusal = _refusal(response)
             if response.status_code not in RETRIED:
                 raise refusal
-            wait = float(response.headers.get("retry-after", 1))
+            wait = _retry_after(response)
         if tries_left:
             yield min(wait, LONGEST_WAIT)
     raise refusal
+
+
+def _retry_after(response: httpx.Response) -> float:
+    """Seconds to wait; 1 where the header is missing or, as a proxy may send it, a date."""
+    text = response.headers.get("retry-after", "")
+    return float(text) if text.isascii() and text.isdigit() else 1.0
 
 
 def _refusal(response: httpx.Response) -> Refused:
     """Read a refusal from a response, which may come from something else than a gate."""
     try:
         problem = response.json()
-        return Refused(problem["reason"], problem["detail"], response.status_code)
+        reason, detail = (_printable(problem[name]) for name in ("reason", "detail"))
     except (ValueError, KeyError, TypeError):
         return Refused("no_gate", f"status {response.status_code}, and no problem+json", response.status_code)
+    return Refused(reason, detail, response.status_code)
+
+
+def _printable(text: Any) -> str:
+    """Return a stranger's text without what a terminal would obey."""
+    return "".join(each if each.isprintable() else " " for each in str(text))
+
+
+@contextmanager
+def _read_as_a_gates(response: httpx.Response) -> Iterator[None]:
+    """Raise Refused where a response that was accepted cannot be read as a gate's."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        detail = f"status {response.status_code}, and not what a gate answers"
+        raise Refused("no_gate", detail, response.status_code) from error
 
 
 def describe(willing: Willing) -> Exchange:
     """Ask what is served; the result is a Model."""
-    model = (yield from _send(Call("GET", "/v1/model"), willing.retries)).json()
-    return Model(tuple(model["image_shape"]), model["classes"], model["answers"], model["largest_batch"])
+    response = yield from _send(Call("GET", "/v1/model"), willing.retries)
+    with _read_as_a_gates(response):
+        model = response.json()
+        return Model(tuple(model["image_shape"]), model["classes"], model["answers"], model["largest_batch"])
 
 
 def request(images: np.ndarray, willing: Willing) -> Exchange:
@@ -165,13 +190,15 @@ def request(images: np.ndarray, willing: Willing) -> Exchange:
         Refused: The gate refuses, or does not answer.
         TooExpensive: The puzzle takes more hashes than `willing.max_hashes`.
     """
-    asked = (yield from _send(Call("POST", "/v1/predict", encode(images), NPY), willing.retries)).json()
-    puzzle = _affordable(asked, willing)
+    asked = yield from _send(Call("POST", "/v1/predict", encode(images), NPY), willing.retries)
+    puzzle, token = _affordable(asked, willing)
     started = time.perf_counter()
     solution: Solution = yield Solve(puzzle)
     seconds = time.perf_counter() - started
-    redeem = Call("POST", "/v1/redeem", _redemption(asked, solution))
-    answer = _answer((yield from _send(redeem, willing.retries)).json())
+    redeem = Call("POST", "/v1/redeem", _redemption(token, solution))
+    released = yield from _send(redeem, willing.retries)
+    with _read_as_a_gates(released):
+        answer = _answer(released.json())
     return Receipt(answer, puzzle.expected_hashes, solution.tried, seconds)
 
 
@@ -182,27 +209,38 @@ def open_account(willing: Willing) -> Exchange:
         Refused: The gate opens no accounts (`not_found`), or it does not answer.
         TooExpensive: The puzzle takes more hashes than `willing.max_hashes`.
     """
-    asked = (yield from _send(Call("POST", "/v1/accounts"), willing.retries)).json()
-    puzzle = _affordable(asked, willing)
+    asked = yield from _send(Call("POST", "/v1/accounts"), willing.retries)
+    puzzle, token = _affordable(asked, willing)
     solution: Solution = yield Solve(puzzle)
-    redeem = Call("POST", "/v1/accounts/redeem", _redemption(asked, solution))
-    opened = (yield from _send(redeem, willing.retries)).json()
-    return Opened(opened["account"], opened["key"], puzzle.expected_hashes)
+    redeem = Call("POST", "/v1/accounts/redeem", _redemption(token, solution))
+    response = yield from _send(redeem, willing.retries)
+    with _read_as_a_gates(response):
+        opened = response.json()
+        return Opened(_word(opened["account"]), _word(opened["key"]), puzzle.expected_hashes)
 
 
-def _affordable(asked: dict[str, Any], willing: Willing) -> Puzzle:
-    """Return the puzzle of a challenge; raise TooExpensive where it takes more than the client accepts."""
-    puzzle = _puzzle(asked["puzzle"])
+def _word(text: str) -> str:
+    """Return a name or a key, as it is kept and printed; raise ValueError for what cannot be one."""
+    if not (text.isascii() and text.isprintable() and " " not in text):
+        raise ValueError
+    return text
+
+
+def _affordable(response: httpx.Response, willing: Willing) -> tuple[Puzzle, str]:
+    """Return a challenge's puzzle and token; raise TooExpensive for more work than the client accepts."""
+    with _read_as_a_gates(response):
+        asked = response.json()
+        puzzle, token = _puzzle(asked["puzzle"]), str(asked["challenge"])
     if puzzle.expected_hashes > willing.max_hashes:
         raise TooExpensive(
             f"the gate asks for {puzzle.expected_hashes:.3g} hashes, at most {willing.max_hashes:.3g}"
         )
-    return puzzle
+    return puzzle, token
 
 
-def _redemption(asked: dict[str, Any], solution: Solution) -> bytes:
+def _redemption(token: str, solution: Solution) -> bytes:
     """The body that redeems a challenge."""
-    return json.dumps({"challenge": asked["challenge"], "nonces": list(solution.nonces)}).encode()
+    return json.dumps({"challenge": token, "nonces": list(solution.nonces)}).encode()
 
 
 def encode(images: np.ndarray) -> bytes:
@@ -215,7 +253,7 @@ def encode(images: np.ndarray) -> bytes:
 def _puzzle(fields: dict[str, Any]) -> Puzzle:
     """Make the puzzle that a challenge describes; raise Refused for a kind that this client cannot solve."""
     if fields["kind"] not in KINDS:
-        raise Refused("unknown_puzzle", f"this client cannot solve {fields['kind']!r}", 402)
+        raise Refused("unknown_puzzle", f"this client cannot solve {fields['kind']!r:.40}", 402)
     settings = PuzzleSettings(KINDS[fields["kind"]], fields["parts"], fields["options"])
     return settings.puzzle(bytes.fromhex(fields["challenge"]), fields["difficulty"])
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from pow.calibration.base import Calibration
+from pow.puzzles.base import HARDEST_PART
 from pow.puzzles.settings import PuzzleSettings
 from storage.options import check_choice
 
@@ -100,10 +101,24 @@ def asked_hashes(calibration: Calibration, puzzle: PuzzleSettings, seconds: np.n
 
 
 def opening_hashes(calibration: Calibration, puzzle: PuzzleSettings, account_seconds: float) -> float:
-    """Return the mean hashes that are asked to open an account; none where it costs nothing."""
+    """Return the mean hashes that are asked to open an account; none where it costs nothing.
+
+    No later request carries what a puzzle in whole bits cannot ask for, so the nearest is asked for: at
+    most sqrt(2) times too much or too little.
+    """
     if not account_seconds:
         return 0.0
-    return float(asked_hashes(calibration, puzzle, np.array([account_seconds]))[0])
+    wanted = calibration.expected_hashes(np.array([account_seconds]))
+    below, above = puzzle.expected_hashes(wanted), puzzle.expected_hashes(2 * wanted)
+    return float(np.where(wanted**2 <= below * above, below, above)[0])
+
+
+def check_opening(calibration: Calibration, puzzle: PuzzleSettings, account_seconds: float) -> None:
+    """Raise ValueError for a price of an account that no puzzle can ask for."""
+    most = HARDEST_PART * puzzle.parts / calibration.reference_rate
+    if account_seconds > most:
+        limit = f"at most {most:.3g} where puzzle.parts={puzzle.parts}"
+        raise ValueError(f"open_accounts=true needs account_seconds of {limit}, not {account_seconds:g}")
 
 
 def request_seconds(calibration: Calibration, requests: pd.DataFrame) -> np.ndarray:

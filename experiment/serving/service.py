@@ -12,6 +12,7 @@ from experiment.pricing.calibrating import calibrate
 from experiment.pricing.curve import TraceAccounting
 from gate.gate import Service
 from gate.ledgers.base import Limits
+from pow.requests import check_opening
 from storage.errors import InputError
 
 
@@ -25,11 +26,20 @@ def served_toll(cell: Cell) -> Toll:
     options = f"defense.{cell.toll.name}"
     if cell.config["defense"][cell.toll.name].get("scope") == "subnet":
         raise InputError(f"{options}.scope=subnet has no meaning over HTTP; choose account or global")
-    if cell.config["server"]["open_accounts"] and not _account_seconds(cell, cell.toll) > 0:
-        raise InputError(
-            f"server.open_accounts=true needs the price of an account, {options}.account_seconds"
-        )
+    if cell.config["server"]["open_accounts"]:
+        _check_account_price(cell, cell.toll)
     return cell.toll
+
+
+def _check_account_price(cell: Cell, toll: Toll) -> None:
+    seconds, pricing = _account_seconds(cell, toll), toll.pricing
+    if not seconds > 0:
+        option = f"defense.{toll.name}.account_seconds"
+        raise InputError(f"server.open_accounts=true needs the price of an account, {option}")
+    try:
+        check_opening(pricing.unexpected, pricing.puzzle, seconds)
+    except ValueError as error:
+        raise InputError(f"server.{error}") from error
 
 
 def _account_seconds(cell: Cell, toll: Toll) -> float:

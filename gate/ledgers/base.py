@@ -16,6 +16,9 @@ import numpy as np
 WINDOW_SECONDS = 60
 """Length of the windows in which requests are counted; they start at its multiples."""
 
+STRANGERS = "(strangers)"
+"""Whose requests new accounts count as; no account can have this name."""
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -55,7 +58,7 @@ class LimitReached(Exception):
 
 
 class NotRedeemable(Exception):
-    """No answer is kept for a challenge: it is spent (redeemed before), or unknown (or forgotten)."""
+    """A challenge brings nothing: it is spent (redeemed before), or unknown (or forgotten)."""
 
     def __init__(self, why: Literal["spent", "unknown"]) -> None:
         super().__init__(why)
@@ -72,6 +75,26 @@ class Ledger(ABC):
     @abstractmethod
     def add_account(self, account: str, key_digest: bytes) -> None:
         """Add an account with the digest of its API key; raise ValueError if the name or key is taken."""
+
+    @abstractmethod
+    def open_account(
+        self, account: str, key_digest: bytes, challenge: bytes, now: float, expires: float, most: int
+    ) -> None:
+        """Add the account that a solved challenge pays for, once, even if it is removed meanwhile.
+
+        Args:
+            account: Account to add.
+            key_digest: Digest of its API key.
+            challenge: Id of the challenge, which is spent from then on, until it expires.
+            now: The present; the account counts in the window that holds it.
+            expires: Time at which the challenge expires.
+            most: Accounts that may be opened in a window.
+
+        Raises:
+            LimitReached: So many were opened; nothing is counted or spent.
+            NotRedeemable: The challenge is spent.
+            ValueError: The name or key is taken; nothing is counted or spent.
+        """
 
     @abstractmethod
     def find_account(self, key_digest: bytes) -> str | None:

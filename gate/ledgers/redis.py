@@ -12,7 +12,15 @@ from redis import Redis, RedisError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from gate.ledgers.base import WINDOW_SECONDS, Booked, Ledger, LimitReached, Limits, NotRedeemable
+from gate.ledgers.base import (
+    STRANGERS,
+    WINDOW_SECONDS,
+    Booked,
+    Ledger,
+    LimitReached,
+    Limits,
+    NotRedeemable,
+)
 
 TIMEOUT_SECONDS = 10.0
 """Seconds that a method waits for the server before it fails."""
@@ -31,14 +39,37 @@ PRELUDE = """
 local call = redis.call
 local function key(name) return KEYS[1] .. name end
 """
-ADD_ACCOUNT = """
-local account, digest = ARGV[1], ARGV[2]
-if call('HEXISTS', key('accounts'), account) == 1 or call('HEXISTS', key('keys'), digest) == 1 then
-    return 0
+ADD = """
+local function add(account, digest)
+    if call('HEXISTS', key('accounts'), account) == 1 or call('HEXISTS', key('keys'), digest) == 1 then
+        return false
+    end
+    call('HSET', key('accounts'), account, digest)
+    call('HSET', key('keys'), digest, account)
+    return true
 end
-call('HSET', key('accounts'), account, digest)
-call('HSET', key('keys'), digest, account)
-return 1
+"""
+ADD_ACCOUNT = """
+return add(ARGV[1], ARGV[2]) and 1 or 0
+"""
+# Who asks once more than allowed is refused before anything is changed, since Redis undoes nothing.
+COUNT = """
+local function is_full(account, window, most)
+    return tonumber(call('HGET', key('requests:' .. window), account) or 0) >= tonumber(most)
+end
+local function count(account, window)
+    call('HINCRBY', key('requests:' .. window), account, 1)
+    call('ZADD', key('windows'), window, window)
+end
+"""
+OPEN_ACCOUNT = """
+local account, digest, challenge, expires, strangers, window, most = unpack(ARGV)
+if call('ZSCORE', key('expiries'), challenge) then return 'spent' end
+if is_full(strangers, window, most) then return 'rate' end
+if not add(account, digest) then return 'taken' end
+count(strangers, window)
+call('ZADD', key('expiries'), expires, challenge)
+return 'opened'
 """
 REMOVE_ACCOUNT = """
 local digest = call('HGET', key('accounts'), ARGV[1])
@@ -53,13 +84,11 @@ local account, challenge, now, until_, window, most_pending, most_requests = unp
 local in_the_way = call('ZREVRANGEBYSCORE', key('pending:' .. account), '+inf', '(' .. now,
                         'WITHSCORES', 'LIMIT', most_pending - 1, 1)
 if #in_the_way > 0 then return {'pending', in_the_way[2]} end
-local requests = key('requests:' .. window)
-if tonumber(call('HGET', requests, account) or 0) >= tonumber(most_requests) then return {'rate'} end
+if is_full(account, window, most_requests) then return {'rate'} end
 if call('ZADD', key('expiries'), 'NX', until_, challenge) == 0 then return {'taken'} end
 call('HSET', key('owners'), challenge, account)
 call('ZADD', key('pending:' .. account), until_, challenge)
-call('HINCRBY', requests, account, 1)
-call('ZADD', key('windows'), window, window)
+count(account, window)
 return {'admitted'}
 """
 # Numbers are packed as float64 throughout, since text would lose digits.
@@ -157,9 +186,10 @@ class RedisLedger(Ledger):
             socket_connect_timeout=TIMEOUT_SECONDS,
         )
         self._prefix = f"{{{prefix}}}:"
-        self._add_account = self._script(ADD_ACCOUNT)
+        self._add_account = self._script(ADD + ADD_ACCOUNT)
+        self._open_account = self._script(ADD + COUNT + OPEN_ACCOUNT)
         self._remove_account = self._script(REMOVE_ACCOUNT)
-        self._admit = self._script(ADMIT)
+        self._admit = self._script(COUNT + ADMIT)
         self._book = self._script(BOOK)
         self._replace = self._script(REPLACE)
         self._keep = self._script(KEEP)
@@ -175,6 +205,20 @@ class RedisLedger(Ledger):
     def add_account(self, account: str, key_digest: bytes) -> None:
         """See Ledger."""
         if not self._add_account(account, key_digest):
+            raise ValueError(f"there is an account {account!r} already, or its key is taken")
+
+    def open_account(
+        self, account: str, key_digest: bytes, challenge: bytes, now: float, expires: float, most: int
+    ) -> None:
+        """See Ledger."""
+        window = int(now // WINDOW_SECONDS)
+        arguments = (account, key_digest, challenge, float(expires), STRANGERS, window, most)
+        result = self._open_account(*arguments)
+        if result == b"spent":
+            raise NotRedeemable("spent")
+        if result == b"rate":
+            raise LimitReached("rate", (window + 1) * WINDOW_SECONDS - now)
+        if result == b"taken":
             raise ValueError(f"there is an account {account!r} already, or its key is taken")
 
     def find_account(self, key_digest: bytes) -> str | None:

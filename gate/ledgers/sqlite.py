@@ -12,7 +12,15 @@ from typing import Literal
 
 import numpy as np
 
-from gate.ledgers.base import WINDOW_SECONDS, Booked, Ledger, LimitReached, Limits, NotRedeemable
+from gate.ledgers.base import (
+    STRANGERS,
+    WINDOW_SECONDS,
+    Booked,
+    Ledger,
+    LimitReached,
+    Limits,
+    NotRedeemable,
+)
 from storage.options import check_choice
 
 Synchronous = Literal["full", "normal"]
@@ -48,6 +56,7 @@ PENDING = """
     WHERE account = ? AND state != 'redeemed' AND expires > ? ORDER BY expires DESC LIMIT 1 OFFSET ?
 """
 HOLD = "INSERT INTO challenges VALUES (?, ?, NULL, ?, 'held')"
+SPEND = "INSERT INTO challenges VALUES (?, ?, NULL, ?, 'redeemed')"
 KEEP = """
     INSERT INTO challenges VALUES (?, ?, ?, ?, 'kept')
     ON CONFLICT DO UPDATE SET answer = excluded.answer, expires = excluded.expires, state = 'kept'
@@ -117,10 +126,19 @@ class SqliteLedger(Ledger):
     def add_account(self, account: str, key_digest: bytes) -> None:
         """See Ledger."""
         with self._transaction() as database:
+            _add(database, account, key_digest)
+
+    def open_account(
+        self, account: str, key_digest: bytes, challenge: bytes, now: float, expires: float, most: int
+    ) -> None:
+        """See Ledger."""
+        with self._transaction() as database:
             try:
-                database.execute("INSERT INTO accounts VALUES (?, ?)", (account, key_digest))
+                database.execute(SPEND, (challenge, account, float(expires)))
             except sqlite3.IntegrityError as error:
-                raise ValueError(f"there is an account {account!r} already, or its key is taken") from error
+                raise NotRedeemable("spent") from error
+            _count(database, STRANGERS, now, most)
+            _add(database, account, key_digest)
 
     def find_account(self, key_digest: bytes) -> str | None:
         """See Ledger."""
@@ -137,15 +155,12 @@ class SqliteLedger(Ledger):
 
     def admit(self, account: str, challenge: bytes, now: float, until: float, limits: Limits) -> None:
         """See Ledger."""
-        window = int(now // WINDOW_SECONDS)
         with self._transaction() as database:
             # An account at its limit may ask again when the limit-th from the last to expire has expired.
             in_the_way = database.execute(PENDING, (account, now, limits.pending - 1)).fetchone()
             if in_the_way:
                 raise LimitReached("pending", in_the_way[0] - now)
-            (count,) = database.execute(COUNT_REQUEST, (window, account)).fetchone()
-            if count > limits.requests_a_minute:
-                raise LimitReached("rate", (window + 1) * WINDOW_SECONDS - now)
+            _count(database, account, now, limits.requests_a_minute)
             try:
                 database.execute(HOLD, (challenge, account, float(until)))
             except sqlite3.IntegrityError as error:
@@ -234,6 +249,21 @@ def _switch_to_write_ahead_log(connection: sqlite3.Connection) -> None:
             time.sleep(0.01)
         else:
             return
+
+
+def _add(database: sqlite3.Connection, account: str, key_digest: bytes) -> None:
+    try:
+        database.execute("INSERT INTO accounts VALUES (?, ?)", (account, key_digest))
+    except sqlite3.IntegrityError as error:
+        raise ValueError(f"there is an account {account!r} already, or its key is taken") from error
+
+
+def _count(database: sqlite3.Connection, account: str, now: float, most: int) -> None:
+    """Count a request in its window; raise LimitReached, which undoes the transaction, if it is one more."""
+    window = int(now // WINDOW_SECONDS)
+    (count,) = database.execute(COUNT_REQUEST, (window, account)).fetchone()
+    if count > most:
+        raise LimitReached("rate", (window + 1) * WINDOW_SECONDS - now)
 
 
 def _totals(database: sqlite3.Connection, payer: str) -> Booked | None:

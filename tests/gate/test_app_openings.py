@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
+import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,14 +17,16 @@ import numpy as np
 import pytest
 
 from commands.accounts import main
-from gate.app import create_app
+from gate.api_keys import key_digest
+from gate.app import STRANGERS_AT_ONCE, STRANGERS_WAITING, create_app
 from gate.challenges import SECRET_BYTES, Keyring
 from gate.client import Client, TooExpensive, Willing
 from gate.gate import Gate
 from gate.ledgers.base import Ledger
 from gate.ledgers.sqlite import SqliteLedger
 from gate.problems import Problem
-from pow.puzzles import solve
+from pow.puzzles import HashcashPuzzle, Puzzle, PuzzleSettings, solve, verify
+from pow.requests import opening_hashes
 from support.gates.ledgers import ledger, open_named, redis_url
 from support.gates.over_http import IMAGES, Server, assert_refused, serving, solved
 from support.gates.server import FEW_HASHES, METER, predict, small_service
@@ -89,6 +93,33 @@ def test_what_does_not_open_an_account(server: Server) -> None:
     assert_refused(server.post("/v1/accounts", b"a body", account=""), 413, "too_large")
 
 
+def test_strangers_do_not_take_the_threads_of_accounts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A check of argon2id takes long and much memory, and nobody needs a key to have the gate check."""
+    too_many = STRANGERS_AT_ONCE + STRANGERS_WAITING + 1
+    end, checking = threading.Event(), threading.Semaphore(0)
+
+    def slow_for_strangers(puzzle: Puzzle, nonces: object) -> bool:
+        if nonces != [0]:
+            return verify(puzzle, nonces)
+        checking.release()
+        return end.wait(30) and False
+
+    monkeypatch.setattr("gate.gate.verify", slow_for_strangers)
+    with serving(tmp_path, **OPEN) as server, ThreadPoolExecutor(too_many) as threads:
+        said = asked_by_a_stranger(server)
+        sent = {threads.submit(opened, server, said, [0]) for _ in range(too_many)}
+        (refusal,) = wait(sent, 30, FIRST_COMPLETED).done
+        server.check_that_it_serves()
+        checked = sum(iter(lambda: checking.acquire(blocking=False), False))
+        end.set()
+        assert_refused(refusal.result(), 503, "busy")
+        for each in sent - {refusal}:
+            assert_refused(each.result(), 403, "wrong_solution")
+    assert checked == STRANGERS_AT_ONCE
+
+
 def test_it_is_off_unless_it_is_chosen(tmp_path: Path) -> None:
     with serving(tmp_path) as server:
         for path in ("/v1/accounts", "/v1/accounts/redeem"):
@@ -143,6 +174,25 @@ def test_so_many_are_opened_in_a_minute_and_no_paid_one_is_lost(ledger: Ledger) 
     assert len({gate.open_account(*each) for each in solutions}) == 5
 
 
+def test_the_solution_of_a_removed_account_brings_nothing(ledger: Ledger) -> None:
+    gate = gate_of(ledger)
+    token, nonces = solution(gate)
+    name, key = gate.open_account(token, nonces)
+    assert ledger.remove_account(name)
+    with refused("spent"):
+        gate.open_account(token, nonces)
+    assert ledger.find_account(key_digest(key)) is None
+
+
+def test_one_solution_at_the_same_time_counts_once(ledger: Ledger) -> None:
+    """So nobody uses up the minute's accounts with the work of one."""
+    gate = gate_of(ledger, openings=2)
+    one, other = solution(gate), solution(gate)
+    with ThreadPoolExecutor(8) as threads:
+        assert len(set(threads.map(lambda _: gate.open_account(*one), range(32)))) == 1
+    gate.open_account(*other)
+
+
 def test_a_solution_expires(ledger: Ledger) -> None:
     gate = gate_of(ledger, lifetime=30, patience=4)
     token, nonces = solution(gate)
@@ -159,7 +209,10 @@ def test_nothing_is_kept_of_who_only_asks(tmp_path: Path) -> None:
             gate.ask_account()
         assert content(path) == before
         gate.open_account(*solution(gate))
-        assert len(content(path)) == len(before) + 2, "an account, and a count of this minute's"
+        more = len(before) + 3
+        assert len(content(path)) == more, "an account, a count of this minute's, and what is spent"
+        ledger.sweep(gate.clock() + 3600)
+        assert len(content(path)) == len(before) + 1, "an account"
 
 
 def content(path: Path) -> list[str]:
@@ -182,6 +235,24 @@ def test_keys_are_of_the_gates_secret(ledger: Ledger) -> None:
 def test_an_account_for_nothing_is_refused(seconds: float) -> None:
     with pytest.raises(ValueError, match=r"open_accounts=true needs defense.pow.account_seconds above 0"):
         small_service(open_accounts=True, account_seconds=seconds)
+
+
+def test_a_price_that_no_puzzle_asks_for_is_refused() -> None:
+    with pytest.raises(
+        ValueError, match=r"account_seconds of at most 7\.21e\+12 where puzzle.parts=2, not 1e\+13"
+    ):
+        small_service(open_accounts=True, account_seconds=1e13)
+
+
+@pytest.mark.parametrize("wanted", [2.0, 1100.0, 1448.0, 1449.0, 1600.0, 2047.0, 4096.0])
+@pytest.mark.parametrize("parts", [1, 2])
+def test_whole_bits_ask_for_the_nearest_price(ledger: Ledger, wanted: float, parts: int) -> None:
+    """No later request carries what is rounded off."""
+    puzzle, seconds = PuzzleSettings(HashcashPuzzle, parts), wanted / FEW_HASHES.reference_rate
+    asked = gate_of(ledger, puzzle=puzzle, account_seconds=seconds).ask_account()
+    price = asked.signed.puzzle.expected_hashes
+    assert 1 / math.sqrt(2) <= price / wanted <= math.sqrt(2)
+    assert price == opening_hashes(FEW_HASHES, puzzle, seconds), "as a grid bills it"
 
 
 def test_the_command(server: Server, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +11,9 @@ from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from PIL import Image
@@ -21,7 +24,7 @@ from commands import ask
 from gate import protocol
 from gate.client import AsyncClient, Client, Refused, TooExpensive, Willing, read_image
 from gate.ledgers.base import Limits
-from pow.puzzles import KINDS
+from pow.puzzles import KINDS, Solution
 from support.commands import run_python
 from support.gates.over_http import IMAGES, Server, SlowModel, count, serving
 from support.gates.server import (
@@ -193,6 +196,57 @@ def test_a_puzzle_that_a_client_does_not_know(server: Server, monkeypatch: pytes
         with server.client() as client, pytest.raises(Refused, match="cannot solve 'sha256'") as caught:
             client.predict(IMAGES)
     assert caught.value.reason == "unknown_puzzle"
+
+
+PUZZLE = {"kind": "sha256", "parts": 1, "options": {}, "challenge": "00", "difficulty": 1.0}
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "a page",
+        [],
+        {},
+        {"challenge": "token", "puzzle": None},
+        {"challenge": "token", "puzzle": PUZZLE | {"challenge": "zz"}},
+        {"challenge": "token", "puzzle": PUZZLE | {"difficulty": float("nan")}},
+        {"challenge": "token", "puzzle": PUZZLE | {"options": {"none": 1}}},
+        {"challenge": "token", "puzzle": PUZZLE | {"kind": ["sha256"]}},
+    ],
+)
+def test_what_no_gate_asks_is_refused(said: Any) -> None:
+    talk = protocol.open_account(Willing())
+    next(talk)
+    with pytest.raises(Refused, match="not what a gate answers"):
+        talk.send(httpx.Response(402, content=json.dumps(said)))
+
+
+@pytest.mark.parametrize("said", [{}, {"account": "a", "key": 1}, {"account": "\x1b]0;a\x07", "key": "tg_"}])
+def test_what_no_gate_opens_is_refused(said: Any) -> None:
+    """A name or a key is printed; a terminal would obey what is not printable."""
+    talk = protocol.open_account(Willing())
+    next(talk)
+    step = talk.send(httpx.Response(402, json={"challenge": "token", "puzzle": PUZZLE}))
+    assert isinstance(step, protocol.Solve)
+    talk.send(Solution((0,), 1))
+    with pytest.raises(Refused, match="not what a gate answers"):
+        talk.send(httpx.Response(201, json=said))
+
+
+@pytest.mark.parametrize("after", ["Wed, 21 Oct 2026 07:28:00 GMT", "nan", "-1", ""])
+def test_a_wait_that_is_no_number_is_a_second(after: str) -> None:
+    talk = protocol.open_account(Willing())
+    next(talk)
+    refusal = httpx.Response(429, headers={"retry-after": after}, json={"reason": "r", "detail": "d"})
+    assert talk.send(refusal) == 1
+
+
+def test_a_refusal_commands_no_terminal() -> None:
+    talk = protocol.open_account(Willing(retries=0))
+    next(talk)
+    with pytest.raises(Refused) as caught:
+        talk.send(httpx.Response(403, json={"reason": "r", "detail": "\x1b[2Jdone\nmore"}))
+    assert caught.value.detail == " [2Jdone more"
 
 
 def test_a_client_says_what_the_gate_said(server: Server) -> None:

@@ -10,7 +10,7 @@ from contextlib import closing, suppress
 import numpy as np
 import pytest
 
-from gate.ledgers.base import Booked, Ledger, LimitReached, Limits
+from gate.ledgers.base import Booked, Ledger, LimitReached, Limits, NotRedeemable
 from support.gates.ledgers import NOW, OpenNamed, admitted, challenge, refusal, same, why_not
 
 
@@ -42,6 +42,41 @@ def test_a_removed_account_leaves_what_it_revealed(ledger: Ledger) -> None:
     ledger.add_account("ann", b"second")
     assert ledger.find_account(b"second") == "ann"
     ledger.add_account("bob", b"first")
+
+
+def test_a_challenge_opens_one_account_even_if_it_is_removed(ledger: Ledger) -> None:
+    one = ("ann", b"digest", challenge(1))
+    ledger.open_account(*one, NOW, NOW + 10, 2)
+    assert ledger.find_account(b"digest") == "ann"
+    assert ledger.remove_account("ann")
+    with pytest.raises(NotRedeemable, match="spent"):
+        ledger.open_account(*one, NOW, NOW + 10, 2)
+    assert ledger.find_account(b"digest") is None
+    assert ledger.sweep(NOW + 9) == 0 and ledger.sweep(NOW + 10) == 1, "spent until it expires"
+
+
+def test_what_opens_no_account_counts_and_spends_nothing(ledger: Ledger) -> None:
+    ledger.add_account("ann", b"digest")
+    for name, digest in (("ann", b"other"), ("bob", b"digest")):
+        with pytest.raises(ValueError, match="is taken"):
+            ledger.open_account(name, digest, challenge(1), NOW, NOW + 99, 1)
+    ledger.open_account("bob", b"bob's", challenge(1), NOW, NOW + 99, 1)
+    with pytest.raises(LimitReached):
+        ledger.open_account("eve", b"eve's", challenge(2), NOW, NOW + 99, 1)
+    ledger.open_account("eve", b"eve's", challenge(2), NOW + 60, NOW + 99, 1)
+
+
+def test_of_threads_with_one_solution_one_opens_and_is_counted(ledger: Ledger) -> None:
+    def opens(_: int) -> bool:
+        try:
+            ledger.open_account("ann", b"digest", challenge(1), NOW, NOW + 99, 2)
+        except NotRedeemable:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as threads:
+        assert sum(threads.map(opens, range(32))) == 1
+    ledger.open_account("bob", b"bob's", challenge(2), NOW, NOW + 99, 2)
 
 
 # Admission

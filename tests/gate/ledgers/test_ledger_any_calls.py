@@ -11,7 +11,15 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gate.ledgers.base import WINDOW_SECONDS, Booked, Ledger, LimitReached, Limits, NotRedeemable
+from gate.ledgers.base import (
+    STRANGERS,
+    WINDOW_SECONDS,
+    Booked,
+    Ledger,
+    LimitReached,
+    Limits,
+    NotRedeemable,
+)
 from support.gates.ledgers import NOW, OpenNamed
 
 
@@ -31,6 +39,19 @@ class DictLedger(Ledger):
         if account in self.keys or key_digest in self.keys.values():
             raise ValueError
         self.keys[account] = key_digest
+
+    def open_account(
+        self, account: str, key_digest: bytes, challenge: bytes, now: float, expires: float, most: int
+    ) -> None:
+        if challenge in self.challenges or challenge in self.held:
+            raise NotRedeemable("spent")
+        window = now // WINDOW_SECONDS
+        if self.requests[STRANGERS, window] >= most:
+            raise LimitReached("rate", (window + 1) * WINDOW_SECONDS - now)
+        self.add_account(account, key_digest)
+        self.requests[STRANGERS, window] += 1
+        self.challenges[challenge] = account, b"", expires
+        self.spent.add(challenge)
 
     def find_account(self, key_digest: bytes) -> str | None:
         return next((account for account, digest in self.keys.items() if digest == key_digest), None)
@@ -124,6 +145,7 @@ ids, limits = st.sampled_from([b"1", b"2", b"3"]), st.builds(Limits, st.integers
 vectors = st.lists(st.floats(width=64), min_size=2, max_size=2).map(np.array)
 CALLS = st.one_of(
     st.tuples(st.just("add_account"), st.tuples(names, digests)),
+    st.tuples(st.just("open_account"), st.tuples(names, digests, ids, times, times, st.integers(1, 2))),
     st.tuples(st.just("find_account"), st.tuples(digests)),
     st.tuples(st.just("remove_account"), st.tuples(names)),
     st.tuples(st.just("admit"), st.tuples(names, ids, times, times, limits)),
