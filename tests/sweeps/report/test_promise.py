@@ -31,7 +31,8 @@ def fitted(share: float, narrow: float | None) -> dict[str, Any]:
 
 def test_bounds_are_told_once_a_toll_with_the_widest_interval(tmp_path: Path) -> None:
     """Two attacks of a seed share a fit; the seeds' fits are averaged."""
-    priced: dict[str, Any] = {"defense": "pow", "dataset": "digits", "calibration": "progressive", "strength": 1.0}
+    toll: dict[str, Any] = {"calibration": "progressive", "strength": 1.0}
+    priced = toll | {"defense": "pow", "dataset": "digits"}
     for attack in ("standard", "knockoff"):
         for seed, share in ((0, 0.95), (1, 0.97)):
             write_cell(
