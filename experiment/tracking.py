@@ -1,4 +1,4 @@
-"""Curves on Weights & Biases: one run a cell, and the same points on four x axes."""
+"""Curves on Weights & Biases: one run a cell, and the same points on an x axis for each kind of cost."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,13 +19,15 @@ from storage.errors import InputError
 
 log = logging.getLogger(__name__)
 
-AXES = {
-    "queries": "queries",
-    "privacy_cost": "cost_pate",
-    "seconds": "total_seconds",
-    "money": "attacker_usd",
-}
-"""W&B's name of each x axis, and the curve's column on it."""
+MEASURE = "pate"
+"""The measure whose axis is called privacy_cost; those of others are called as their columns."""
+
+
+def axes_of(measures: Iterable[str]) -> dict[str, str]:
+    """W&B's name of each x axis, and the curve's column on it, for cells with these privacy measures."""
+    columns = {"privacy_cost" if name == MEASURE else f"cost_{name}": f"cost_{name}" for name in measures}
+    return {"queries": "queries", **columns, "seconds": "total_seconds", "money": "attacker_usd"}
+
 
 VALUES = ("accuracy", "fidelity", "overhead")
 
@@ -60,31 +62,55 @@ class NoTracker:
 class WandbTracker:
     """Logs rows to one W&B run."""
 
-    def __init__(self, run: Any) -> None:
-        self.run = run
+    def __init__(self, run: Any, measures: Iterable[str]) -> None:
+        self.run, self.axes = run, axes_of(measures)
         self.logged = run.starting_step  # a row is a step, and a resumed run has some
         # Exact names: of several matching globs, W&B would take one at random.
-        for axis, column in AXES.items():
+        for axis, column in self.axes.items():
             run.define_metric(f"by_{axis}/{column}", hidden=True)
             for value in VALUES:
                 run.define_metric(f"by_{axis}/{value}", step_metric=f"by_{axis}/{column}")
 
     def log(self, curve: pd.DataFrame) -> None:
-        """One W&B step a round: each value against queries, privacy cost, seconds and money; and the row."""
+        """One W&B step a round: each value against queries, privacy costs, seconds and money; and the row."""
         for row in curve.iloc[self.logged :].to_dict("records"):
             point = {f"curve/{name}": value for name, value in row.items()}
-            for axis, column in AXES.items():
+            for axis, column in self.axes.items():
                 if column in row:
                     point |= {f"by_{axis}/{name}": row[name] for name in (column, *VALUES)}
             self.run.log(point)
         self.logged = max(self.logged, len(curve))
 
     def summarize(self, result: Mapping[str, Any]) -> None:
-        """The final figures and artefact keys as the run's summary."""
+        """The final figures, prices and artefact keys as the run's summary."""
         self.run.summary.update({f"final/{name}": value for name, value in result["final"].items()})
         self.run.summary.update(
             {name: result.get(name) for name in ("victim_accuracy", "defense", "strength", "gave_up", "keys")}
         )
+        self.run.summary.update(price_summary(result))
+
+
+def price_summary(result: Mapping[str, Any]) -> dict[str, Any]:
+    """What a stolen model costs, as flat figures to plot runs by.
+
+    `price/accuracy_90/...` is the bill of the first round that reaches 90 % of the victim's accuracy, with
+    `reached`; where that is false it is a lower bound. `price_over_honest/...` is its work over that of the
+    honest 95 % quantile. `cheapest/...` is the best response of the last round.
+    """
+    honest = result.get("honest_bill") or {}
+    figures = {
+        f"honest/{name}_{quantile}": value
+        for name, quantiles in honest.items()
+        for quantile, value in quantiles.items()
+    }
+    figures |= {f"cheapest/{name}": value for name, value in (result.get("cheapest") or {}).items()}
+    q95 = figures.get("honest/pow_seconds_q95")
+    for what, shares in (result.get("price_to_reach") or {}).items():
+        for share, bill in shares.items():
+            figures |= {f"price/{what}_{share}/{name}": value for name, value in bill.items()}
+            if q95:
+                figures[f"price_over_honest/{what}_{share}"] = bill["pow_seconds"] / q95
+    return figures
 
 
 def has_wandb_key() -> bool:
@@ -115,7 +141,7 @@ def make_tracker(config: Mapping[str, Any], key: str, output: Path) -> Iterator[
     with _termination_raises():
         run = _start(config, key, output)
         try:
-            yield WandbTracker(run)
+            yield WandbTracker(run, config["privacy"]["measures"])
         except BaseException:
             run.finish(exit_code=1)
             raise

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from sweeps.report.promise import promises
 from sweeps.report.results import CellResult
 from sweeps.report.varying_options import LABELS, varying_options
 
@@ -60,12 +61,14 @@ class Sweep:
     have, its PATE cost say, is NaN, and so is TRANSFERABILITY before the last round.
 
     `measures` are the privacy measures that any cell has, by their columns of the curves (`cost_pate`).
+    `promised` has a row for each bound of each fitted toll; see sweeps/report/promise.py.
     """
 
     cells: pd.DataFrame
     curves: pd.DataFrame
     varying: list[str]
     measures: dict[str, Heading] = field(default_factory=dict)
+    promised: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @property
     def names(self) -> list[str]:
@@ -90,7 +93,7 @@ def tidy(cells: Iterable[CellResult]) -> Sweep:
     rows = described.merge(curves, left_index=True, right_on="cell")
     worth = [name for name in TRANSFERABILITY if name in rows]
     rows[worth] = rows[worth].where(~rows["cell"].duplicated(keep="last"))
-    return Sweep(described, rows, list(further.columns), measures_of(kept))
+    return Sweep(described, rows, list(further.columns), measures_of(kept), promises(kept))
 
 
 def measures_of(cells: Iterable[CellResult]) -> dict[str, Heading]:

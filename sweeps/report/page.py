@@ -13,6 +13,7 @@ import pandas as pd
 from plotly.offline import get_plotlyjs
 
 from sweeps.report.frames import Sweep
+from sweeps.report.promise import promise_section
 from sweeps.report.setups import finals, frontier, lines, strengths
 
 PARTS = Path(__file__).parent / "page_files"
@@ -44,6 +45,7 @@ def page(sweep: Sweep) -> str:
     }
     template = Template((PARTS / "report.html").read_text())
     return template.substitute(
+        promise=promise_section(sweep.promised),
         style=(PARTS / "report.css").read_text(),
         plotly=get_plotlyjs(),
         data=json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"),

@@ -5,19 +5,24 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from experiment.tracking import AXES
+from experiment.tracking import axes_of
+from storage.conf import CONF
 
 if TYPE_CHECKING:
     from wandb_workspaces.workspaces import Workspace
 
 NAME = "What a stolen model costs"
 
-TITLES = {
-    "queries": "queries",
-    "privacy_cost": "privacy cost (PATE)",
-    "seconds": "seconds of queries and work",
-    "money": "USD for solving",
-}
+TITLES = {"queries": "queries", "seconds": "seconds of queries and work", "money": "USD for solving"}
+"""What axes are called that are no privacy costs."""
+
+MEASURES = [path.stem for path in sorted((CONF / "privacy" / "measure").glob("[!_]*.yaml"))]
+"""Our privacy measures; a run without one of them leaves its panel empty."""
+
+
+def title_of(axis: str, column: str) -> str:
+    """What an axis is called."""
+    return TITLES.get(axis) or f"privacy cost ({column.removeprefix('cost_')})"
 
 
 class NotSaved(Exception):
@@ -31,16 +36,23 @@ def workspace(project: str, entity: str) -> Workspace:
 
     curves: list[Any] = [
         panels.LinePlot(
-            title=f"Accuracy against {TITLES[axis]}",
+            title=f"Accuracy against {title_of(axis, column)}",
             x=f"by_{axis}/{column}",
             y=[f"by_{axis}/accuracy"],
-            title_x=TITLES[axis],
+            title_x=title_of(axis, column),
             title_y="accuracy",
             log_x=axis != "queries",
             layout=panels.Layout(x=12 * (number % 2), y=8 * (number // 2), w=12, h=8),
         )
-        for number, (axis, column) in enumerate(AXES.items())
+        for number, (axis, column) in enumerate(axes_of(MEASURES).items())
     ]
+    stolen = panels.ScatterPlot(
+        title="The price of 90 % of the victim's accuracy over the honest 95 % quantile",
+        x=panels.SummaryMetric("price/accuracy_90/queries"),
+        y=panels.SummaryMetric("price_over_honest/accuracy_90"),
+        log_y=True,
+        layout=panels.Layout(y=8, w=24, h=8),
+    )
     prices: list[Any] = [
         panels.ScatterPlot(
             title=f"{who}'s overhead against the stolen model's accuracy",
@@ -55,7 +67,7 @@ def workspace(project: str, entity: str) -> Workspace:
     ]
     sections = [
         workspaces.Section(name="Accuracy against its cost", panels=curves, is_open=True),
-        workspaces.Section(name="Who pays", panels=prices, is_open=True),
+        workspaces.Section(name="Who pays", panels=[*prices, stolen], is_open=True),
         workspaces.Section(
             name="Runs", panels=[panels.RunComparer(layout=panels.Layout(w=24, h=12))], is_open=True
         ),

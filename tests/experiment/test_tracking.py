@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from experiment.tracking import NoTracker, make_tracker, run_id, wandb_mode
+from experiment.tracking import NoTracker, make_tracker, price_summary, run_id, wandb_mode
 from storage.errors import InputError
 from support.commands import ROOT, run_python
 from support.tracked import CURVE, RESULT, config, exit_codes, records
@@ -23,7 +23,7 @@ def track(tmp_path: Path) -> dict[str, list[Any]]:
     return records(tmp_path)
 
 
-def test_an_offline_run_holds_the_curve_on_four_axes(tmp_path: Path) -> None:
+def test_an_offline_run_holds_the_curve_on_every_axis(tmp_path: Path) -> None:
     written = track(tmp_path)
     rows = [record["item"] for record in written["history"]]
     assert [row["curve/queries"] for row in rows] == [100, 200, 300], "each row once"
@@ -31,6 +31,7 @@ def test_an_offline_run_holds_the_curve_on_four_axes(tmp_path: Path) -> None:
         for axis, column in (
             ("queries", "queries"),
             ("privacy_cost", "cost_pate"),
+            ("cost_entropy", "cost_entropy"),
             ("seconds", "total_seconds"),
             ("money", "attacker_usd"),
         ):
@@ -55,6 +56,11 @@ def test_an_offline_run_says_what_it_is(tmp_path: Path) -> None:
         final |= record["update"]
     assert final["final/accuracy"] == 0.8
     assert final["victim_accuracy"] == 0.99
+    assert final["price/accuracy_90/pow_seconds"] == 8.0 and final["price/accuracy_90/reached"] is True
+    assert final["price/fidelity_90/reached"] is False
+    assert final["price_over_honest/accuracy_90"] == 4.0
+    assert (final["honest/pow_seconds_median"], final["honest/queries_q95"]) == (0.5, 90.0)
+    assert (final["cheapest/strategy"], final["cheapest/pow_seconds"]) == ("split", 1.5)
     assert exit_codes(written) == [0]
 
 
@@ -130,3 +136,12 @@ def test_no_logger_writes_nothing(tmp_path: Path) -> None:
         tracker.log(CURVE)
         tracker.summarize(RESULT)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_cell_without_a_toll_has_no_price_over_honest_users() -> None:
+    bill = {"reached": True, "pow_seconds": 0.0}
+    figures = price_summary(
+        {"honest_bill": None, "cheapest": None, "price_to_reach": {"accuracy": {"80": bill}}}
+    )
+    assert figures == {"price/accuracy_80/reached": True, "price/accuracy_80/pow_seconds": 0.0}
+    assert price_summary({}) == {}

@@ -20,6 +20,7 @@ CURVE = pd.DataFrame(
         "accuracy": [0.5, 0.7, 0.8],
         "fidelity": [0.4, 0.6, 0.9],
         "cost_pate": [30.0, 60.0, 95.0],
+        "cost_entropy": [3.0, 4.0, 7.0],
         "total_seconds": [1.0, 3.0, 7.0],
         "attacker_usd": [1e-6, 2e-6, 5e-6],
         "overhead": [1.0, 1.5, 2.5],
@@ -33,6 +34,12 @@ RESULT = {
     "defense": "pow",
     "strength": 2.0,
     "keys": {"cell": "abc"},
+    "honest_bill": {"pow_seconds": {"median": 0.5, "q95": 2.0}, "queries": {"median": 20.0, "q95": 90.0}},
+    "cheapest": {"strategy": "split", "accounts": 5, "pow_seconds": 1.5},
+    "price_to_reach": {
+        "accuracy": {"90": {"reached": True, "queries": 200.0, "pow_seconds": 8.0}},
+        "fidelity": {"90": {"reached": False, "queries": 300.0, "pow_seconds": 9.0}},
+    },
 }
 
 
@@ -55,6 +62,7 @@ def config(tmp_path: Path, **logger: Any) -> dict[str, Any]:
         "attack": {"name": "knockoff", "budget": 300},
         "dataset": {"name": "digits"},
         "defense": {"pow": {"cost": "pate"}},
+        "privacy": {"measures": {"pate": {}, "entropy": {}}},
     }
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from commands.workspace import main
-from experiment.tracking import AXES
+from experiment.tracking import axes_of
 from support.commands import ROOT, run_python
 from support.wandb_stub import KEY, wandb_stub
 from sweeps.report import workspace
@@ -37,10 +37,13 @@ def test_without_a_key_the_specification_is_printed(tmp_path: Path) -> None:
     assert (view["project"], view["displayName"]) == ("grids", workspace.NAME)
     lines = [panel["config"] for panel in panels(view["spec"]) if "Line Plot" in panel["viewType"]]
     assert [(line["xAxis"], line["metrics"]) for line in lines] == [
-        (f"by_{axis}/{column}", [f"by_{axis}/accuracy"]) for axis, column in AXES.items()
+        (f"by_{axis}/{column}", [f"by_{axis}/accuracy"])
+        for axis, column in axes_of(workspace.MEASURES).items()
     ], "on the axes that runs log"
     scatter = next(panel["config"] for panel in panels(view["spec"]) if panel["viewType"] == "Scatter Plot")
     assert (scatter["xAxis"], scatter["yAxis"]) == ("summary:final/overhead", "summary:final/accuracy")
+    prices = [panel["config"] for panel in panels(view["spec"]) if panel["viewType"] == "Scatter Plot"]
+    assert prices[-1]["yAxis"] == "summary:price_over_honest/accuracy_90"
     assert panels(view["spec"])[-1]["viewType"] == "Run Comparer"
     (runs,) = view["spec"]["section"]["runSets"]
     assert runs["grouping"] == [{"section": "config", "name": "attack.value.name"}]
@@ -53,7 +56,7 @@ def test_with_a_key_it_is_saved(tmp_path: Path) -> None:
     assert process.returncode == 0, process.stderr
     (saved,) = stub.views
     assert (saved["entityName"], saved["projectName"], saved["type"]) == ("me", "grids", "project-view")
-    assert len(panels(json.loads(saved["spec"]))) == 7
+    assert len(panels(json.loads(saved["spec"]))) == len(axes_of(workspace.MEASURES)) + 4
     assert process.stdout.startswith(f"{stub.url}/me/grids?nw=")
 
 
