@@ -258,6 +258,7 @@ def test_a_progressive_toll_is_the_same_however_requests_are_cut(
     assert "stay below an overhead of 2" in capsys.readouterr().out
     assert main([str(trace), "--calibration", "progressive", "--dataset", "digits"]) == 1
     assert "needs a trace.parquet by --benign" in capsys.readouterr().err
+    (tmp_path / "authors.csv").write_text("time,privacy,queries\n1,2,3\n")
     assert main([str(tmp_path / "authors.csv"), "--calibration", "progressive"]) == 1
     assert "no queries whose gains could be counted" in capsys.readouterr().err
 
