@@ -46,6 +46,23 @@ def workspace(project: str, entity: str) -> Workspace:
         )
         for number, (axis, column) in enumerate(axes_of(MEASURES).items())
     ]
+    sections = [
+        workspaces.Section(name="Accuracy against its cost", panels=curves, is_open=True),
+        workspaces.Section(name="Who pays", panels=_prices(), is_open=True),
+        workspaces.Section(
+            name="Runs", panels=[panels.RunComparer(layout=panels.Layout(w=24, h=12))], is_open=True
+        ),
+    ]
+    by_attack = workspaces.RunsetSettings(groupby=[workspaces.Config("attack.name")])
+    return workspaces.Workspace(
+        name=NAME, project=project, entity=entity, sections=sections, runset_settings=by_attack
+    )
+
+
+def _prices() -> list[Any]:
+    """What attacker and honest user pay, a point a run."""
+    import wandb_workspaces.reports.v2 as panels
+
     stolen = panels.ScatterPlot(
         title="The price of 90 % of the victim's accuracy over the honest 95 % quantile",
         x=panels.SummaryMetric("price/accuracy_90/queries"),
@@ -65,17 +82,7 @@ def workspace(project: str, entity: str) -> Workspace:
             [("The attacker", "overhead"), ("The honest user", "honest_overhead")]
         )
     ]
-    sections = [
-        workspaces.Section(name="Accuracy against its cost", panels=curves, is_open=True),
-        workspaces.Section(name="Who pays", panels=[*prices, stolen], is_open=True),
-        workspaces.Section(
-            name="Runs", panels=[panels.RunComparer(layout=panels.Layout(w=24, h=12))], is_open=True
-        ),
-    ]
-    by_attack = workspaces.RunsetSettings(groupby=[workspaces.Config("attack.name")])
-    return workspaces.Workspace(
-        name=NAME, project=project, entity=entity, sections=sections, runset_settings=by_attack
-    )
+    return [*prices, stolen]
 
 
 def specification(made: Workspace) -> dict[str, Any]:
