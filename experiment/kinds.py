@@ -23,9 +23,6 @@ MakeBuckets = Callable[[MeasuredVictim], Buckets]
 DEFENSE = "defense/"
 """How the stable ids of our defenses begin; their option's name follows."""
 
-GROUPS = {path.name for path in CONF.iterdir() if path.is_dir()}
-"""What our config has at its top; what else is there was added on the command line."""
-
 BASES = {
     Defense: "is no defense: its class must derive from Perturbation, Watching or Charging "
     "(victims/defenses/base.py)",
@@ -68,7 +65,7 @@ def check_defenses(config: Mapping[str, Any]) -> None:
     """Raise ValueError, naming the option, unless every node of `defense` is a defense of some kind."""
     nodes = config["defense"]
     for name, node in config.items():
-        if name not in GROUPS and isinstance(node, dict) and _is_a_defense(node):
+        if isinstance(node, dict) and _is_a_defense(node) and not (CONF / name).is_dir():
             raise ValueError(f"{name} is a defense outside of `defense`, where none acts; leave out @{name}")
     flat = [name for name, node in nodes.items() if not isinstance(node, dict)]
     if flat:

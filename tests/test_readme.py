@@ -83,7 +83,8 @@ def test_make_demo(tmp_path: Path) -> None:
     """The command that `make demo` comes to, in an empty folder."""
     _, _, *overrides = shlex.split(last_step("demo"))
     printed = execute("run", *overrides, folder=tmp_path)
-    assert printed.count("digits ") >= 6, "a table with six cells"
+    rows = re.findall(r"^(?:standard|knockoff|jacobian)\w* .*\d$", printed, re.MULTILINE)
+    assert len(rows) == 6 and "data set: digits" in printed, "a table with six cells"
     assert (tmp_path / "outputs" / "demo" / "accuracy_digits.png").stat().st_size > 10_000
     final = {
         path.parent.name: pd.read_csv(path).iloc[-1]
