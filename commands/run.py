@@ -29,6 +29,7 @@ def run(config: DictConfig) -> None:
     """Run the composed cell in Hydra's output directory."""
     from hydra.core.hydra_config import HydraConfig
 
+    _check_planned()
     with packages_of("sweeps"):
         from experiment.cell import run_cell
     run_cell(config, Path(HydraConfig.get().runtime.output_dir))
@@ -53,3 +54,15 @@ def _remove_empty(directory: Path) -> None:
         if any(folder.iterdir()):
             return
         folder.rmdir()
+
+
+def _check_planned() -> None:
+    """Refuse to run the cells of a grid one by one, as a sweeper lets a launcher do that is not ours."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    from sweeps.launch.types import UnplannedGrid
+
+    hydra = HydraConfig.get()
+    if hydra.mode is RunMode.MULTIRUN:
+        raise UnplannedGrid(hydra.runtime.choices["hydra/launcher"])

@@ -11,7 +11,6 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.utils import JobReturn
-from hydra.errors import CompactHydraException
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
@@ -40,10 +39,9 @@ class GridSweeper(BasicSweeper):
         """Refuse launchers that would run the cells one by one, before any folder is made."""
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
         if not isinstance(self.launcher, PlannedLauncher):
-            raise CompactHydraException(
-                f"hydra/launcher={config.hydra.runtime.choices['hydra/launcher']} does not plan a grid, and "
-                "would run finished cells again; choose hydra/launcher=in_process, local or slurm"
-            )
+            from sweeps.launch.types import UnplannedGrid
+
+            raise UnplannedGrid(config.hydra.runtime.choices["hydra/launcher"])
 
     def sweep(self, arguments: list[str]) -> Any:
         """Give the grid to the launcher; one that only plans leaves no folder."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from storage.errors import InputError
 from sweeps.launch.folder import Job, SweepFolder
 
 JobWord = Literal[
@@ -53,3 +54,13 @@ class Launcher(Protocol):
     def stop(self) -> None:
         """The head is interrupted."""
         ...
+
+
+class UnplannedGrid(InputError):
+    """A launcher that is not ours would run the cells of a grid one by one."""
+
+    def __init__(self, launcher: str) -> None:
+        super().__init__(
+            f"hydra/launcher={launcher} does not plan a grid, and would run finished cells again; choose "
+            "hydra/launcher=in_process, local or slurm"
+        )
