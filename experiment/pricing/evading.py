@@ -65,6 +65,9 @@ def add_cheapest(curve: pd.DataFrame, found: Responses | None, billing: Billing 
     """Adds what the best response for stopping at each round costs; zeros without a toll."""
     for attribute, name in CHEAPEST.items():
         curve[name] = [float(getattr(each, attribute)) for each in found.best] if found else 0.0
+    own = found.own_seconds if found else 0.0
+    taken = curve["cheapest_pow_seconds"] + own * curve["cheapest_pads"]
+    curve["cheapest_overhead"] = 1 + taken / curve["query_seconds"]
     curve["cheapest_usd"] = _usd(found.best, billing) if found and billing else 0.0
 
 

@@ -39,6 +39,7 @@ COLUMNS = {
     "total_seconds": Column("with work"),
     "overhead": _multiple("overhead"),
     "cheapest_pow_seconds": Column("cheapest, s"),
+    "cheapest_overhead": _multiple("at best"),
     "honest_overhead": _multiple("honest's"),
     "honest_accuracy": Column("honest's accuracy %", 100, ".2f"),
     "honest_l1": Column("honest's L1", 1, ".3g"),

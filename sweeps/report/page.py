@@ -23,7 +23,14 @@ POINTS_OF_A_LINE = 60
 
 FIGURES = (
     *("queries", "accuracy", "fidelity"),
-    *("query_seconds", "total_seconds", "overhead", "honest_overhead", "expected_hashes"),
+    *(
+        "query_seconds",
+        "total_seconds",
+        "overhead",
+        "cheapest_overhead",
+        "honest_overhead",
+        "expected_hashes",
+    ),
     *("attacker_solve_seconds", "attacker_usd", "honest_usd", "victim_accuracy", "gave_up"),
     *("honest_accuracy", "honest_l1", "honest_calibration_error", "honest_false_alarms", "honest_refused"),
     *("kl", "transfer", "answers_lost", "time_lost"),

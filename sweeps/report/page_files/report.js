@@ -140,7 +140,7 @@ function attackerCell(row, basis) {
 function honestCell(rows, defense, basis) {
   const same = rows.filter((row) => row.defense === defense);
   const free = same.some(isFree);
-  const what = basis === "time" ? "of its time without work" : "for as many answers";
+  const what = basis !== "money" ? "of its time without work" : "for as many answers";
   const cell = make("td", {}, make("b", {}, range(same, basis)), make("span", {}, free ? "no work asked" : what));
   const [, honest, write] = BASES[basis];
   const steps = grouped(same.slice().sort((a, b) => a.queries - b.queries), "queries").map((at) => at[0]);
@@ -215,6 +215,7 @@ function draw() {
 byId("about").textContent = `${DATA.cells} cells. Attackers ask for answers and train a copy on them; where a defense asks for work, each answer must be paid for with computing.`;
 makeFilters();
 byId("words").open = DEFENSES.length <= 4;
+if (!FIGURES.some(([name]) => name === "cheapest_overhead")) byId("basis").querySelector("[value=best]").remove();
 if (!FIGURES.some(([name]) => name === "attacker_usd")) byId("basis").closest(".controls").hidden = true;
 for (const [name, title] of AXES) byId("axis").append(make("option", { value: name }, title));
 for (const id of ["axis", "log", "bands", "basis"]) byId(id).addEventListener("change", draw);

@@ -81,6 +81,8 @@ def test_a_curve_holds_the_response_and_the_best_one(evade: Evade) -> None:
         assert row.cheapest_pow_seconds == pytest.approx(least.seconds)
         assert row.cheapest_usd == pytest.approx(least.expected_hashes / 1e6 / 3600 * 7.2)
         assert row.cheapest_pow_seconds <= row.pow_seconds * (1 + 1e-9)
+        best_seconds = least.seconds + 0.01 * (row.queries + least.pads)
+        assert row.cheapest_overhead == pytest.approx(best_seconds / row.query_seconds)
     last = cheapest(trace(), 90, by, prices)
     assert last["pow_seconds"] == pytest.approx(best[-1].seconds)
     assert last["usd"] == pytest.approx(found["cheapest_usd"].iloc[-1])

@@ -22,6 +22,7 @@ def write_cell(
     without: Sequence[str] = (),
     overhead: float = 2.0,
     honest_overhead: float = 1.1,
+    cheapest_overhead: float | None = None,
     **result: Any,
 ) -> None:
     """A finished cell of 100 queries a round; `result` is added to result.json."""
@@ -45,6 +46,8 @@ def write_cell(
             "measured_peak_mib": 700.0,
         }
     )
+    if cheapest_overhead is not None:
+        curve["cheapest_overhead"] = cheapest_overhead
     curve.drop(columns=list(without)).to_csv(folder / "curve.csv", index=False)
     if config is not None:
         (folder / "config.yaml").write_text(yaml.safe_dump(config))

@@ -158,6 +158,23 @@ def test_money_in_the_place_of_time(shown: Page) -> None:
     shown.select_option("#basis", "time")
 
 
+def test_an_attacker_is_judged_by_its_best_response(browser: Browser, shown: Page, tmp_path: Path) -> None:
+    """Where the cells know it; the bill as it asked is a choice beside it."""
+    assert shown.locator("#basis [value=best]").count() == 0
+    write_cell(tmp_path / "cell", "knockoff", 0, [0.5, 0.8], overhead=33.0, cheapest_overhead=1.5)
+    report.write_report(report.load([tmp_path]), tmp_path / "out")
+    with opened(browser, tmp_path / "out" / "report.html", "light", 1280) as page:
+        assert field(page, "knockoff", "pow") == "80.0 % ×1.5, honest ×1.1"
+        assert "does not stop (less than twice as much): knockoff" in words_of(page)
+        page.select_option("#basis", "time")
+        assert field(page, "knockoff", "pow") == "80.0 % ×33, honest ×1.1"
+        assert "holds back" in words_of(page)
+
+
+def words_of(page: Page) -> str:
+    return page.locator("#verdict").text_content() or ""
+
+
 def test_filters_and_axes(shown: Page) -> None:
     assert lines_of(shown, "curves") == 8
     shown.get_by_label("knockoff").uncheck(force=True)
