@@ -113,6 +113,7 @@ SMALL = [
     "logger=none",
     "attack.budget=40",
     "attack.round_size=20",
+    "honest_users.longest=100",
     "dataset.transfer.steps=2",
     "victim.recipe.epochs=1",
     "substitute.recipe.epochs=1",
