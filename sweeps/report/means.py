@@ -61,9 +61,8 @@ def over_seeds(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     table = pd.concat([means, half_widths.add_suffix("_interval")], axis=1)
     if on_log_scale := multiples(list(means.columns)):
         table = _with_geometric(table, figures, by, on_log_scale, factor)
-    table.insert(0, "seeds", groups.size())
-    table.insert(1, "knows", groups["knows"].first())
-    return table.reset_index()
+    table = pd.concat([groups.size().rename("seeds"), groups["knows"].first(), table], axis=1)
+    return table.copy().reset_index()  # a copy, since pandas warns of frames in a hundred pieces
 
 
 def _with_geometric(
