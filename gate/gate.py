@@ -181,7 +181,8 @@ class Gate:
         """Add queries to what the payer has revealed; return the seconds and hashes that are asked for."""
         calibration, payer = self.service.calibration, self.service.payer(account)
         if isinstance(calibration, ProgressiveCalibration):
-            hashes = self._by_tariff(Tariff(calibration, self.service.spread), payer, revealed)
+            tariff = Tariff(calibration, self.service.spread, self.service.puzzle)
+            hashes = self._by_tariff(tariff, payer, revealed)
             return hashes / calibration.reference_rate, hashes
         booked = self.ledger.book(payer, queries, revealed.sum(0))
         after = np.array([self.meter.cost(booked.revealed)])

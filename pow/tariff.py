@@ -14,6 +14,7 @@ from dataclasses import astuple, dataclass, fields, replace
 import numpy as np
 
 from pow.calibration.progressive import ProgressiveCalibration
+from pow.puzzles.settings import PuzzleSettings
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +26,7 @@ class Standing:
         gain: Its gain, in honest queries, less what was forgiven.
         rate: Hashes that an image has owed lately, a running mean.
         debt: Hashes that are owed and were not asked for; below 0 where more was asked for than owed.
-        carried: Hashes that rounding to powers of two has left.
+        carried: Hashes that rounding, to powers of two and to what a puzzle can ask for, has left.
         at: When it last asked, in seconds since 1970.
         price: Expected hashes of its last request.
         sums: Sums of what its queries revealed, float64 `[d]`.
@@ -60,10 +61,12 @@ class Tariff:
     Args:
         calibration: Says what a gain owes.
         spread: Images over which what one of them owes is asked for; more tell less, and leave more unpaid.
+        puzzle: What the work is; what its rounding leaves of a request is carried on. None: it rounds none.
     """
 
     calibration: ProgressiveCalibration
     spread: int = 32
+    puzzle: PuzzleSettings | None = None
 
     def __post_init__(self) -> None:
         if self.spread < 1:
@@ -104,7 +107,12 @@ class Tariff:
         )
         for owed in hashes.tolist():
             standing = self._asked(standing, owed)
-        return standing
+        granted = self._granted(standing.price)
+        return replace(standing, price=granted, carried=standing.carried + standing.price - granted)
+
+    def _granted(self, hashes: float) -> float:
+        """What the puzzle asks for where so many hashes are due."""
+        return hashes if self.puzzle is None else float(self.puzzle.expected_hashes(np.array([hashes]))[0])
 
     def _asked(self, standing: Standing, owed: float) -> Standing:
         """The standing once the next image is asked for, which owes so many hashes."""

@@ -131,12 +131,6 @@ class Asked:
             return self.rows["account"].to_numpy()
         return np.arange(len(self.rows)) % accounts
 
-    def until(self, number: int) -> Asked:
-        """The queries until one end, as if there were no other."""
-        end = self.ends[number]
-        factor = None if self.factor is None else self.factor[:end]
-        return Asked(self.rows[:end], self.ends[number : number + 1], self.prices, self.pad, factor)
-
     def numbers(self) -> tuple[int, ...]:
         """Numbers of accounts to try."""
         plain = self.prices.adds_up or isinstance(self.prices.calibration, ProgressiveCalibration)
@@ -183,11 +177,9 @@ class Layout:
 
     @cached_property
     def waited(self) -> tuple[np.ndarray, np.ndarray]:
-        """The levels of payers who wait after each of their queries; see best_responses."""
+        """The levels of payers who wait as early as they can; see best_response."""
         before, after = self.levels
-        share = self.asked.prices.forgiven / np.bincount(self.payer)[self.payer]
-        walk = before - share * (counted_by(self.payer) - 1)
-        level = walk - pd.Series(walk).groupby(self.payer).cummin().to_numpy()
+        level = np.maximum(before - self.asked.prices.forgiven, 0.0)
         return level, level + (after - before)
 
     @cached_property

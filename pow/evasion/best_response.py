@@ -9,12 +9,15 @@ after i of an account's queries, a pad's cost c and the line a q + b, the first 
 pads before query i, at most 50 a query, which needs c < a. Under the progressive calibration a pad
 can only add, and the cut changes nothing, so neither is tried there.
 
-Accounts get the queries by turns. One that waits `patience_days` d, where an allowance G0 refills in r
-days, is forgiven G0 d / r, a like share after each of its m queries. So its level before query i + 1 is
+Accounts get the queries by turns. In `patience_days` d, where an allowance G0 refills in r days, one is
+forgiven at most F = G0 d / r. A query is the cheaper the lower the level that it is asked at, since T is
+convex, so an account waits as early as it can: after each query until its level is 0, while its patience
+lasts, and never afterwards. Its level before query i + 1 is
 
-    L_(i+1) = max(0, L_i + g_i - G0 d / (r m)),  L_1 = 0,
+    L_(i+1) = max(0, g_1 + ... + g_i - F),
 
-with g_i the gain of query i, which is charged T(L_i + g_i) - T(L_i).
+with g_i the gain of query i, which is charged T(L_i + g_i) - T(L_i). No level can be lower, so no other way
+to wait is cheaper.
 """
 
 from __future__ import annotations
@@ -219,7 +222,8 @@ def _progressive(asked: Asked, calibration: ProgressiveCalibration, evade: Evade
         yield Bills(name, size, seconds, None, accounts, np.zeros_like(accounts))
     if evade == "best" and asked.prices.forgiven > 0:
         for number in asked.numbers():
-            yield _waited(asked, calibration, number)
+            name = _named("", number, None, calibration, wait=True)
+            yield Layout(asked, number).bills(name, calibration.request_size, wait=True)
 
 
 def _potentials(asked: Asked, calibration: ProgressiveCalibration, accounts: int) -> np.ndarray:
@@ -230,17 +234,3 @@ def _potentials(asked: Asked, calibration: ProgressiveCalibration, accounts: int
     by_end = np.bincount(asked.segment * payers + payer, gained, minlength=ends * payers)
     total: np.ndarray = calibration.potential(by_end.reshape(ends, payers).cumsum(axis=0)).sum(axis=1)
     return total
-
-
-def _waited(asked: Asked, calibration: ProgressiveCalibration, accounts: int) -> Bills:
-    """The bills of accounts that wait, each end by itself: a longer attack waits less a query."""
-    name, size = _named("", accounts, None, calibration, wait=True), calibration.request_size
-    each = [
-        Layout(asked.until(number), accounts).bills(name, size, wait=True)
-        for number in range(len(asked.ends))
-    ]
-    seconds, hashes, used, pads = (
-        np.concatenate([getattr(bills, part) for bills in each])
-        for part in ("seconds", "hashes", "accounts", "pads")
-    )
-    return Bills(name, size, seconds, hashes, used, pads)

@@ -256,31 +256,55 @@ def test_where_the_toll_is_quadratic_accounts_make_the_bill_linear(price_of_one:
 
 
 def waiting(
-    calibration: ProgressiveCalibration, rows: pd.DataFrame, account: list[int], days: float
+    calibration: ProgressiveCalibration, rows: pd.DataFrame, account: list[int], waits: Sequence[float]
 ) -> float:
-    """Work of accounts that wait, query by query."""
-    assert calibration.recovery_days is not None
+    """Work of accounts that wait so many days after each query, query by query."""
     work, level = 0.0, dict.fromkeys(account, 0.0)
     gains = calibration.total.increments(rows, np.array(account))
-    for who, gain in zip(account, gains, strict=True):
+    for who, gain, days in zip(account, gains, waits, strict=True):
         before, after = calibration.potential(np.array([level[who], level[who] + gain]))
         work += after - before
-        level[who] = calibration.recovered(level[who] + gain, days * 86400 / account.count(who))
+        level[who] = calibration.recovered(level[who] + gain, days * 86400)
     return work
+
+
+def as_early_as_it_can(
+    calibration: ProgressiveCalibration, rows: pd.DataFrame, account: list[int], days: float
+) -> list[float]:
+    """Days that accounts wait after each query, until nothing is left to forgive or their days are over."""
+    assert calibration.recovery_days is not None
+    left, waits = dict.fromkeys(account, days), []
+    for who, gain in zip(account, calibration.total.increments(rows, np.array(account)), strict=True):
+        waits.append(min(left[who], gain * calibration.recovery_days / calibration.allowance))
+        left[who] -= waits[-1]
+    return waits
 
 
 @pytest.mark.parametrize("days", [0.5, 3.0, 100.0])
 def test_who_waits_against_a_loop(days: float) -> None:
+    """Nobody who waits as long pays less, however the days are spread over the queries."""
     rows, ends = trace(30, seed=5), [10, 20, 30]
     calibration = replace(PROGRESSIVE, recovery_days=2.0)
     charged = prices(calibration, patience_days=days, account_seconds=1.0)
     for end, found in zip(ends, best_responses(rows, ends, charged), strict=True):
+        dealt = [[i % number for i in range(end)] for number in ACCOUNTS if number <= end]
         least = min(
-            waiting(calibration, rows[:end], [i % number for i in range(end)], days) + number
-            for number in ACCOUNTS
-            if number <= end
+            waiting(
+                calibration, rows[:end], account, as_early_as_it_can(calibration, rows[:end], account, days)
+            )
+            + len(set(account))
+            for account in dealt
         )
         assert found.seconds == pytest.approx(least) and found.strategy.endswith("wait")
+        random = np.random.default_rng(end)
+        for account in dealt:
+            for _ in range(20):
+                waits = np.zeros(end)
+                for who in set(account):
+                    own = np.flatnonzero(np.array(account) == who)
+                    waits[own] = days * random.dirichlet(np.full(len(own), random.choice([0.1, 1.0, 100.0])))
+                other = waiting(calibration, rows[:end], account, waits.tolist()) + len(set(account))
+                assert found.seconds <= other * (1 + 1e-9)
     patient = best_responses(rows, ends, charged, "split")
     impatient = best_responses(rows, ends, prices(calibration, account_seconds=1.0), "split")
     assert patient == impatient

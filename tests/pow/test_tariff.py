@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,6 +16,8 @@ from pow.gains import Gain
 from pow.gains.coverage import CoverageGain
 from pow.gains.excess import ExcessGain
 from pow.gains.volume import VolumeGain
+from pow.puzzles import PuzzleSettings
+from pow.puzzles.hashcash import HashcashPuzzle
 from pow.tariff import Standing, Tariff
 
 RANDOM = np.random.default_rng(0)
@@ -75,6 +79,19 @@ def test_all_that_is_owed_is_asked_for_or_carried(gains: dict[str, Gain], rows: 
 def test_a_thousand_images_cost_what_they_cost_one_by_one() -> None:
     rows = HONEST[:1000]
     assert total(asked(tariff(), rows, [])) == pytest.approx(total(asked(tariff(), rows, [1] * 1000)))
+
+
+@pytest.mark.parametrize("size", [3, 7, 64])
+def test_what_a_puzzle_rounds_off_is_asked_for_later(size: int) -> None:
+    """Stamps know whole bits, so a request of several images would cost less than its images one by one."""
+    stamps, rows = PuzzleSettings(HashcashPuzzle, parts=1), HONEST[: 64 * 21]
+    priced = replace(tariff(), puzzle=stamps)
+    standings = asked(priced, rows, [size] * (len(rows) // size))
+    granted = sum(stamps.puzzle(b"any", each.price).expected_hashes for each in standings)
+    assert granted == total(standings)
+    one_by_one = total(asked(priced, rows, [1] * len(rows)))
+    assert granted + standings[-1].carried == pytest.approx(one_by_one, rel=0.01)
+    assert 0 <= standings[-1].carried < 2 * standings[-1].price
 
 
 def test_what_a_long_account_leaves_unpaid_is_little() -> None:
