@@ -34,6 +34,8 @@ FIGURES = (
     *("attacker_solve_seconds", "attacker_usd", "honest_usd", "victim_accuracy", "gave_up"),
     *("honest_accuracy", "honest_l1", "honest_calibration_error", "honest_false_alarms", "honest_refused"),
     *("kl", "transfer", "answers_lost", "time_lost"),
+    *("reached_90", "queries_to_90", "seconds_to_90", "honest_q95"),
+    *("price_over_honest", "queries_over_honest"),
 )
 """What the page is given of each mean, with its interval, beside the costs under each privacy measure."""
 

@@ -171,6 +171,24 @@ def test_an_attacker_is_judged_by_its_best_response(browser: Browser, shown: Pag
         assert "holds back" in words_of(page)
 
 
+def test_the_table_tells_the_price_of_ninety_per_cent(browser: Browser, tmp_path: Path) -> None:
+    """Over the honest quantile; a lower bound where a seed's attacker never came so far."""
+    for seed, reached in ((0, True), (1, False)):
+        bill = {"reached": reached, "queries": 200.0, "pow_seconds": 8.0, "attacker_usd": 0.1}
+        quantiles = {"pow_seconds": {"median": 0.5, "q95": 2.0}, "queries": {"median": 9.0, "q95": 100.0}}
+        for attack, came in (("knockoff", reached), ("standard", True)):
+            price = {"accuracy": {"90": bill | {"reached": came}}}
+            folder = tmp_path / "cells" / f"{attack}{seed}"
+            write_cell(folder, attack, seed, [0.5, 0.8], price_to_reach=price, honest_bill=quantiles)
+    report.write_report(report.load([tmp_path / "cells"]), tmp_path / "out")
+    with opened(browser, tmp_path / "out" / "report.html", "light", 1280) as page:
+        rows = page.locator("#table tbody tr").all_inner_texts()
+        (knockoff,) = (row for row in rows if "knockoff" in row)
+        (standard,) = (row for row in rows if "standard" in row)
+        assert "> ×4" in knockoff and "> 200" in knockoff
+        assert "×4" in standard and ">" not in standard
+
+
 def words_of(page: Page) -> str:
     return page.locator("#verdict").text_content() or ""
 
