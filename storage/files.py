@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import glob
 import hashlib
 import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 SPACE_NEEDED = 200 * 2**20
 """Bytes that must be free where results go; the demo writes a few MiB, a sweep on images some tens."""
+
+
+ABANDONED_SECONDS = 3600.0
+"""Age of a half-written file from which on its writer is taken to be gone."""
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
@@ -23,6 +30,7 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         path: The file to write; its folder exists.
         write: Writes the content to the path that it is given.
     """
+    _remove_abandoned(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         write(temporary)
@@ -31,6 +39,14 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove what processes left that were killed while they wrote this file, once nobody can be at it."""
+    for old in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        with contextlib.suppress(OSError):
+            if time.time() - old.stat().st_mtime > ABANDONED_SECONDS:
+                old.unlink()
 
 
 def write_text(path: Path, text: str) -> None:

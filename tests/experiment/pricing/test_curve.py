@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import Literal
@@ -19,7 +20,7 @@ from pow.hardware import Hardware
 from pow.puzzles import PuzzleSettings, Sha256Puzzle
 from privacy import gnmax
 from privacy.accountant import Accounting
-from storage.files import check_writable, write_atomically
+from storage.files import check_writable, write_atomically, write_text
 from victims.defenses.pow import ProofOfWork
 
 SIGMA, DELTA = 10.0, 1e-5
@@ -148,3 +149,14 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
         write_atomically(path, fail)
     assert path.read_text() == "old"
     assert [file.name for file in tmp_path.iterdir()] == ["curve.csv"]
+
+
+def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
+    """Once it is old: another process may be writing the same file."""
+    old, new, other = (tmp_path / name for name in (".a[1].csv.1.tmp", ".a[1].csv.2.tmp", ".b.csv.1.tmp"))
+    for path in (old, new, other):
+        path.touch()
+    for path in (old, other):
+        os.utime(path, (0, 0))
+    write_atomically(tmp_path / "a[1].csv", lambda path: write_text(path, "whole"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [new.name, other.name, "a[1].csv"]
