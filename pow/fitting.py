@@ -22,6 +22,10 @@ REPLICATES = 100
 """Times that images and users are drawn anew, for the fit and for the test."""
 
 
+LEAST_IMAGES = 20
+"""Images of honest users that a fit needs, half of them for its test."""
+
+
 @stable_id("bound")
 @dataclass(frozen=True)
 class Bound:
@@ -151,8 +155,10 @@ def fit_to_population(
         seed: Seed of the split and of the users.
 
     Raises:
-        ValueError: Even without steepness a bound does not hold.
+        ValueError: Even without steepness a bound does not hold, there are too few images, or one has a cost
+            that is not finite.
     """
+    _check_images(calibration, priced)
     random = np.random.default_rng(seed)
     fitting, held_out = map(sorted_by_label, halves(priced, random))
     clean = fitting[~fitting["corrupted"]] if "corrupted" in fitting else fitting
@@ -167,6 +173,33 @@ def fit_to_population(
         )
         fitted = _with_steepness(fitted, samples, terms)
     return fitted, promise(fitted, population, terms.bounds, held_out, random)
+
+
+def _check_images(calibration: ProgressiveCalibration, priced: pd.DataFrame) -> None:
+    images = int((~priced["corrupted"]).sum()) if "corrupted" in priced else len(priced)
+    if images < LEAST_IMAGES:
+        raise ValueError(
+            f"a toll is fitted to {LEAST_IMAGES} images of honest users at least, not to {images}"
+        )
+    for measure in {name for gain in calibration.gains.values() for name in gain.measures}:
+        if not np.isfinite(priced[f"cost_{measure}"]).all():
+            raise ValueError(f"an honest user's image has a cost_{measure} that is not finite")
+
+
+def broken_promise(figures: Mapping[str, Any]) -> str | None:
+    """Return a sentence where a bound did not hold on the other images, not even at its interval's end.
+
+    `figures` are those of Promise.figures. Few images, or a gain that a few of them decide, bring that about.
+    """
+    for held in figures["held"]:
+        bound = held["bound"]
+        if held["high"] < bound["users"]:
+            return (
+                f"the toll does not keep its promise: {100 * held['share']:.1f} % of other users on other "
+                f"images stay below an overhead of {bound['overhead']:g}, not {100 * bound['users']:g} %; "
+                "fit it to more images, or give pow_calibration.gains.excess less weight"
+            )
+    return None
 
 
 def fit_to_accounts(

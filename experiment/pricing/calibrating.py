@@ -16,6 +16,7 @@ from experiment.pricing.curve import TraceAccounting
 from pow.calibration import Calibration, LinearExpectation
 from pow.calibration.fitted import FittedCalibration, fit_to_users
 from pow.calibration.progressive import ProgressiveCalibration
+from pow.fitting import broken_promise
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,8 @@ def calibrate(toll: Toll, honest: HonestCosts, accounting: TraceAccounting, seed
     if isinstance(unfitted, ProgressiveCalibration):
         assert pricing.terms is not None
         fitted, figures = FittedToll(honest.cell, honest, unfitted, pricing.population, pricing.terms).get()
+        if sentence := broken_promise(figures["promise"]):
+            log.warning("%s", sentence)
         return Calibrated(fitted, {"expected_cost": None, "fitted": figures})
     if isinstance(unfitted, FittedCalibration):
         return _fitted(toll, unfitted, honest.get(), accounting, seed)

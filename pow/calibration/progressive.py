@@ -79,7 +79,10 @@ class ProgressiveCalibration(Calibration):
         if most <= 0:
             return 0.0
         rise = self.steepness * self.exponent
-        return self.allowance * (1 + (most / rise) ** (1 / (self.exponent - 1))) if rise else np.inf
+        if not rise:
+            return np.inf
+        with np.errstate(over="ignore"):  # near an exponent of 1 the cap is never reached
+            return float(self.allowance * (1 + np.float64(most / rise) ** (1 / (self.exponent - 1))))
 
     def potential(self, gain: np.ndarray) -> np.ndarray:
         """Return T in seconds, float64 `[m]`, for total gains `[m]` in honest queries."""

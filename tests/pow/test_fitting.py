@@ -10,7 +10,16 @@ import pytest
 
 from pow import fitting
 from pow.calibration.progressive import ProgressiveCalibration
-from pow.fitting import Bound, Terms, as_fitted, fit_figures, fit_to_accounts, fit_to_population, overheads
+from pow.fitting import (
+    Bound,
+    Terms,
+    as_fitted,
+    broken_promise,
+    fit_figures,
+    fit_to_accounts,
+    fit_to_population,
+    overheads,
+)
 from pow.gains.excess import ExcessGain
 from pow.gains.volume import VolumeGain
 from pow.population import Population, Stratum, sorted_by_label
@@ -178,3 +187,31 @@ def test_users_who_are_spread_evenly_have_the_populations_quantiles() -> None:
     assert np.abs(quantiles(False) / exact - 1).max() > 0.1
     users = POPULATION.draw(priced, np.random.default_rng(0), evenly=True)
     assert np.bincount(users.stratum).tolist() == [120, 40, 20, 10, 6, 4]
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_promise_that_does_not_hold_is_said() -> None:
+    """As where the images that were fitted to lack the dear ones."""
+    _, promise = fit_to_population(UNFITTED, POPULATION, TERMS, images(400, 0), 0)
+    figures = promise.figures()
+    assert broken_promise(figures) is None
+    usual, nearly_all = figures["held"]
+    worse = {"held": [usual | {"share": 0.4, "high": 0.93}, nearly_all]}
+    said = broken_promise(worse)
+    assert said is not None and said.startswith("the toll does not keep its promise: 40.0 % of other users")
+    assert "below an overhead of 2, not 95 %" in said
+    assert broken_promise({"held": [usual | {"share": 0.94, "high": 0.96}]}) is None
+
+
+@pytest.mark.parametrize("cost", [np.nan, np.inf, -np.inf])
+def test_a_cost_that_is_no_number_is_not_fitted_to(cost: float) -> None:
+    priced = images(40, 0)
+    priced.loc[3, "cost_pate"] = cost
+    with pytest.raises(ValueError, match="an honest user's image has a cost_pate that is not finite"):
+        fit_to_population(UNFITTED, POPULATION, TERMS, priced, 0)
+
+
+@pytest.mark.parametrize("number", [1, 2, 19])
+def test_a_toll_is_not_fitted_to_a_handful_of_images(number: int) -> None:
+    with pytest.raises(ValueError, match=f"20 images of honest users at least, not to {number}"):
+        fit_to_population(UNFITTED, POPULATION, TERMS, images(number, 0), 0)

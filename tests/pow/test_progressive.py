@@ -58,3 +58,10 @@ def test_an_allowance_is_forgiven_in_time() -> None:
     assert made.recovered(120.0, 86400.0) == pytest.approx(95.0)
     assert made.recovered(20.0, 86400.0) == 0.0
     assert ProgressiveCalibration(gains=GAINS).recovered(120.0, 1e9) == 120.0
+
+
+@pytest.mark.parametrize("exponent", [1.00001, 1.01, 1.1])
+def test_near_an_exponent_of_one_the_cap_is_never_reached(exponent: float) -> None:
+    made = ProgressiveCalibration(gains={"volume": VolumeGain()}, exponent=exponent, steepness=1e-3)
+    assert made.capped_at > 1e40
+    assert np.isfinite(made.potential(np.array([1.0, 1e6]))).all()
