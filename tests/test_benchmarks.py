@@ -140,6 +140,7 @@ def test_a_report_of_a_synthetic_sweep(
     assert len(list((tmp_path / "report").glob("*.png"))) == 3
 
 
+@pytest.mark.slow  # it composes every cell of a grid, twice
 def test_the_plan_and_the_status_of_a_sweep(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -162,6 +162,7 @@ def test_attackers_who_know_share_an_extraction_and_agree_with_replay(
     assert last["usd_rtx4090"] == pytest.approx(ours["attacker_usd"], rel=1e-12)
 
 
+@pytest.mark.slow  # four processes, one after the other
 def test_killed_at_three_moments_it_asks_nothing_twice_and_ends_in_the_same_curve(
     sweep: tuple[Path, Path, subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:

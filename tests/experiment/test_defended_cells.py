@@ -106,7 +106,7 @@ class KilledError(Exception):
     """Stands for a kill."""
 
 
-@pytest.mark.parametrize("killed_at", [2, 4])
+@pytest.mark.parametrize("killed_at", [pytest.param(2, marks=pytest.mark.slow), 4])
 @pytest.mark.parametrize("choice", ["[gaussian_noise,prada]", "[prada,pow]"])
 def test_a_killed_extraction_with_a_watch_ends_in_the_same_trace(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, choice: str, killed_at: int

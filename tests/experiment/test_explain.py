@@ -13,6 +13,7 @@ from storage.errors import InputError
 from support.commands import ROOT, run_program
 
 
+@pytest.mark.slow  # it trains for its pictures
 def test_attackers_queries_cost_more_than_honest_ones(tmp_path: Path) -> None:
     process = run_program(
         *("-m", "commands", "explain", "explain.queries=200", "explain.pictures=4"),

@@ -13,7 +13,9 @@ from privacy import gnmax, pknn
 ORDERS = torch.tensor([2, 2.5, 7, 20.5, 99.5, 333, 1000], dtype=torch.float64)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=pytest.mark.slow) if kind == "any" else kind for kind in KINDS]
+)
 def test_random_histograms_are_exact(kind: str) -> None:
     random = np.random.default_rng(0)
     dependent = 0

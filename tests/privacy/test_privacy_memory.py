@@ -31,6 +31,7 @@ COMPOSED = (
 )
 
 
+@pytest.mark.slow  # each measures a process of its own
 @pytest.mark.parametrize(
     ("inputs", "call"), [NEIGHBOURS, EPSILON, COMPOSED], ids=["pkNN", "epsilon", "composed"]
 )

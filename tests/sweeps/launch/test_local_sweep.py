@@ -17,6 +17,8 @@ from sweeps.launch.folder import SweepFolder
 from sweeps.launch.local import LocalLauncher, local_states
 from sweeps.launch.types import JobState
 
+pytestmark = pytest.mark.slow  # whole sweeps over new processes: a minute of a core
+
 STRENGTHS = "pow_calibration.strength=1,4"
 WITH_A_FAILURE = gated("Plain", "Raising")
 
