@@ -40,9 +40,8 @@ from fastapi.responses import JSONResponse, Response
 from rich.console import Console
 from rich.table import Table
 
-from gate.challenges import load_keyring
 from gate.gate import Asked, Gate
-from gate.ledgers.base import Limits
+from gate.ledgers.base import Account, Limits
 from gate.ledgers.sqlite import Synchronous
 from gate.payloads import as_json, decode
 from gate.protocol import NPY, encode
@@ -199,10 +198,12 @@ def steps(folder: Path, count: int) -> Iterator[tuple[str, np.ndarray]]:
     revealed = METER.reveal(IMAGES, probabilities)
     for synchronous in get_args(Synchronous):
         with closing(small_ledger(folder, synchronous)) as ledger:
-            gate = Gate(small_service(**SERVICE), METER, ledger, load_keyring(folder / "keys"))
+            gate = Gate(small_service(**SERVICE), METER, ledger)
 
             def ask(gate: Gate = gate) -> Asked:
-                return gate.ask("alice", gate.admit("alice"), IMAGES, probabilities, revealed)
+                id = gate.admit(Account("alice"))
+                assert isinstance(id, bytes)
+                return gate.ask("alice", id, IMAGES, probabilities, revealed)
 
             signed = ask().signed
             if synchronous == get_args(Synchronous)[0]:

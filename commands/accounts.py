@@ -1,21 +1,37 @@
 """The accounts and signing keys of a gate.
 
-add NAME prints the account's API key, once. After remove NAME its key is no longer accepted. export prints
-what accounts have asked under a progressive toll: totals, as `tollgate calibrate` reads them, and no images.
-rotate-keys makes a new signing key, which servers load at their next start. open URL opens an account by work
-at a gate of somebody else, and prints its key.
+add NAME prints the account's API key, once. After remove NAME its key is no longer accepted; after disable
+NAME not until enable NAME. list and show NAME tell what accounts have asked, limit NAME gives one limits of
+its own, reset NAME forgets what it has asked. export prints what accounts have asked: totals, as
+`tollgate calibrate` reads them, and no images. rotate-key makes a new signing key, which servers that run
+take over within seconds. open URL opens an account by work at a gate of somebody else, and prints its key.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Sequence
-from pathlib import Path
+from typing import Any
 
 from commands.parsing import HASHES, MAX_HASHES, packages_of, parser
 
 MOST = "most that the account may cost"
+OF_ONE = {
+    "add": "an account; prints its API key",
+    "remove": "an account",
+    "show": "an account",
+    "disable": "an account: its key is refused",
+    "enable": "a disabled account",
+    "reset": "what an account has asked",
+    "limit": "an account; without options, as the others again",
+}
+OF_ALL = {
+    "list": "all accounts",
+    "export": "totals of all accounts, as CSV",
+    "rotate-key": "a new signing key",
+}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -33,18 +49,46 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _carry_out(options: argparse.Namespace) -> None:
-    from gate.accounts import add, export, remove
-    from gate.challenges import rotate_keys
+    from gate import accounts
 
+    ledger = options.ledger
     match options.command:
         case "add":
-            print(add(options.ledger, options.account))
+            print(accounts.add(ledger, options.account))
         case "remove":
-            remove(options.ledger, options.account)
+            accounts.remove(ledger, options.account)
+        case "list":
+            _print_table(accounts.listed(ledger))
+        case "show":
+            _print_table([accounts.shown(ledger, options.account)])
+        case "disable" | "enable":
+            accounts.disable(ledger, options.account, options.command == "disable")
+        case "limit":
+            accounts.limit(ledger, options.account, options.pending, options.requests_a_minute)
+        case "reset":
+            accounts.reset(ledger, options.account)
         case "export":
-            print(export(options.ledger), end="")
-        case "rotate-keys":
-            rotate_keys(options.keys, options.keep)
+            print(accounts.export(ledger), end="")
+        case "rotate-key":
+            accounts.rotate(ledger, options.keep)
+
+
+def _print_table(rows: list[dict[str, Any]]) -> None:
+    """Print a line for each account, whose columns are as wide as what is in them."""
+    heads = ["account", "state", "queries", "gain", "last asked", "pending", "requests a minute"]
+    lines = [heads, *(_cells(row) for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
+    for line in lines:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    asked = row["last_asked"]
+    when = "never" if asked is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(asked))
+    limits = ["usual" if row[name] is None else str(row[name]) for name in ("pending", "requests_a_minute")]
+    gain = "" if row["gain"] is None else f"{row['gain']:.1f}"
+    state = "disabled" if row["disabled"] else "active"
+    return [row["account"], state, str(row["queries"] or 0), gain, when, *limits]
 
 
 def _open(url: str, max_hashes: float) -> int:
@@ -63,18 +107,18 @@ def _open(url: str, max_hashes: float) -> int:
 
 def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parsing = parser("accounts", __doc__)
-    commands = parsing.add_subparsers(
-        dest="command", required=True, metavar="add|remove|export|rotate-keys|open"
-    )
-    for name, what in (("add", "an account; prints its API key"), ("remove", "an account")):
+    names = "|".join([*OF_ONE, *OF_ALL, "open"])
+    commands = parsing.add_subparsers(dest="command", required=True, metavar=names)
+    for name, what in (OF_ONE | OF_ALL).items():
         command = commands.add_parser(name, help=what)
-        command.add_argument("account", metavar="NAME")
+        if name in OF_ONE:
+            command.add_argument("account", metavar="NAME")
         command.add_argument("--ledger", default="store/gate/ledger.sqlite", help="a file, or redis://...")
-    exported = commands.add_parser("export", help="totals of all accounts, as CSV")
-    exported.add_argument("--ledger", default="store/gate/ledger.sqlite", help="a file, or redis://...")
-    rotate = commands.add_parser("rotate-keys", help="a new signing key")
-    rotate.add_argument("--keys", type=Path, default=Path("store/gate/keys"))
-    rotate.add_argument("--keep", type=int, default=1, help="old keys whose challenges stay valid")
+        if name == "limit":
+            command.add_argument("--pending", type=int, metavar="N", help="challenges that it may have open")
+            command.add_argument("--requests-a-minute", type=int, metavar="N")
+        if name == "rotate-key":
+            command.add_argument("--keep", type=int, default=1, help="old keys whose challenges stay valid")
     opening = commands.add_parser("open", help="an account at a gate, by work; prints its API key")
     opening.add_argument("url", metavar="URL", help="of the gate, such as http://127.0.0.1:8000")
     opening.add_argument("--max-hashes", type=HASHES, default=MAX_HASHES, metavar="N", help=MOST)

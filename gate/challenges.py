@@ -6,20 +6,22 @@ A gate signs them, so it need not store them.
 from __future__ import annotations
 
 import base64
-import contextlib
 import hashlib
 import hmac
 import json
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
+from gate.ledgers.base import Ledger
 from pow.puzzles import KINDS, Puzzle
 from storage.options import check_number
 
 SECRET_BYTES = 32
+AT_ONCE = 64
+"""Gates that may make the first key of a ledger at the same time; each keeps the others'."""
+
 TOKEN_LIMIT = 4096
 """Most characters of a token; ours have some 400."""
 
@@ -103,6 +105,10 @@ class Keyring:
             raise InvalidChallenge
         return Signed(Challenge(**json.loads(base64.urlsafe_b64decode(content))), token, tag)
 
+    def knows(self, token: str) -> bool:
+        """Whether a token names one of these keys as the one that signed it."""
+        return token.partition(".")[0] in self._keys
+
     def derive(self, token: str, purpose: str) -> bytes:
         """Return 32 bytes that follow from a token of this gate, and that nobody else can tell.
 
@@ -122,44 +128,17 @@ def _tag(key: bytes, text: str) -> bytes:
     return hmac.digest(key, b"tollgate challenge 1:" + text.encode(), "sha256")
 
 
-def load_keyring(path: Path) -> Keyring:
-    """Read a file with one secret per line, hexadecimal, the signing one first; make it if there is none.
-
-    Raises ValueError if it holds anything else.
-    """
-    if not path.exists():
-        new = _written_beside(path, [])
-        with contextlib.suppress(FileExistsError):
-            path.hardlink_to(new)  # servers that start at once all use the keys of the first
-        new.unlink()
-    return _keyring(path)
+def shared_keyring(ledger: Ledger) -> Keyring:
+    """The keyring of all gates that share a ledger; its first key is made where there is none."""
+    return Keyring(
+        ledger.signing_keys() or ledger.add_signing_key(secrets.token_bytes(SECRET_BYTES), AT_ONCE)
+    )
 
 
-def _keyring(path: Path) -> Keyring:
-    try:
-        return Keyring([bytes.fromhex(line) for line in path.read_text().split()])
-    except ValueError as error:
-        raise ValueError(
-            f"{path} holds no signing keys: a line each, {2 * SECRET_BYTES} hexadecimal digits or more"
-        ) from error
+def rotate_key(ledger: Ledger, keep: int = 1) -> None:
+    """Sign with a new key from now on, and keep `keep` old ones, whose challenges stay valid.
 
-
-def rotate_keys(path: Path, keep: int = 1) -> None:
-    """Put a new signing key first and keep `keep` old keys, whose challenges stay valid.
-
-    Raises ValueError for a number that makes no sense, or a file that holds anything else.
+    Raises ValueError for a number that makes no sense.
     """
     check_number("--keep", keep, 0, whole=True)
-    if path.exists():
-        _keyring(path)  # refused where it holds something else, which would be lost
-    old = path.read_text().split() if path.exists() else []
-    _written_beside(path, old[:keep]).replace(path)
-
-
-def _written_beside(path: Path, old: Sequence[str]) -> Path:
-    """Write a new file in the same folder, for its owner only: a new key, then the old ones."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    new.touch(mode=0o600)
-    new.write_text("\n".join([secrets.token_hex(SECRET_BYTES), *old]) + "\n")
-    return new
+    ledger.add_signing_key(secrets.token_bytes(SECRET_BYTES), keep)

@@ -13,19 +13,30 @@ from typing import Any, Literal
 import numpy as np
 
 from gate.api_keys import derived_key, key_digest
-from gate.challenges import Challenge, InvalidChallenge, Keyring, Signed
-from gate.ledgers.base import Ledger, LimitReached, Limits, NotRedeemable
+from gate.challenges import Challenge, InvalidChallenge, Signed, shared_keyring
+from gate.ledgers.base import (
+    Account,
+    Attempt,
+    Charge,
+    Ledger,
+    LimitReached,
+    Limits,
+    NotRedeemable,
+    NotRepeatable,
+)
 from gate.meters import GateMeter
 from gate.payloads import as_json, query_digest
 from gate.problems import Problem
 from pow.calibration import Calibration
-from pow.calibration.progressive import ProgressiveCalibration
 from pow.puzzles import PuzzleSettings, verify
 from pow.requests import check_opening, opening_hashes
-from pow.tariff import Standing, Tariff
+from pow.tariff import Standing, tariff_of
 from storage.options import check_choice
 
 AnswerKind = Literal["soft", "topk", "hard"]
+
+TOO_LATE = 1e-3
+"""Share of solutions on the slowest device that may come too late."""
 
 OPENING = "a new account"
 """What a challenge for a new account names in place of a query's digest, which it can never be."""
@@ -43,9 +54,12 @@ class Service:
         answers: "soft" gives all probabilities, "topk" the largest, "hard" the likeliest label.
         top_k: Probabilities that "topk" gives; the others are 0.
         limits: Limits of each account.
-        lifetime: Seconds for which every challenge is valid.
-        patience: A challenge is valid for this many times the reference client's solving time in addition.
+        lifetime: Seconds for which every challenge is valid, besides the time that solving it takes.
+        slowest_rate: Hashes a second, of this puzzle, of the slowest device that is to solve in time: of its
+            solutions less than one in a thousand comes too late.
         spread: Images over which a progressive calibration asks for what one of them owes; see pow.tariff.
+        counted: Words that tell what the ledger's numbers count: the model, the measures, the calibration.
+            Numbers of other words are left alone.
         open_accounts: Whether strangers may open an account, for work.
         account_seconds: That work, in seconds of the reference client.
         openings: Accounts that all strangers together may open in a minute.
@@ -63,8 +77,9 @@ class Service:
     top_k: int = 3
     limits: Limits = field(default_factory=lambda: Limits(pending=64, requests_a_minute=600))
     lifetime: float = 300.0
-    patience: float = 20.0
+    slowest_rate: float = 1e5
     spread: int = 32
+    counted: str = ""
     open_accounts: bool = False
     account_seconds: float = 0.0
     openings: int = 10
@@ -74,7 +89,7 @@ class Service:
         check_choice("answers", self.answers, AnswerKind)
         if not 1 <= self.top_k <= self.classes:
             raise ValueError(f"top_k must be between 1 and the {self.classes} classes, not {self.top_k}")
-        for name in ("lifetime", "patience"):
+        for name in ("lifetime", "slowest_rate"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be above 0, not {getattr(self, name)!r}")
         for name in ("spread", "openings"):
@@ -105,13 +120,10 @@ class Service:
 
 @dataclass(frozen=True)
 class Asked:
-    """A signed challenge for a query, and the seconds that it takes the reference client.
-
-    The seconds are for the gate's own counts: on the wire there are hashes only.
-    """
+    """A signed challenge for a query, and where it brings its payer: its gain, or its privacy cost."""
 
     signed: Signed
-    seconds: float
+    cost: float
 
 
 class Gate:
@@ -120,9 +132,11 @@ class Gate:
     Args:
         service: What is served, and for what work.
         meter: Measures what answers reveal.
-        ledger: Accounts, totals and answers; several gates may share it.
-        keyring: Signs challenges; several gates may share its keys.
+        ledger: Accounts, standings and answers; several gates may share it.
         clock: Gives the time in seconds since 1970.
+
+    Raises:
+        ValueError: The ledger counts something else than this service; see Ledger.count_as.
     """
 
     def __init__(
@@ -130,28 +144,35 @@ class Gate:
         service: Service,
         meter: GateMeter,
         ledger: Ledger,
-        keyring: Keyring,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.service, self.meter = service, meter
-        self.ledger, self.keyring, self.clock = ledger, keyring, clock
+        self.service, self.meter, self.ledger, self.clock = service, meter, ledger, clock
+        self.tariff = tariff_of(service.calibration, service.puzzle, service.spread, meter.cost)
+        self.keyring = shared_keyring(ledger)
+        other = ledger.count_as(service.counted)
+        if other is not None:
+            raise ValueError(f"the ledger counts {other}, not {service.counted}")
 
-    def admit(self, account: str) -> bytes:
+    def refresh_keys(self) -> None:
+        """Take over the signing keys that the ledger has now."""
+        self.keyring = shared_keyring(self.ledger)
+
+    def admit(self, account: Account, attempt: Attempt | None = None) -> bytes | Signed:
         """Count a request, hold a place for its challenge, and return the challenge's id.
 
         `ask` fills the place and `give_up` frees it. If the process is killed before, the place expires after
-        the service's `lifetime`. Raises Problem if the account has reached one of its limits.
+        the service's `lifetime`. Where the same attempt was made before, its challenge is returned instead,
+        and nothing is held. Raises Problem if the account has reached one of its limits.
         """
-        service, limits, now, id = self.service, self.service.limits, self.clock(), secrets.token_bytes(16)
+        service, now, id = self.service, self.clock(), secrets.token_bytes(16)
+        limits = account.limits(service.limits)
         try:
-            self.ledger.admit(account, id, now, now + service.lifetime, limits)
+            token = self.ledger.admit(account.name, id, now, now + service.lifetime, limits, attempt)
         except LimitReached as reached:
-            if reached.which == "rate":
-                detail = f"{limits.requests_a_minute} requests a minute are allowed"
-                raise Problem("too_many_requests", detail, reached.retry_after) from None
-            detail = f"{limits.pending} challenges may be open; solve them, or wait until they expire"
-            raise Problem("too_many_pending", detail, reached.retry_after) from None
-        return id
+            raise _limited(reached, limits) from None
+        except NotRepeatable as error:
+            raise _not_repeated(error) from None
+        return id if token is None else self._opened(token)
 
     def give_up(self, id: bytes) -> None:
         """Free the place of an admitted request that gets no challenge."""
@@ -162,7 +183,7 @@ class Gate:
     ) -> Asked:
         """Book what the answers reveal, keep them, and issue the challenge that releases them.
 
-        The booking comes first, so that asking for a price and leaving is not free.
+        The booking comes now, so that asking for a price and leaving is not free.
 
         Args:
             account: Account that asks.
@@ -171,41 +192,27 @@ class Gate:
             probabilities: The model's answers, float32 `[n, classes]`.
             revealed: What the meter makes of them, float64 `[n, d]`.
         """
-        seconds, hashes = self._book(account, len(images), revealed)
-        challenge = self._challenge(account, id, query_digest(images), hashes, seconds)
-        answer = as_json(self.service.answer(probabilities)) | {"query": challenge.query}
-        self.ledger.keep(id, account, json.dumps(answer).encode(), challenge.expires)
-        return Asked(self.keyring.sign(challenge), seconds)
+        query = query_digest(images)
+        answer = json.dumps(as_json(self.service.answer(probabilities)) | {"query": query}).encode()
 
-    def _book(self, account: str, queries: int, revealed: np.ndarray) -> tuple[float, float]:
-        """Add queries to what the payer has revealed; return the seconds and hashes that are asked for."""
-        calibration, payer = self.service.calibration, self.service.payer(account)
-        if isinstance(calibration, ProgressiveCalibration):
-            tariff = Tariff(calibration, self.service.spread, self.service.puzzle)
-            hashes = self._by_tariff(tariff, payer, revealed)
-            return hashes / calibration.reference_rate, hashes
-        booked = self.ledger.book(payer, queries, revealed.sum(0))
-        after = np.array([self.meter.cost(booked.revealed)])
-        # These charge a request by where it ends, so what was before it does not matter.
-        charged = calibration.charged(after, after, np.array([booked.queries]), np.array([True]))
-        return float(charged[0]), float(calibration.expected_hashes(charged)[0])
+        def change(numbers: np.ndarray | None) -> Charge:
+            now = self.clock()
+            before = (
+                Standing.of(numbers) if numbers is not None else self.tariff.fresh(revealed.shape[1], now)
+            )
+            after = self.tariff.after(before, revealed, now)
+            challenge = self._challenge(account, id, query, after.price)
+            return Charge(after.vector(), answer, self.keyring.sign(challenge).token, challenge.expires)
 
-    def _by_tariff(self, tariff: Tariff, payer: str, revealed: np.ndarray) -> float:
-        now = self.clock()
+        charge = self.ledger.charge(id, account, self.service.payer(account), change)
+        return Asked(self._opened(charge.token), Standing.of(charge.numbers).gain)
 
-        def change(numbers: np.ndarray | None) -> np.ndarray:
-            before = tariff.fresh(revealed.shape[1], now) if numbers is None else Standing.of(numbers)
-            return tariff.after(before, revealed, now).vector()
-
-        return Standing.of(self.ledger.update(payer, change)).price
-
-    def ask_account(self) -> Asked:
+    def ask_account(self) -> Signed:
         """Issue a challenge for a new account, worth `account_seconds` of work; nothing is kept of it."""
-        service, seconds = self.service, self.service.account_seconds
-        hashes = opening_hashes(service.calibration, service.puzzle, seconds)
+        service = self.service
+        hashes = opening_hashes(service.calibration, service.puzzle, service.account_seconds)
         name = f"account-{secrets.token_hex(8)}"
-        challenge = self._challenge(name, secrets.token_bytes(16), OPENING, hashes, seconds)
-        return Asked(self.keyring.sign(challenge), seconds)
+        return self.keyring.sign(self._challenge(name, secrets.token_bytes(16), OPENING, hashes))
 
     def open_account(self, token: str, nonces: Any) -> tuple[str, str]:
         """Open the account of a solved challenge.
@@ -247,7 +254,8 @@ class Gate:
             if self.ledger.find_account(digest) is None:
                 raise Problem("spent", "the account that this challenge opened was removed") from None
 
-    def _challenge(self, account: str, id: bytes, query: str, hashes: float, seconds: float) -> Challenge:
+    def _challenge(self, account: str, id: bytes, query: str, hashes: float) -> Challenge:
+        """A challenge of so many hashes, which lives long enough to be solved on a slow device."""
         service = self.service
         puzzle = service.puzzle.puzzle(b"any", hashes)
         return Challenge(
@@ -257,9 +265,20 @@ class Gate:
             kind=puzzle.kind,
             difficulty=puzzle.difficulty,
             parts=puzzle.parts,
-            expires=self.clock() + service.lifetime + service.patience * seconds,
+            expires=self.clock() + service.lifetime + puzzle.enough(TOO_LATE) / service.slowest_rate,
             options=dict(service.puzzle.options),
         )
+
+    def given(self, account: str, token: str) -> bytes | None:
+        """Return the answer that this account has redeemed already, or None if it is yet to be paid for.
+
+        Raises Problem for a challenge that is forged, expired, spent or another account's.
+        """
+        challenge = self._issued_to(account, token).challenge
+        try:
+            return self.ledger.redeemed(bytes.fromhex(challenge.id), self.clock())
+        except NotRedeemable as error:
+            raise _not_redeemed(error) from None
 
     def check(self, account: str, token: str, nonces: Any) -> Challenge:
         """Return the challenge that this account solved, without a look at the ledger.
@@ -272,32 +291,66 @@ class Gate:
         Raises:
             Problem: The challenge is forged, expired or another account's, or the nonces do not solve it.
         """
-        signed = self._opened(token)
-        challenge = signed.challenge
-        if challenge.query == OPENING:
-            raise Problem("forged_challenge", "the challenge was issued for a new account, not for an answer")
-        if challenge.account != account:
-            raise Problem("other_account", "the challenge was issued to another account")
+        signed = self._issued_to(account, token)
         self._check_solved(signed, nonces)
-        return challenge
+        return signed.challenge
+
+    def _issued_to(self, account: str, token: str) -> Signed:
+        """Return the challenge in a token that was issued to the account for an answer, and lives."""
+        signed = self._opened(token)
+        if signed.challenge.query == OPENING:
+            raise Problem("forged_challenge", "the challenge was issued for a new account, not for an answer")
+        if signed.challenge.account != account:
+            raise Problem("other_account", "the challenge was issued to another account")
+        self._check_alive(signed)
+        return signed
 
     def _opened(self, token: str) -> Signed:
+        if not self.keyring.knows(token):
+            self.refresh_keys()  # another host may have made a new one
         try:
             return self.keyring.open(token)
         except InvalidChallenge:
             raise Problem("forged_challenge", "this gate did not issue the challenge") from None
 
-    def _check_solved(self, signed: Signed, nonces: Any) -> None:
+    def _check_alive(self, signed: Signed) -> None:
         if signed.challenge.expires <= self.clock():
             raise Problem("expired", "the challenge has expired; ask again for a new one")
+
+    def _check_solved(self, signed: Signed, nonces: Any) -> None:
+        self._check_alive(signed)
         if not verify(signed.puzzle, nonces):
             raise Problem("wrong_solution", "the nonces do not solve this challenge's puzzle")
 
     def release(self, challenge: Challenge) -> bytes:
-        """Return the answer, as JSON, of a checked challenge, once; raise Problem afterwards."""
+        """Return the answer, as JSON, of a checked challenge: the same one each time, until it expires."""
+        remembered = self.service.limits.pending
         try:
-            return self.ledger.redeem(bytes.fromhex(challenge.id), self.clock())
+            return self.ledger.redeem(bytes.fromhex(challenge.id), self.clock(), remembered)
         except NotRedeemable as error:
-            if error.why == "spent":
-                raise Problem("spent", "the challenge was redeemed before") from None
-            raise Problem("expired", "nothing is kept for the challenge; ask again for a new one") from None
+            raise _not_redeemed(error) from None
+
+
+def _limited(reached: LimitReached, limits: Limits) -> Problem:
+    """The refusal of an account that has reached one of its limits."""
+    if reached.which == "rate":
+        detail = f"{limits.requests_a_minute} requests a minute are allowed"
+        return Problem("too_many_requests", detail, reached.retry_after)
+    detail = f"{limits.pending} challenges may be open; solve them, or wait until they expire"
+    return Problem("too_many_pending", detail, reached.retry_after)
+
+
+def _not_repeated(error: NotRepeatable) -> Problem:
+    """The refusal of an attempt that cannot be told from another one."""
+    if error.why == "another":
+        detail = "this Idempotency-Key was sent with another body; use a new one for each query"
+        return Problem("key_reused", detail)
+    return Problem("in_progress", "the same request is being answered", retry_after=1)
+
+
+def _not_redeemed(error: NotRedeemable) -> Problem:
+    """The refusal of a challenge that brings nothing."""
+    if error.why == "spent":
+        detail = "the challenge was redeemed before, and its answer is kept no longer"
+        return Problem("spent", detail)
+    return Problem("expired", "nothing is kept for the challenge; ask again for a new one")

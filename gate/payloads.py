@@ -15,7 +15,8 @@ from gate.protocol import JSON, NPY
 
 FORMATS = (NPY, JSON)
 JSON_DIGITS = 24
-"""Most bytes of a pixel in JSON."""
+NPY_BYTES = 4
+"""Most bytes of a pixel, in JSON and in npy."""
 
 Pixel = Annotated[float, Field(ge=0, le=1)]
 Line = Annotated[list[Pixel], FailFast()]
@@ -31,9 +32,14 @@ class Query(BaseModel):
     images: Annotated[list[Image], FailFast()]
 
 
-def body_limit(image_shape: tuple[int, ...], batch: int) -> int:
-    """Return the most bytes that a body with `batch` images needs."""
-    return JSON_DIGITS * int(np.prod(image_shape)) * batch + 4096
+def body_limit(image_shape: tuple[int, ...], batch: int, content_type: str = JSON) -> int:
+    """Return the most bytes that a body with `batch` images needs, in JSON or in npy."""
+    each = JSON_DIGITS if _media_type(content_type) == JSON else NPY_BYTES
+    return each * int(np.prod(image_shape)) * batch + 4096
+
+
+def _media_type(content_type: str) -> str:
+    return content_type.partition(";")[0].strip().lower()
 
 
 def decode(body: bytes, content_type: str, image_shape: tuple[int, ...], largest_batch: int) -> np.ndarray:
@@ -51,7 +57,7 @@ def decode(body: bytes, content_type: str, image_shape: tuple[int, ...], largest
     Raises:
         Problem: The body is anything else.
     """
-    match content_type.partition(";")[0].strip().lower():
+    match _media_type(content_type):
         case "application/x-npy" | "application/octet-stream":
             images = _from_npy(body)
         case "application/json":

@@ -6,6 +6,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
+PROBLEM_JSON = "application/problem+json"
+"""The media type of a refusal."""
+
 STATUS = {
     "malformed": 400,
     "no_key": 401,
@@ -13,15 +16,18 @@ STATUS = {
     "wrong_solution": 403,
     "forged_challenge": 403,
     "other_account": 403,
+    "disabled": 403,
     "not_found": 404,
     "method_not_allowed": 405,
     "slow_body": 408,
     "spent": 409,
+    "in_progress": 409,
     "expired": 410,
     "too_large": 413,
     "unknown_format": 415,
     "invalid_images": 422,
     "invalid_solution": 422,
+    "key_reused": 422,
     "too_many_pending": 429,
     "too_many_requests": 429,
     "failure": 500,

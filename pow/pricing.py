@@ -13,6 +13,7 @@ from pow.hardware import Hardware
 from pow.honest_users import HonestUsers
 from pow.population import Population
 from pow.puzzles.settings import PuzzleSettings
+from pow.requests import check_opening
 from storage.conf import CONF
 from storage.options import instantiate
 
@@ -45,6 +46,10 @@ class Pricing:
     def unexpected(self) -> Calibration:
         """The calibration before anything is known of honest users."""
         return self.calibration(expected=LinearExpectation(0.0, 0.0))
+
+    def check_account(self, seconds: float) -> None:
+        """Raise ValueError for a price of an account, in seconds, that no puzzle can ask for."""
+        check_opening(self.unexpected, self.puzzle, seconds)
 
 
 GROUPS = (
@@ -97,20 +102,21 @@ def cheapest_hardware(names: Sequence[str], puzzle: PuzzleSettings) -> Hardware:
     Raises ValueError where there is no such file, or none of them has a rate for the puzzle.
     """
     option = "attack.hardware_choices"
-    all_of_them = [_named_hardware(name, option) for name in names]
+    all_of_them = [named_hardware(name, option) for name in names]
     able = [each for each in all_of_them if puzzle.name in each.hashes_per_second]
     if not able:
         raise ValueError(f"{option}: none of {', '.join(names)} has a hash rate for puzzle={puzzle.name}")
     return min(able, key=lambda each: each.usd_per_hour / each.rate(puzzle))
 
 
-def _named_hardware(name: str, option: str) -> Hardware:
+def named_hardware(name: str, option: str) -> Hardware:
+    """Return the hardware of a file of conf/hardware; raise ValueError, naming `option`, without one."""
     from omegaconf import OmegaConf
 
     folder = CONF / "hardware"
     if not (isinstance(name, str) and (folder / f"{name}.yaml").is_file()):
         valid = ", ".join(sorted(path.stem for path in folder.glob("[!_]*.yaml")))
-        raise ValueError(f"{option} must be a list of {valid}, not {name!r}")
+        raise ValueError(f"{option} must name {valid}, not {name!r}")
     both = [OmegaConf.load(folder / f"{file}.yaml") for file in ("_base", name)]
     node = OmegaConf.to_container(OmegaConf.merge(*both))
     assert isinstance(node, dict)

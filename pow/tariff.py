@@ -1,18 +1,24 @@
-"""The tariff of a gate whose calibration is a potential: what each image owes, and what is asked for it now.
+"""The tariff of a gate: what a payer owes for a request, and what is asked for it now.
 
-What an account owes follows from its gain, image by image, so a request costs what its images cost one by
-one. What it is asked for is coarser, so that a price tells next to nothing of the answer that it is for: each
-image's price is a power of two, and follows from what was owed for the images before it. The difference is
-carried on, so over time all that is owed is asked for, and no more.
+What is asked for is coarser than what is owed, a power of two, so that a price tells little of the answer
+that it is for. The difference is carried on, so over time all that is owed is asked for, and no more.
+
+Where the calibration is a potential, what an account owes follows from its gain, image by image, so a request
+costs what its images cost one by one. Each image's price follows from what was owed for the images before it,
+so it tells next to nothing of its own answer. Where it is a line, a request owes what it owes as a whole, and
+its price tells where the account's cost has come, up to a power of two.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import astuple, dataclass, fields, replace
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
+from pow.calibration.base import Calibration
 from pow.calibration.progressive import ProgressiveCalibration
 from pow.puzzles.settings import PuzzleSettings
 
@@ -23,9 +29,10 @@ class Standing:
 
     Attributes:
         queries: Its queries.
-        gain: Its gain, in honest queries, less what was forgiven.
-        rate: Hashes that an image has owed lately, a running mean.
-        debt: Hashes that are owed and were not asked for; below 0 where more was asked for than owed.
+        gain: Its gain, in honest queries, less what was forgiven; under a line, its privacy cost.
+        rate: Hashes that an image has owed lately, a running mean; under a line, 0.
+        debt: Hashes that are owed and were not asked for; below 0 where more was asked for than owed; under a
+            line, 0.
         carried: Hashes that rounding, to powers of two and to what a puzzle can ask for, has left.
         at: When it last asked, in seconds since 1970.
         price: Expected hashes of its last request.
@@ -43,8 +50,8 @@ class Standing:
 
     def vector(self) -> np.ndarray:
         """The same as float64 numbers, for a ledger."""
-        *numbers, sums = astuple(self)
-        return np.concatenate([numbers, sums])
+        numbers = [getattr(self, field.name) for field in fields(self)[:-1]]
+        return np.concatenate([numbers, self.sums])
 
     @classmethod
     def of(cls, vector: np.ndarray) -> Standing:
@@ -54,9 +61,98 @@ class Standing:
         return cls(**dict(numbers), sums=vector[count:])
 
 
+class Tariff(ABC):
+    """Prices the requests of one payer at a time."""
+
+    @abstractmethod
+    def fresh(self, width: int, now: float) -> Standing:
+        """The standing of a payer that has not asked yet; what is revealed has `width` values."""
+
+    @abstractmethod
+    def after(self, before: Standing, revealed: np.ndarray, now: float) -> Standing:
+        """Return the standing after a request, whose price is `price`.
+
+        Args:
+            before: The standing before it.
+            revealed: What the images reveal, one after the other, float64 `[n, d]`.
+            now: The time, in seconds since 1970.
+
+        Raises:
+            ValueError: A value is not finite, or has another width.
+        """
+
+
+def tariff_of(
+    calibration: Calibration, puzzle: PuzzleSettings, spread: int, cost: Callable[[np.ndarray], float]
+) -> Tariff:
+    """The tariff of any calibration; `cost` turns a sum `[d]` of what is revealed into a privacy cost."""
+    if isinstance(calibration, ProgressiveCalibration):
+        return ProgressiveTariff(calibration, spread, puzzle)
+    return LineTariff(calibration, cost, puzzle)
+
+
 @dataclass(frozen=True)
-class Tariff:
-    """Prices the requests of one payer at a time.
+class LineTariff(Tariff):
+    """Prices requests by where they bring the payer's privacy cost.
+
+    Args:
+        calibration: Says what a request owes.
+        cost: Turns a sum `[d]` of what is revealed into a privacy cost.
+        puzzle: What the work is; what its rounding leaves of a request is carried on. None: it rounds none.
+    """
+
+    calibration: Calibration
+    cost: Callable[[np.ndarray], float]
+    puzzle: PuzzleSettings | None = None
+
+    def fresh(self, width: int, now: float) -> Standing:
+        """See Tariff."""
+        return Standing(0, 0.0, 0.0, 0.0, 0.0, now, 0.0, np.zeros(width))
+
+    def after(self, before: Standing, revealed: np.ndarray, now: float) -> Standing:
+        """See Tariff."""
+        sums = _sums(before, revealed)[-1]
+        queries, cost = before.queries + len(revealed), float(self.cost(sums))
+        # A line charges a request by where it ends, so what was before it does not matter.
+        after = np.array([cost])
+        seconds = self.calibration.charged(after, after, np.array([queries]), np.array([True]))
+        due = float(self.calibration.expected_hashes(seconds)[0]) + before.carried
+        price = granted(self.puzzle, power_of_two(due))
+        return replace(
+            before,
+            queries=queries,
+            gain=cost,
+            carried=due - price,
+            at=max(now, before.at),
+            price=price,
+            sums=sums,
+        )
+
+
+def power_of_two(hashes: float) -> float:
+    """The largest power of two that is at most so many hashes, and at least 1."""
+    return 2.0 ** math.floor(math.log2(max(1.0, hashes)))
+
+
+def granted(puzzle: PuzzleSettings | None, hashes: float) -> float:
+    """What a puzzle asks for where so many hashes are due."""
+    return hashes if puzzle is None else float(puzzle.expected_hashes(np.array([hashes]))[0])
+
+
+def _sums(before: Standing, revealed: np.ndarray) -> np.ndarray:
+    """The payer's sums `[n + 1, d]` before a request and after each of its images; raises ValueError."""
+    if revealed.shape[1:] != before.sums.shape:
+        raise ValueError(f"revealed has shape {revealed.shape[1:]}, not {before.sums.shape}")
+    with np.errstate(over="ignore", invalid="ignore"):
+        sums = before.sums + np.vstack([np.zeros(before.sums.shape), revealed]).cumsum(0)
+    if not np.isfinite(sums).all():
+        raise ValueError("what was revealed is not finite, or its total is not")
+    return sums
+
+
+@dataclass(frozen=True)
+class ProgressiveTariff(Tariff):
+    """Prices requests image by image, by what each adds to the payer's gain.
 
     Args:
         calibration: Says what a gain owes.
@@ -73,26 +169,13 @@ class Tariff:
             raise ValueError(f"spread must be at least 1, not {self.spread!r}")
 
     def fresh(self, width: int, now: float) -> Standing:
-        """The standing of a payer that has not asked yet: an image is taken for an honest one."""
+        """See Tariff: an image is taken for an honest one."""
         honest = float(self.calibration.expected_hashes(self.calibration.potential(np.ones(1)))[0])
         return Standing(0, 0.0, honest, 0.0, 0.0, now, 0.0, np.zeros(width))
 
     def after(self, before: Standing, revealed: np.ndarray, now: float) -> Standing:
-        """Return the standing after a request, whose price is `price`.
-
-        Args:
-            before: The standing before it.
-            revealed: What the images reveal, one after the other, float64 `[n, d]`; see Gains.revealed.
-            now: The time, in seconds since 1970.
-
-        Raises:
-            ValueError: A value is not finite, or has another width.
-        """
-        if revealed.shape[1:] != before.sums.shape:
-            raise ValueError(f"revealed has shape {revealed.shape[1:]}, not {before.sums.shape}")
-        sums = before.sums + np.vstack([np.zeros(before.sums.shape), revealed]).cumsum(0)
-        if not np.isfinite(sums).all():
-            raise ValueError("what was revealed is not finite, or its total is not")
+        """See Tariff; `revealed` is as Gains.revealed gives it."""
+        sums = _sums(before, revealed)
         counted = self.calibration.total.counted(sums)
         level = self.calibration.recovered(before.gain, max(0.0, now - before.at))
         gains = level + counted - counted[0]
@@ -107,17 +190,13 @@ class Tariff:
         )
         for owed in hashes.tolist():
             standing = self._asked(standing, owed)
-        granted = self._granted(standing.price)
-        return replace(standing, price=granted, carried=standing.carried + standing.price - granted)
-
-    def _granted(self, hashes: float) -> float:
-        """What the puzzle asks for where so many hashes are due."""
-        return hashes if self.puzzle is None else float(self.puzzle.expected_hashes(np.array([hashes]))[0])
+        asked = granted(self.puzzle, standing.price)
+        return replace(standing, price=asked, carried=standing.carried + standing.price - asked)
 
     def _asked(self, standing: Standing, owed: float) -> Standing:
         """The standing once the next image is asked for, which owes so many hashes."""
         due = max(1.0, standing.rate + standing.debt / self.spread)
-        price = 2.0 ** math.floor(math.log2(max(1.0, due + standing.carried)))
+        price = power_of_two(due + standing.carried)
         return replace(
             standing,
             rate=standing.rate + (owed - standing.rate) / self.spread,

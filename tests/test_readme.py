@@ -208,7 +208,7 @@ def test_the_gate_in_python(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     """Both blocks: a model of one's own behind the gate, asked by the client."""
     client, server = blocks("docs/gate.md", "python")
     apps: list[FastAPI] = []
-    monkeypatch.setattr(uvicorn, "run", apps.append)
+    monkeypatch.setattr(uvicorn, "run", lambda app, **options: apps.append(app))
     monkeypatch.chdir(tmp_path)
     weights = np.random.default_rng(0).normal(size=(784, 10)).astype(np.float32)
 

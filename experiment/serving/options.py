@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 from collections.abc import Callable
-from pathlib import Path
 
 from experiment.keys import Config
-from experiment.serving.ledger import server_ledger
+from experiment.serving.ledger import Totals, server_ledger
 from gate.api_keys import check_name
-from gate.challenges import load_keyring
 from gate.gate import AnswerKind
 from storage.errors import InputError
 from storage.options import check_choice, check_number
@@ -21,7 +20,9 @@ WHOLE = {
     "pending": 1,
     "requests_a_minute": 1,
     "openings": 1,
+    "strangers_a_minute": 1,
     "connections": 1,
+    "connections_an_address": 1,
 }
 """Options that are whole numbers, with the least valid value."""
 
@@ -32,11 +33,12 @@ LEAST_SECONDS = 1e-3
 def check_server(server: Config) -> None:
     """Raise InputError, naming the option, for what the server cannot run with.
 
-    It makes the ledger and the signing keys where there are none.
+    It makes the ledger where there is none.
     """
     try:
         _check_numbers(server)
         check_choice("server.answers", server["answers"], AnswerKind)
+        check_choice("server.totals", server["totals"], Totals)
         if not isinstance(server["open_accounts"], bool):
             raise ValueError(f"server.open_accounts must be true or false, not {server['open_accounts']!r}")
         if not isinstance(server["host"], str):
@@ -44,7 +46,9 @@ def check_server(server: Config) -> None:
     except ValueError as error:
         raise InputError(str(error)) from error
     _named(server, "account", check_name, server["account"])
-    _named(server, "keys", load_keyring, Path(str(server["keys"])))
+    _named(server, "trusted_proxies", _check_proxies, server["trusted_proxies"])
+    if server["metrics_bind"] is not None:
+        _named(server, "metrics_bind", split_address, server["metrics_bind"])
     server_ledger(server).close()
 
 
@@ -52,7 +56,7 @@ def _check_numbers(server: Config) -> None:
     check_number("server.port", server["port"], 0, MOST_PORT, whole=True)
     for name, least in WHOLE.items():
         check_number(f"server.{name}", server[name], least, MOST_WORKERS if name == "workers" else MOST, True)
-    for name in ("lifetime", "patience"):
+    for name in ("lifetime", "model_seconds"):
         check_number(f"server.{name}", server[name], LEAST_SECONDS, MOST)
 
 
@@ -64,17 +68,39 @@ def _named(server: Config, option: str, check: Callable[..., object], value: obj
         raise InputError(f"server.{option}={server[option]}: {error}") from error
 
 
-def bind(server: Config) -> socket.socket:
-    """Bind the server's port and listen, so that nobody else takes it; raises InputError where somebody has.
+def _check_proxies(proxies: object) -> None:
+    if not isinstance(proxies, list):
+        raise ValueError("it must be a list of addresses or networks, such as [127.0.0.1,10.0.0.0/8]")
+    for proxy in proxies:
+        ipaddress.ip_network(proxy)
 
-    Who connects before the server runs waits for it.
+
+def split_address(address: object) -> tuple[str, int]:
+    """Host and port of `HOST:PORT`, such as 127.0.0.1:9100 or [::1]:9100; raises ValueError."""
+    host, colon, port = str(address).rpartition(":")
+    if not (colon and host and port.isascii() and port.isdigit() and int(port) <= MOST_PORT):
+        raise ValueError("it must be HOST:PORT, such as 127.0.0.1:9100")
+    return host.strip("[]"), int(port)
+
+
+def url_of(bound: socket.socket) -> str:
+    """The URL of what listens on a socket; a machine's every address is its own."""
+    host, port = bound.getsockname()[:2]
+    here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://[{here}]:{port}" if ":" in here else f"http://{here}:{port}"
+
+
+def bind(host: str, port: int, option: str = "") -> socket.socket:
+    """Bind a port and listen, so that nobody else takes it; raises InputError where somebody has.
+
+    Who connects before the server runs waits for it. `option` is how a mistake names the address.
     """
-    host, port = server["host"], server["port"]
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        bound = socket.create_server((host, port), family=family)
+        bound = socket.create_server((host, port), family=family, backlog=1024)
     except OSError as error:
-        raise InputError(f"server.host={host} server.port={port}: {error.strerror or error}") from error
+        named = option or f"server.host={host} server.port={port}"
+        raise InputError(f"{named}: {error.strerror or error}") from error
     bound.set_inheritable(True)  # workers serve it
     bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # or each answer waits 40 ms for more to send
     return bound

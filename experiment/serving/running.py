@@ -1,4 +1,4 @@
-"""Running the application: its workers, its socket, its log."""
+"""Running the application: its sockets, its log, and the processes that serve it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import socket
 import tempfile
 import threading
 import time
+from contextlib import ExitStack
 from functools import partial
 from typing import Any
-from urllib.request import urlopen
+from urllib.request import ProxyHandler, build_opener
 
 import uvicorn
 from fastapi import FastAPI
@@ -19,12 +20,18 @@ from omegaconf import DictConfig, OmegaConf
 from experiment.keys import Config
 from experiment.serving.app import make_app
 from experiment.serving.ledger import first_key
-from experiment.serving.options import bind, check_server
-from gate.access_log import JsonLines
-from gate.metrics import MULTIPROCESS
+from experiment.serving.options import bind, check_server, split_address, url_of
+from experiment.serving.workers import supervise
+from gate.app import observing_app
+from gate.http.access_log import JsonLines
+from gate.http.connections import Connections
+from gate.http.metrics import MULTIPROCESS
 
-WORKER_SECONDS = 120
-"""How long a worker may be silent, as it is while it loads the model."""
+GRACE_SECONDS = 10
+"""Seconds that requests have to end once the server is told to stop."""
+
+STUCK = 70
+"""Exit status of a worker whose model takes too long."""
 
 
 def serve(config: DictConfig) -> None:
@@ -32,74 +39,92 @@ def serve(config: DictConfig) -> None:
     plain: Config = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
     server = plain["server"]
     check_server(server)
-    with bind(server) as bound:
-        if server["workers"] == 1:
-            _run(make_app(plain), server, bound)
-            return
-        with tempfile.TemporaryDirectory(prefix="tollgate-metrics-") as counts:
-            os.environ[MULTIPROCESS] = counts
-            make_app(plain)  # trains what is missing, once, and finds what is wrong
-            _run(partial(_worker_app, plain), server, bound)
+    with ExitStack() as stack:
+        bound = stack.enter_context(bind(server["host"], server["port"]))
+        observed = _observed(server, stack)
+        if server["workers"] > 1:
+            os.environ[MULTIPROCESS] = stack.enter_context(
+                tempfile.TemporaryDirectory(prefix="tollgate-metrics-")
+            )
+        app = make_app(plain)  # trains what is missing, and finds what is wrong, once for all workers
+        set_up_logs()
+        if observed is not None:
+            _observe(app, observed)
+        _announce_once_up(bound, server["account"], first_key(server))
+        if server["workers"] > 1:
+            del app
+            supervise(partial(_work, plain, bound), server["workers"], GRACE_SECONDS)
+        else:
+            _run(app, server, bound)
 
 
-def _worker_app(config: Config) -> FastAPI:
+def _work(config: Config, bound: socket.socket) -> None:
+    """Serve in a process of its own, which ends where the model is stuck: another one is begun then."""
     set_up_logs()
-    return make_app(config)
+    _run(make_app(config, on_stuck=partial(os._exit, STUCK)), config["server"], bound)
 
 
-def _run(application: Any, server: Config, bound: socket.socket) -> None:
-    """Serve an application. The first account is made now that all else is there, so no key is lost."""
-    set_up_logs()
-    settings = _settings(application, server)
-    _announce_once_up(bound, server["account"], first_key(server))
-    if server["workers"] > 1:
-        from uvicorn.supervisors import Multiprocess
-
-        Multiprocess(settings, sockets=[bound]).run()
-    else:
-        uvicorn.Server(settings).run(sockets=[bound])
+def _run(app: FastAPI, server: Config, bound: socket.socket) -> None:
+    """Serve an application until told to stop."""
+    uvicorn.Server(settings_of(app, server)).run(sockets=[bound])
 
 
-def _settings(application: Any, server: Config) -> uvicorn.Config:
-    """The settings of the web server; with several workers, `application` makes one for each."""
+def settings_of(app: FastAPI, server: Config) -> uvicorn.Config:
+    """The settings of the web server."""
+    trusted = frozenset(server["trusted_proxies"])
     return uvicorn.Config(
-        application,
-        host=server["host"],
-        port=server["port"],
-        factory=server["workers"] > 1,
-        workers=server["workers"],
-        limit_concurrency=server["connections"],
+        app,
+        http=Connections(server["connections"], server["connections_an_address"], trusted),  # type: ignore[arg-type]
+        ws="none",
+        proxy_headers=bool(trusted),
+        forwarded_allow_ips=sorted(trusted),
         access_log=False,
         log_config=None,
+        server_header=False,
         timeout_keep_alive=30,
-        timeout_graceful_shutdown=30,
-        timeout_worker_healthcheck=WORKER_SECONDS,
+        timeout_graceful_shutdown=GRACE_SECONDS,
     )
+
+
+def _observed(server: Config, stack: ExitStack) -> socket.socket | None:
+    """The socket that shows the counts, where they have an address of their own."""
+    address = server["metrics_bind"]
+    if address is None:
+        return None
+    return stack.enter_context(bind(*split_address(address), f"server.metrics_bind={address}"))
+
+
+def _observe(app: FastAPI, bound: socket.socket) -> None:
+    """Show the counts of an application in a thread."""
+    settings = uvicorn.Config(observing_app(app), ws="none", access_log=False, log_config=None)
+    run = uvicorn.Server(settings).run
+    threading.Thread(target=run, kwargs={"sockets": [bound]}, daemon=True).start()
 
 
 def _announce_once_up(bound: socket.socket, account: str, key: str | None) -> None:
     """Have a thread say where the server is, once it answers."""
-    host, port = bound.getsockname()[:2]
-    arguments = (f"http://{host}:{port}", account, key)
-    threading.Thread(target=_announce, args=arguments, daemon=True).start()
+    threading.Thread(target=_announce, args=(url_of(bound), account, key), daemon=True).start()
 
 
 def _announce(url: str, account: str, key: str | None) -> None:
+    own = build_opener(ProxyHandler({}))  # whatever proxy the environment names is for other hosts
     while True:
         try:
-            with urlopen(f"{url}/healthz", timeout=5):
+            with own.open(f"{url}/healthz", timeout=5):
                 break
         except OSError:
             time.sleep(0.1)
     if key is not None:
         print(f"account {account}, API key (shown this once): {key}")
         print(f"a page for people: {url}/#key={key}")
+    else:
+        print(f"account {account} has its key; tollgate accounts add NAME makes another account")
     print(f"Tollgate serves on {url}", flush=True)
 
 
 def set_up_logs() -> None:
     """The gate's log as JSON lines on standard error."""
-    handler = logging.StreamHandler()
+    handler: Any = logging.StreamHandler()
     handler.setFormatter(JsonLines())
     for name, level in (("tollgate", logging.INFO), ("uvicorn", logging.WARNING)):
         logger = logging.getLogger(name)

@@ -12,7 +12,7 @@ from experiment.pricing.calibrating import calibrate
 from experiment.pricing.curve import TraceAccounting
 from gate.gate import Service
 from gate.ledgers.base import Limits
-from pow.requests import check_opening
+from pow.pricing import named_hardware
 from storage.errors import InputError
 
 
@@ -26,18 +26,22 @@ def served_toll(cell: Cell) -> Toll:
     options = f"defense.{cell.toll.name}"
     if cell.config["defense"][cell.toll.name].get("scope") == "subnet":
         raise InputError(f"{options}.scope=subnet has no meaning over HTTP; choose account or global")
+    try:
+        _slowest_rate(cell, cell.toll)
+    except ValueError as error:
+        raise InputError(str(error)) from error
     if cell.config["server"]["open_accounts"]:
         _check_account_price(cell, cell.toll)
     return cell.toll
 
 
 def _check_account_price(cell: Cell, toll: Toll) -> None:
-    seconds, pricing = _account_seconds(cell, toll), toll.pricing
+    seconds = _account_seconds(cell, toll)
     if not seconds > 0:
         option = f"defense.{toll.name}.account_seconds"
         raise InputError(f"server.open_accounts=true needs the price of an account, {option}")
     try:
-        check_opening(pricing.unexpected, pricing.puzzle, seconds)
+        toll.pricing.check_account(seconds)
     except ValueError as error:
         raise InputError(f"server.{error}") from error
 
@@ -46,8 +50,10 @@ def _account_seconds(cell: Cell, toll: Toll) -> float:
     return float(cell.config["defense"][toll.name].get("account_seconds", 0.0))
 
 
-def make_service(cell: Cell, victim: ServedVictim) -> Service:
+def make_service(cell: Cell, victim: ServedVictim, counted: str) -> Service:
     """The service of the cell's `server` options, with the toll calibrated to the victim.
+
+    `counted` tells what its ledger counts.
 
     Raises InputError naming the option for what cannot be served.
     """
@@ -65,8 +71,9 @@ def make_service(cell: Cell, victim: ServedVictim) -> Service:
             top_k=server["top_k"],
             limits=Limits(server["pending"], server["requests_a_minute"]),
             lifetime=server["lifetime"],
-            patience=server["patience"],
+            slowest_rate=_slowest_rate(cell, toll),
             spread=server["spread"],
+            counted=counted,
             open_accounts=server["open_accounts"],
             account_seconds=_account_seconds(cell, toll),
             openings=server["openings"],
@@ -74,6 +81,11 @@ def make_service(cell: Cell, victim: ServedVictim) -> Service:
         )
     except ValueError as error:
         raise InputError(f"server.{error}") from error
+
+
+def _slowest_rate(cell: Cell, toll: Toll) -> float:
+    option = "server.slowest_device"
+    return named_hardware(cell.config["server"]["slowest_device"], option).rate(toll.pricing.puzzle, option)
 
 
 def _everyone(account: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,199 +14,100 @@ from redis import Redis, RedisError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from gate.ledgers import redis_scripts as scripts
 from gate.ledgers.base import (
     STRANGERS,
     WINDOW_SECONDS,
-    Booked,
+    Account,
+    Attempt,
+    Charge,
     Ledger,
     LimitReached,
     Limits,
     NotRedeemable,
+    NotRepeatable,
+    Unavailable,
 )
 
-TIMEOUT_SECONDS = 10.0
+TIMEOUT_SECONDS = 5.0
 """Seconds that a method waits for the server before it fails."""
 
-# Under the prefix the server holds:
-#   accounts, keys              hashes from account to key digest, and back
-#   totals:<payer>              hash with the payer's queries and what they revealed
-#   standings                   hash with the numbers that are kept for each payer
-#   width                       bytes of what a payer revealed
-#   requests:<window>, windows  hash with each account's count, and the windows that have one
-#   expiries                    challenges and places by the time they expire
-#   owners, pending:<account>   hash from challenge to account, and an account's by the time they expire,
-#                               until they are redeemed
-#   answers                     hash from challenge to the answer that is kept
-PRELUDE = """
-local call = redis.call
-local function key(name) return KEYS[1] .. name end
-"""
-ADD = """
-local function add(account, digest)
-    if call('HEXISTS', key('accounts'), account) == 1 or call('HEXISTS', key('keys'), digest) == 1 then
-        return false
-    end
-    call('HSET', key('accounts'), account, digest)
-    call('HSET', key('keys'), digest, account)
-    return true
-end
-"""
-ADD_ACCOUNT = """
-return add(ARGV[1], ARGV[2]) and 1 or 0
-"""
-# Who asks once more than allowed is refused before anything is changed, since Redis undoes nothing.
-COUNT = """
-local function is_full(account, window, most)
-    return tonumber(call('HGET', key('requests:' .. window), account) or 0) >= tonumber(most)
-end
-local function count(account, window)
-    call('HINCRBY', key('requests:' .. window), account, 1)
-    call('ZADD', key('windows'), window, window)
-end
-"""
-OPEN_ACCOUNT = """
-local account, digest, challenge, expires, strangers, window, most = unpack(ARGV)
-if call('ZSCORE', key('expiries'), challenge) then return 'spent' end
-if is_full(strangers, window, most) then return 'rate' end
-if not add(account, digest) then return 'taken' end
-count(strangers, window)
-call('ZADD', key('expiries'), expires, challenge)
-return 'opened'
-"""
-REMOVE_ACCOUNT = """
-local digest = call('HGET', key('accounts'), ARGV[1])
-if not digest then return 0 end
-call('HDEL', key('accounts'), ARGV[1])
-call('HDEL', key('keys'), digest)
-return 1
-"""
-# An account at its limit may ask again when the limit-th challenge from the last to expire has expired.
-ADMIT = """
-local account, challenge, now, until_, window, most_pending, most_requests = unpack(ARGV)
-local in_the_way = call('ZREVRANGEBYSCORE', key('pending:' .. account), '+inf', '(' .. now,
-                        'WITHSCORES', 'LIMIT', most_pending - 1, 1)
-if #in_the_way > 0 then return {'pending', in_the_way[2]} end
-if is_full(account, window, most_requests) then return {'rate'} end
-if call('ZADD', key('expiries'), 'NX', until_, challenge) == 0 then return {'taken'} end
-call('HSET', key('owners'), challenge, account)
-call('ZADD', key('pending:' .. account), until_, challenge)
-count(account, window)
-return {'admitted'}
-"""
-# Numbers are packed as float64 throughout, since text would lose digits.
-BOOK = """
-local totals, queries, revealed = key('totals:' .. ARGV[1]), ARGV[2], ARGV[3]
-local width = call('GET', key('width'))
-if width and tonumber(width) ~= #revealed then return {'width', width} end
-local before, after = call('HGET', totals, 'revealed'), {}
-for at = 1, #revealed, 8 do
-    local sum = (before and struct.unpack('<d', before, at) or 0) + struct.unpack('<d', revealed, at)
-    if sum - sum ~= 0 then return {'not finite'} end
-    after[#after + 1] = struct.pack('<d', sum)
-end
-call('HINCRBY', totals, 'queries', queries)
-call('SET', key('width'), #revealed)
-call('HSET', totals, 'revealed', table.concat(after))
-return {'booked', call('HGET', totals, 'queries'), call('HGET', totals, 'revealed')}
-"""
-REPLACE = """
-local payer, before, after = unpack(ARGV)
-if (call('HGET', key('standings'), payer) or '') ~= before then return 0 end
-call('HSET', key('standings'), payer, after)
-return 1
-"""
-KEEP = """
-local challenge, account, answer, expires = unpack(ARGV)
-local is_held = call('HGET', key('owners'), challenge) == account
-                and call('HEXISTS', key('answers'), challenge) == 0
-if call('ZADD', key('expiries'), is_held and 'XX' or 'NX', 'CH', expires, challenge) == 0 and not is_held then
-    return 0
-end
-call('HSET', key('answers'), challenge, answer)
-call('HSET', key('owners'), challenge, account)
-call('ZADD', key('pending:' .. account), expires, challenge)
-return 1
-"""
-FORGET_ANSWER = """
-local function forget_answer(challenge)
-    local account = call('HGET', key('owners'), challenge)
-    if not account then return end
-    call('ZREM', key('pending:' .. account), challenge)
-    call('HDEL', key('owners'), challenge)
-    call('HDEL', key('answers'), challenge)
-end
-"""
-GIVE_UP = """
-local challenge = ARGV[1]
-if call('HEXISTS', key('answers'), challenge) == 1 or call('HEXISTS', key('owners'), challenge) == 0 then
-    return
-end
-forget_answer(challenge)
-call('ZREM', key('expiries'), challenge)
-"""
-REDEEM = """
-local challenge, now = ARGV[1], tonumber(ARGV[2])
-local expires = call('ZSCORE', key('expiries'), challenge)
-if not expires or tonumber(expires) <= now then return {'unknown'} end
-local answer = call('HGET', key('answers'), challenge)
-if not answer then return {call('HEXISTS', key('owners'), challenge) == 1 and 'unknown' or 'spent'} end
-forget_answer(challenge)
-return {'answer', answer}
-"""
-SWEEP = """
-local now, window = ARGV[1], ARGV[2]
-local expired = call('ZRANGEBYSCORE', key('expiries'), '-inf', now)
-for _, challenge in ipairs(expired) do forget_answer(challenge) end
-call('ZREMRANGEBYSCORE', key('expiries'), '-inf', now)
-for _, past in ipairs(call('ZRANGEBYSCORE', key('windows'), '-inf', '(' .. window)) do
-    call('DEL', key('requests:' .. past))
-end
-call('ZREMRANGEBYSCORE', key('windows'), '-inf', '(' .. window)
-return #expired
-"""
+DURABLE = {"aof_enabled": "1", "maxmemory_policy": "noeviction"}
+"""What a server's INFO must say, or it may forget what it was told."""
 
 
 class RedisLedger(Ledger):
     """A ledger on a Redis server. Each method is one command or one script, which Redis runs atomically.
 
-    Ledger's promises need a server with `appendonly yes`, `appendfsync always` and no evictions.
+    The server must have `appendonly yes` and no evictions; to outlive a power cut, `appendfsync always`. Once
+    it has lost what it was told, no method works: a gate must be started again, knowingly. Where the clock of
+    the caller is ahead of the server's, the server's counts.
 
     Args:
         url: `redis://...` of the server.
         prefix: Prefix of all keys, so that several ledgers can share a server.
 
     Raises:
-        redis.RedisError: The server cannot be reached. A method that raises it may have taken effect.
+        Unavailable: The server cannot be reached. A method that raises it may have taken effect.
+        ValueError: The server keeps nothing, or may throw away what it keeps.
     """
 
     def __init__(self, url: str, prefix: str = "tollgate") -> None:
-        self._client = Redis.from_url(
-            url,
-            # A method whose reply was lost must not be tried again: it might be booked twice.
-            retry=Retry(NoBackoff(), 0),
-            socket_timeout=TIMEOUT_SECONDS,
-            socket_connect_timeout=TIMEOUT_SECONDS,
-        )
-        self._prefix = f"{{{prefix}}}:"
-        self._add_account = self._script(ADD + ADD_ACCOUNT)
-        self._open_account = self._script(ADD + COUNT + OPEN_ACCOUNT)
-        self._remove_account = self._script(REMOVE_ACCOUNT)
-        self._admit = self._script(COUNT + ADMIT)
-        self._book = self._script(BOOK)
-        self._replace = self._script(REPLACE)
-        self._keep = self._script(KEEP)
-        self._give_up = self._script(FORGET_ANSWER + GIVE_UP)
-        self._redeem = self._script(FORGET_ANSWER + REDEEM)
-        self._sweep = self._script(FORGET_ANSWER + SWEEP)
-        self._client.ping()
+        self._name, self._prefix = urlsplit(url).hostname, f"{{{prefix}}}:"
+        with self._talking():
+            self._client = Redis.from_url(
+                url,
+                # A method whose reply was lost must not be tried again: it might be charged twice.
+                retry=Retry(NoBackoff(), 0),
+                socket_timeout=TIMEOUT_SECONDS,
+                socket_connect_timeout=TIMEOUT_SECONDS,
+            )
+            self._scripts = {
+                name: self._client.register_script(scripts.PRELUDE + text)
+                for name, text in scripts.SCRIPTS.items()
+            }
+        self._check_durable()
+        with self._talking():
+            self._client.set(self._prefix + "identity", secrets.token_hex(8), nx=True)
+            self._identity: Any = self._client.get(self._prefix + "identity")
+            self._counted = _text(self._client.get(self._prefix + "counting") or b"")
 
-    def _script(self, body: str) -> Callable[..., Any]:
-        script = self._client.register_script(PRELUDE + body)
-        return lambda *arguments: script(keys=[self._prefix], args=arguments)
+    @contextmanager
+    def _talking(self) -> Iterator[None]:
+        """Raise Unavailable, in one sentence without a password, where the server fails."""
+        try:
+            yield
+        except RedisError as error:
+            raise Unavailable(f"Redis on {self._name} cannot be used: {error}") from error
+
+    def _run(self, name: str, *arguments: Any) -> Any:
+        with self._talking():
+            result = self._scripts[name](keys=[self._prefix], args=[self._identity, *arguments])
+        if result == b"lost":
+            raise Unavailable(f"Redis on {self._name} has lost what it was told; start the gate again")
+        return result
+
+    def _check_durable(self) -> None:
+        with self._talking():
+            told = {**self._client.info("persistence"), **self._client.info("memory")}
+        wrong = [name for name, value in DURABLE.items() if str(told.get(name)) != value]
+        if wrong:
+            needed = "appendonly yes and maxmemory-policy noeviction"
+            raise ValueError(f"Redis on {self._name} may forget what it is told; it needs {needed}")
+
+    def check(self) -> None:
+        """See Ledger."""
+        try:
+            self._check_durable()
+        except ValueError as error:
+            raise Unavailable(str(error)) from error
+        self._run("check")
+
+    # Accounts
 
     def add_account(self, account: str, key_digest: bytes) -> None:
         """See Ledger."""
-        if not self._add_account(account, key_digest):
+        if not self._run("add_account", account, key_digest):
             raise ValueError(f"there is an account {account!r} already, or its key is taken")
 
     def open_account(
@@ -213,7 +116,7 @@ class RedisLedger(Ledger):
         """See Ledger."""
         window = int(now // WINDOW_SECONDS)
         arguments = (account, key_digest, challenge, float(expires), STRANGERS, window, most)
-        result = self._open_account(*arguments)
+        result = self._run("open_account", *arguments)
         if result == b"spent":
             raise NotRedeemable("spent")
         if result == b"rate":
@@ -221,99 +124,146 @@ class RedisLedger(Ledger):
         if result == b"taken":
             raise ValueError(f"there is an account {account!r} already, or its key is taken")
 
-    def find_account(self, key_digest: bytes) -> str | None:
+    def find_account(self, key_digest: bytes) -> Account | None:
         """See Ledger."""
-        account = self._client.hget(self._prefix + "keys", key_digest)
-        return account.decode() if isinstance(account, bytes) else account
+        name, changes = self._run("find_account", key_digest)
+        return _account(name, changes) if name else None
+
+    def accounts(self) -> list[Account]:
+        """See Ledger."""
+        rows = self._run("accounts")
+        found = [_account(name, changes) for name, changes in zip(rows[::2], rows[1::2], strict=True)]
+        return sorted(found, key=lambda account: account.name)
+
+    def change_account(self, account: Account) -> bool:
+        """See Ledger."""
+        changes = [account.disabled, account.pending, account.requests_a_minute]
+        return bool(self._run("change_account", account.name, json.dumps(changes)))
 
     def remove_account(self, account: str) -> bool:
         """See Ledger."""
-        return bool(self._remove_account(account))
+        return bool(self._run("remove_account", account))
 
-    def admit(self, account: str, challenge: bytes, now: float, until: float, limits: Limits) -> None:
+    # Requests
+
+    def admit(
+        self,
+        account: str,
+        challenge: bytes,
+        now: float,
+        until: float,
+        limits: Limits,
+        attempt: Attempt | None = None,
+    ) -> str | None:
         """See Ledger."""
         window = int(now // WINDOW_SECONDS)
-        result = self._admit(
-            account, challenge, float(now), float(until), window, limits.pending, limits.requests_a_minute
-        )
-        if result[0] == b"pending":
-            raise LimitReached("pending", float(result[1]) - now)
-        if result[0] == b"rate":
-            raise LimitReached("rate", (window + 1) * WINDOW_SECONDS - now)
-        if result[0] == b"taken":
-            raise ValueError(f"the id {challenge.hex()} is taken")
+        counts = (window, limits.pending, limits.requests_a_minute)
+        told = (attempt.key, attempt.digest) if attempt else ("", b"")
+        result = self._run("admit", account, challenge, float(now), float(until), *counts, *told)
+        match result:
+            case [b"repeated", token]:
+                return _text(token)
+            case [b"pending", expires]:
+                raise LimitReached("pending", float(expires) - now)
+            case [b"rate"]:
+                raise LimitReached("rate", (window + 1) * WINDOW_SECONDS - now)
+            case [b"another"]:
+                raise NotRepeatable("another")
+            case [b"in progress"]:
+                raise NotRepeatable("in progress")
+            case [b"taken"]:
+                raise ValueError(f"the id {challenge.hex()} is taken")
+        return None
 
     def give_up(self, challenge: bytes) -> None:
         """See Ledger."""
-        self._give_up(challenge)
+        self._run("give_up", challenge)
 
-    def book(self, payer: str, queries: int, revealed: np.ndarray) -> Booked:
-        """See Ledger."""
-        if np.ndim(revealed) != 1:
-            raise ValueError(f"revealed has shape {np.shape(revealed)}, not [d]")
-        result = self._book(payer, int(queries), np.asarray(revealed, "<f8").tobytes())
-        if result[0] == b"width":
-            raise ValueError(f"revealed has shape {np.shape(revealed)}, not {(int(result[1]) // 8,)}")
-        if result[0] == b"not finite":
-            raise ValueError("what was revealed is not finite, or its total is not")
-        return _booked(*result[1:])
-
-    def update(self, payer: str, change: Callable[[np.ndarray | None], np.ndarray]) -> np.ndarray:
+    def charge(
+        self, challenge: bytes, account: str, payer: str, change: Callable[[np.ndarray | None], Charge]
+    ) -> Charge:
         """See Ledger."""
         while True:
-            found = self._client.hget(self._prefix + "standings", payer)
-            before = found if isinstance(found, bytes) else b""
-            after = np.asarray(change(_numbers(before) if before else None), dtype=np.float64)
-            if self._replace(payer, before, after.astype("<f8").tobytes()):
-                return after
+            with self._talking():
+                before: Any = self._client.hget(self._standings, payer) or b""
+            charge = change(_numbers(before) if before else None)
+            after = np.asarray(charge.numbers, dtype="<f8").tobytes()
+            kept = (challenge, account, charge.answer, charge.token, float(charge.expires))
+            result = self._run("charge", self._standings, payer, before, after, *kept)
+            if result == b"taken":
+                raise ValueError(f"an answer to challenge {challenge.hex()} was kept before")
+            if result == b"charged":
+                return charge
 
-    def kept(self) -> dict[str, np.ndarray]:
+    def redeemed(self, challenge: bytes, now: float) -> bytes | None:
         """See Ledger."""
-        rows = self._client.hgetall(self._prefix + "standings")
-        return {
-            payer.decode(): _numbers(blob)
-            for payer, blob in rows.items()
-            if isinstance(payer, bytes) and isinstance(blob, bytes)
-        }
+        state, answer = self._found("find", challenge, float(now))
+        return answer if state == b"redeemed" else None
 
-    def totals(self, payer: str) -> Booked | None:
+    def redeem(self, challenge: bytes, now: float, remembered: int) -> bytes:
         """See Ledger."""
-        fields: list[Any] = self._client.hmget(f"{self._prefix}totals:{payer}", ["queries", "revealed"])
-        return None if fields[0] is None else _booked(*fields)
+        return self._found("redeem", challenge, float(now), remembered)[1]
 
-    def keep(self, challenge: bytes, account: str, answer: bytes, expires: float) -> None:
-        """See Ledger."""
-        if not self._keep(challenge, account, answer, float(expires)):
-            raise ValueError(f"an answer to challenge {challenge.hex()} was kept before")
+    def _found(self, script: str, *arguments: Any) -> tuple[bytes, bytes]:
+        """Run a script that gives a challenge's state and answer; raise NotRedeemable without an answer."""
+        result = self._run(script, *arguments)
+        if len(result) == 1:
+            raise NotRedeemable("spent" if result[0] == b"spent" else "unknown")
+        return result[0], result[1]
 
-    def redeem(self, challenge: bytes, now: float) -> bytes:
+    # Standings
+
+    @property
+    def _standings(self) -> str:
+        """The key of the numbers that count what this ledger counts."""
+        return f"{self._prefix}standings:{self._counted}"
+
+    def count_as(self, counted: str, anew: bool = False) -> str | None:
         """See Ledger."""
-        result = self._redeem(challenge, float(now))
-        if result[0] == b"answer":
-            return result[1]
-        raise NotRedeemable("spent" if result[0] == b"spent" else "unknown")
+        before = self._run("count_as", counted, int(anew))
+        if before:
+            return _text(before[0])
+        self._counted = counted
+        return None
+
+    def standings(self) -> dict[str, np.ndarray]:
+        """See Ledger."""
+        with self._talking():
+            rows: Any = self._client.hgetall(self._standings)
+        return {_text(payer): _numbers(blob) for payer, blob in rows.items()}
+
+    def reset(self, payer: str) -> bool:
+        """See Ledger."""
+        with self._talking():
+            return bool(self._client.hdel(self._standings, payer))
+
+    # The rest
+
+    def signing_keys(self) -> list[bytes]:
+        """See Ledger."""
+        return list(self._run("signing_keys"))
+
+    def add_signing_key(self, key: bytes, keep: int) -> list[bytes]:
+        """See Ledger."""
+        return list(self._run("add_signing_key", key, keep))
 
     def sweep(self, now: float) -> int:
         """See Ledger."""
-        return int(self._sweep(float(now), int(now // WINDOW_SECONDS)))
+        return int(self._run("sweep", float(now)))
 
     def close(self) -> None:
         """See Ledger."""
         self._client.close()
 
 
-@contextmanager
-def as_os_errors(url: str) -> Iterator[None]:
-    """Raise an OSError, in one sentence without a password, where the server cannot be used."""
-    try:
-        yield
-    except RedisError as error:
-        raise OSError(f"Redis on {urlsplit(url).hostname} cannot be used: {error}") from error
-
-
-def _booked(queries: bytes, revealed: bytes) -> Booked:
-    return Booked(int(queries), np.frombuffer(revealed, "<f8").astype(np.float64))
+def _account(name: bytes, changes: bytes | None) -> Account:
+    return Account(_text(name), *(json.loads(changes) if changes else ()))
 
 
 def _numbers(packed: bytes) -> np.ndarray:
     return np.frombuffer(packed, "<f8").astype(np.float64)
+
+
+def _text(reply: Any) -> str:
+    """The text of a reply; a client that decodes replies gives it so."""
+    return reply.decode() if isinstance(reply, bytes) else str(reply)

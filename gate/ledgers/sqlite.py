@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -15,54 +16,87 @@ import numpy as np
 from gate.ledgers.base import (
     STRANGERS,
     WINDOW_SECONDS,
-    Booked,
+    Account,
+    Attempt,
+    Charge,
     Ledger,
     LimitReached,
     Limits,
     NotRedeemable,
+    NotRepeatable,
+    Unavailable,
 )
 from storage.options import check_choice
 
 Synchronous = Literal["full", "normal"]
 
-VERSION = 3
+VERSION = 4
 """Version of the schema; a file stores its own in `user_version`."""
 
 BUSY_SECONDS = 10.0
 """Seconds that a method waits for other processes' transactions before it fails."""
 
 SCHEMA = (
-    "CREATE TABLE IF NOT EXISTS accounts (account TEXT PRIMARY KEY, key_digest BLOB NOT NULL UNIQUE)",
+    """CREATE TABLE IF NOT EXISTS accounts (
+        account TEXT PRIMARY KEY, key_digest BLOB NOT NULL UNIQUE,
+        disabled INTEGER NOT NULL DEFAULT 0, pending INTEGER, requests_a_minute INTEGER
+    )""",
     """CREATE TABLE IF NOT EXISTS requests (
         window INTEGER, account TEXT, count INTEGER NOT NULL, PRIMARY KEY (window, account)
     ) WITHOUT ROWID""",
-    """CREATE TABLE IF NOT EXISTS payers (
-        payer TEXT PRIMARY KEY, queries INTEGER NOT NULL, revealed BLOB NOT NULL
+    """CREATE TABLE IF NOT EXISTS standings (
+        counted TEXT, payer TEXT, numbers BLOB NOT NULL, PRIMARY KEY (counted, payer)
     )""",
-    "CREATE TABLE IF NOT EXISTS standings (payer TEXT PRIMARY KEY, numbers BLOB NOT NULL)",
-    # A challenge is held without an answer, then kept with one, then redeemed, and the answer is NULL again.
+    # What the numbers count that were counted last.
+    "CREATE TABLE IF NOT EXISTS counting (one INTEGER PRIMARY KEY CHECK (one = 1), counted TEXT NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS signing_keys (number INTEGER PRIMARY KEY, secret BLOB NOT NULL)",
+    # A challenge is held without an answer, then kept with one, then redeemed; the answer is NULL once spent.
     """CREATE TABLE IF NOT EXISTS challenges (
         challenge BLOB PRIMARY KEY, account TEXT NOT NULL, answer BLOB, expires REAL NOT NULL,
-        state TEXT NOT NULL CHECK (state IN ('held', 'kept', 'redeemed'))
+        state TEXT NOT NULL CHECK (state IN ('held', 'kept', 'redeemed')),
+        attempt TEXT, digest BLOB, token TEXT, redeemed INTEGER
     )""",
     "CREATE INDEX IF NOT EXISTS pending ON challenges (account, expires) WHERE state != 'redeemed'",
     "CREATE INDEX IF NOT EXISTS expiring ON challenges (expires)",
+    """CREATE UNIQUE INDEX IF NOT EXISTS attempts ON challenges (account, attempt)
+        WHERE attempt IS NOT NULL""",
+    """CREATE INDEX IF NOT EXISTS remembered ON challenges (account, redeemed)
+        WHERE state = 'redeemed' AND answer IS NOT NULL""",
 )
 
 # One statement sees one moment, even if another process is creating the schema.
 VERSION_AND_TABLES = "SELECT user_version, (SELECT count(*) FROM sqlite_schema) FROM pragma_user_version"
+ACCOUNTS = "SELECT account, disabled, pending, requests_a_minute FROM accounts"
 PENDING = """
     SELECT expires FROM challenges INDEXED BY pending
     WHERE account = ? AND state != 'redeemed' AND expires > ? ORDER BY expires DESC LIMIT 1 OFFSET ?
 """
-HOLD = "INSERT INTO challenges VALUES (?, ?, NULL, ?, 'held')"
-SPEND = "INSERT INTO challenges VALUES (?, ?, NULL, ?, 'redeemed')"
+ATTEMPTED = "SELECT digest, token, expires FROM challenges WHERE account = ? AND attempt = ?"
+FORGET_ATTEMPT = "DELETE FROM challenges WHERE account = ? AND attempt = ? AND expires <= ?"
+HOLD = """
+    INSERT INTO challenges (challenge, account, expires, state, attempt, digest)
+    VALUES (?, ?, ?, 'held', ?, ?)
+"""
+SPEND = "INSERT INTO challenges (challenge, account, expires, state) VALUES (?, ?, ?, 'redeemed')"
 KEEP = """
-    INSERT INTO challenges VALUES (?, ?, ?, ?, 'kept')
-    ON CONFLICT DO UPDATE SET answer = excluded.answer, expires = excluded.expires, state = 'kept'
+    INSERT INTO challenges (challenge, account, answer, token, expires, state) VALUES (?, ?, ?, ?, ?, 'kept')
+    ON CONFLICT (challenge) DO UPDATE
+    SET answer = excluded.answer, token = excluded.token, expires = excluded.expires, state = 'kept'
     WHERE state = 'held' AND account = excluded.account
 """
-REDEEM = "UPDATE challenges SET answer = NULL, state = 'redeemed' WHERE challenge = ?"
+STAND = "INSERT OR REPLACE INTO standings VALUES (?, ?, ?)"
+FIND = "SELECT state, answer, account FROM challenges WHERE challenge = ? AND expires > ?"
+# Redemptions of an account are numbered.
+REDEEM = """
+    UPDATE challenges SET state = 'redeemed', redeemed = 1 + (
+        SELECT coalesce(max(redeemed), 0) FROM challenges INDEXED BY remembered
+        WHERE account = ? AND state = 'redeemed' AND answer IS NOT NULL
+    ) WHERE challenge = ? RETURNING redeemed
+"""
+SPEND_OLD = """
+    UPDATE challenges INDEXED BY remembered SET answer = NULL
+    WHERE account = ? AND state = 'redeemed' AND answer IS NOT NULL AND redeemed <= ?
+"""
 COUNT_REQUEST = """
     INSERT INTO requests VALUES (?, ?, 1)
     ON CONFLICT DO UPDATE SET count = count + 1 RETURNING count
@@ -70,32 +104,38 @@ COUNT_REQUEST = """
 
 
 class SqliteLedger(Ledger):
-    """A ledger in an SQLite file. A process must open it after a fork, not before.
+    """A ledger in an SQLite file, for its owner only. A process must open it after a fork, not before.
 
     Args:
         path: The file, made if there is none.
-        synchronous: "full" survives a power cut. With "normal" a power cut, but not a killed process, may
-            undo the last calls, each as a whole.
+        synchronous: "full" survives a power cut: what was charged and what was paid for it. (That a request
+            was counted, or an answer given, may be forgotten then: it may be asked for again.) With "normal"
+            a power cut, but not a killed process, may undo the last calls, each as a whole.
 
     Raises:
         OSError: The file cannot be opened.
         ValueError: `synchronous` is not a valid word, or another version or program wrote the file.
     """
 
+    reads_at_once = True
+
     def __init__(self, path: Path, synchronous: Synchronous = "full") -> None:
         check_choice("synchronous", synchronous, Synchronous)
         # Threads queue for one connection, which is fair. Connections that wait for each other would poll.
-        self._lock = threading.Lock()
+        self._lock, self._reader_lock = threading.Lock(), threading.Lock()
+        self._durable, self._counted = synchronous, ""
+        _make_for_its_owner(path)
         try:
-            self._connection = sqlite3.connect(
-                path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
-            )
+            self._connection = _connected(path)
             try:
                 is_new = self._is_new(path)  # asked before any change to another program's file
                 _switch_to_write_ahead_log(self._connection)
-                self._connection.execute(f"PRAGMA synchronous = {synchronous}")
+                self._connection.execute("PRAGMA synchronous = normal")
                 if is_new:
                     self._create_schema()
+                self._counted = _counting(self._connection) or ""
+                self._reader = _connected(path)  # which waits for no transaction
+                _keep_for_its_owner(path)
             except BaseException:
                 self._connection.close()
                 raise
@@ -111,28 +151,46 @@ class SqliteLedger(Ledger):
         return version == 0
 
     def _create_schema(self) -> None:
-        with self._transaction() as database:
+        with self._transaction(durable=True) as database:
             for statement in SCHEMA:
                 database.execute(statement)
             database.execute(f"PRAGMA user_version = {VERSION}")
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """Yield the connection within a transaction, which an exception undoes."""
-        with self._lock, self._connection:
-            self._connection.execute("BEGIN IMMEDIATE")
-            yield self._connection
+    def _transaction(self, durable: bool = False) -> Iterator[sqlite3.Connection]:
+        """Yield the connection within a transaction, which an exception undoes.
+
+        What is durable outlives a power cut, as does all before it. It costs most of the time, so what may
+        be forgotten at no harm waits for it.
+        """
+        with self._lock, _told():
+            database = self._connection
+            if durable and self._durable == "full":
+                database.execute("PRAGMA synchronous = full")
+            try:
+                with database:
+                    database.execute("BEGIN IMMEDIATE")
+                    yield database
+            finally:
+                if durable and self._durable == "full":
+                    database.execute("PRAGMA synchronous = normal")
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        """Yield a connection that sees what was committed, to this thread alone."""
+        with self._reader_lock, _told():
+            yield self._reader
 
     def add_account(self, account: str, key_digest: bytes) -> None:
         """See Ledger."""
-        with self._transaction() as database:
+        with self._transaction(durable=True) as database:
             _add(database, account, key_digest)
 
     def open_account(
         self, account: str, key_digest: bytes, challenge: bytes, now: float, expires: float, most: int
     ) -> None:
         """See Ledger."""
-        with self._transaction() as database:
+        with self._transaction(durable=True) as database:
             try:
                 database.execute(SPEND, (challenge, account, float(expires)))
             except sqlite3.IntegrityError as error:
@@ -140,89 +198,129 @@ class SqliteLedger(Ledger):
             _count(database, STRANGERS, now, most)
             _add(database, account, key_digest)
 
-    def find_account(self, key_digest: bytes) -> str | None:
+    def find_account(self, key_digest: bytes) -> Account | None:
         """See Ledger."""
-        with self._lock:
-            found = self._connection.execute(
-                "SELECT account FROM accounts WHERE key_digest = ?", (key_digest,)
-            ).fetchone()
-        return found[0] if found else None
+        with self._reading() as database:
+            row = database.execute(f"{ACCOUNTS} WHERE key_digest = ?", (key_digest,)).fetchone()
+        return _account(*row) if row else None
+
+    def accounts(self) -> list[Account]:
+        """See Ledger."""
+        with self._reading() as database:
+            return [_account(*row) for row in database.execute(f"{ACCOUNTS} ORDER BY account").fetchall()]
+
+    def change_account(self, account: Account) -> bool:
+        """See Ledger."""
+        change = "UPDATE accounts SET disabled = ?, pending = ?, requests_a_minute = ? WHERE account = ?"
+        values = (account.disabled, account.pending, account.requests_a_minute, account.name)
+        with self._transaction(durable=True) as database:
+            return database.execute(change, values).rowcount > 0
 
     def remove_account(self, account: str) -> bool:
         """See Ledger."""
-        with self._transaction() as database:
+        with self._transaction(durable=True) as database:
             return database.execute("DELETE FROM accounts WHERE account = ?", (account,)).rowcount > 0
 
-    def admit(self, account: str, challenge: bytes, now: float, until: float, limits: Limits) -> None:
+    def admit(
+        self,
+        account: str,
+        challenge: bytes,
+        now: float,
+        until: float,
+        limits: Limits,
+        attempt: Attempt | None = None,
+    ) -> str | None:
         """See Ledger."""
         with self._transaction() as database:
+            if attempt is not None and (token := _attempted(database, account, attempt, now)) is not None:
+                return token
             # An account at its limit may ask again when the limit-th from the last to expire has expired.
             in_the_way = database.execute(PENDING, (account, now, limits.pending - 1)).fetchone()
             if in_the_way:
                 raise LimitReached("pending", in_the_way[0] - now)
             _count(database, account, now, limits.requests_a_minute)
+            told = (attempt.key, attempt.digest) if attempt else (None, None)
             try:
-                database.execute(HOLD, (challenge, account, float(until)))
+                database.execute(HOLD, (challenge, account, float(until), *told))
             except sqlite3.IntegrityError as error:
                 raise ValueError(f"the id {challenge.hex()} is taken") from error
+        return None
 
     def give_up(self, challenge: bytes) -> None:
         """See Ledger."""
         with self._transaction() as database:
             database.execute("DELETE FROM challenges WHERE challenge = ? AND state = 'held'", (challenge,))
 
-    def book(self, payer: str, queries: int, revealed: np.ndarray) -> Booked:
+    def charge(
+        self, challenge: bytes, account: str, payer: str, change: Callable[[np.ndarray | None], Charge]
+    ) -> Charge:
+        """See Ledger."""
+        find = "SELECT numbers FROM standings WHERE counted = ? AND payer = ?"
+        with self._transaction(durable=True) as database:
+            row = database.execute(find, (self._counted, payer)).fetchone()
+            charge = change(_numbers(row[0]) if row else None)
+            kept = (challenge, account, charge.answer, charge.token, float(charge.expires))
+            if not database.execute(KEEP, kept).rowcount:
+                raise ValueError(f"an answer to challenge {challenge.hex()} was kept before")
+            blob = np.asarray(charge.numbers, dtype="<f8").tobytes()
+            database.execute(STAND, (self._counted, payer, blob))
+        return charge
+
+    def redeemed(self, challenge: bytes, now: float) -> bytes | None:
+        """See Ledger."""
+        with self._reading() as database:
+            state, answer, _ = _found(database, challenge, now)
+        return answer if state == "redeemed" else None
+
+    def redeem(self, challenge: bytes, now: float, remembered: int) -> bytes:
         """See Ledger."""
         with self._transaction() as database:
-            before = _totals(database, payer) or Booked(0, np.zeros(_width(database) or np.size(revealed)))
-            if np.shape(revealed) != before.revealed.shape:
-                raise ValueError(f"revealed has shape {np.shape(revealed)}, not {before.revealed.shape}")
-            with np.errstate(over="ignore"):
-                after = Booked(before.queries + int(queries), before.revealed + revealed)
-            if not np.isfinite(after.revealed).all():
-                raise ValueError("what was revealed is not finite, or its total is not")
-            blob = after.revealed.astype("<f8").tobytes()
-            database.execute("INSERT OR REPLACE INTO payers VALUES (?, ?, ?)", (payer, after.queries, blob))
-        return after
+            state, answer, account = _found(database, challenge, now)
+            if state == "kept":
+                (number,) = database.execute(REDEEM, (account, challenge)).fetchone()
+                database.execute(SPEND_OLD, (account, number - remembered))
+        return answer
 
-    def update(self, payer: str, change: Callable[[np.ndarray | None], np.ndarray]) -> np.ndarray:
+    def count_as(self, counted: str, anew: bool = False) -> str | None:
         """See Ledger."""
-        with self._transaction() as database:
-            row = database.execute("SELECT numbers FROM standings WHERE payer = ?", (payer,)).fetchone()
-            after = np.asarray(change(_numbers(row[0]) if row else None), dtype=np.float64)
-            blob = after.astype("<f8").tobytes()
-            database.execute("INSERT OR REPLACE INTO standings VALUES (?, ?)", (payer, blob))
-        return after
+        with self._transaction(durable=True) as database:
+            before = _counting(database)
+            if before not in (None, counted) and not anew:
+                return before
+            database.execute("INSERT OR REPLACE INTO counting VALUES (1, ?)", (counted,))
+        self._counted = counted
+        return None
 
-    def kept(self) -> dict[str, np.ndarray]:
+    def standings(self) -> dict[str, np.ndarray]:
         """See Ledger."""
-        with self._lock:
-            rows = self._connection.execute("SELECT payer, numbers FROM standings").fetchall()
+        find = "SELECT payer, numbers FROM standings WHERE counted = ?"
+        with self._reading() as database:
+            rows = database.execute(find, (self._counted,)).fetchall()
         return {payer: _numbers(blob) for payer, blob in rows}
 
-    def totals(self, payer: str) -> Booked | None:
+    def reset(self, payer: str) -> bool:
         """See Ledger."""
-        with self._lock:
-            return _totals(self._connection, payer)
+        forget = "DELETE FROM standings WHERE counted = ? AND payer = ?"
+        with self._transaction(durable=True) as database:
+            return database.execute(forget, (self._counted, payer)).rowcount > 0
 
-    def keep(self, challenge: bytes, account: str, answer: bytes, expires: float) -> None:
+    def signing_keys(self) -> list[bytes]:
         """See Ledger."""
-        with self._transaction() as database:
-            if not database.execute(KEEP, (challenge, account, answer, float(expires))).rowcount:
-                raise ValueError(f"an answer to challenge {challenge.hex()} was kept before")
+        with self._reading() as database:
+            return _signing_keys(database)
 
-    def redeem(self, challenge: bytes, now: float) -> bytes:
+    def add_signing_key(self, key: bytes, keep: int) -> list[bytes]:
         """See Ledger."""
-        with self._transaction() as database:
-            row = database.execute(
-                "SELECT state, answer FROM challenges WHERE challenge = ? AND expires > ?", (challenge, now)
-            ).fetchone()
-            if row is None or row[0] == "held":
-                raise NotRedeemable("unknown")
-            if row[0] == "redeemed":
-                raise NotRedeemable("spent")
-            database.execute(REDEEM, (challenge,))
-        return row[1]
+        forget = "DELETE FROM signing_keys WHERE number <= (SELECT max(number) FROM signing_keys) - ? - 1"
+        with self._transaction(durable=True) as database:
+            database.execute("INSERT INTO signing_keys (secret) VALUES (?)", (key,))
+            database.execute(forget, (keep,))
+            return _signing_keys(database)
+
+    def check(self) -> None:
+        """See Ledger."""
+        with self._transaction() as database:  # so that a full disk or a lock is noticed
+            database.execute("SELECT count(*) FROM counting").fetchone()
 
     def sweep(self, now: float) -> int:
         """See Ledger."""
@@ -232,8 +330,41 @@ class SqliteLedger(Ledger):
 
     def close(self) -> None:
         """See Ledger."""
-        with self._lock:
+        with self._lock, self._reader_lock:
             self._connection.close()
+            self._reader.close()
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Raise Unavailable where the file cannot be used."""
+    try:
+        yield
+    except sqlite3.IntegrityError:
+        raise
+    except sqlite3.Error as error:
+        raise Unavailable(f"the ledger cannot be used: {error}") from error
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+
+
+def _make_for_its_owner(path: Path) -> None:
+    """Make the file where there is none, for its owner only: it will hold unpaid answers and secrets."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise OSError(f"{path} cannot be opened as a ledger: {error.strerror}") from error
+
+
+def _keep_for_its_owner(path: Path) -> None:
+    """Take the file, and what SQLite puts beside it, from all but its owner."""
+    for each in (path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")):
+        with suppress(FileNotFoundError, PermissionError):  # another user's file stays as it is
+            each.chmod(0o600)
 
 
 def _switch_to_write_ahead_log(connection: sqlite3.Connection) -> None:
@@ -253,7 +384,7 @@ def _switch_to_write_ahead_log(connection: sqlite3.Connection) -> None:
 
 def _add(database: sqlite3.Connection, account: str, key_digest: bytes) -> None:
     try:
-        database.execute("INSERT INTO accounts VALUES (?, ?)", (account, key_digest))
+        database.execute("INSERT INTO accounts (account, key_digest) VALUES (?, ?)", (account, key_digest))
     except sqlite3.IntegrityError as error:
         raise ValueError(f"there is an account {account!r} already, or its key is taken") from error
 
@@ -266,17 +397,43 @@ def _count(database: sqlite3.Connection, account: str, now: float, most: int) ->
         raise LimitReached("rate", (window + 1) * WINDOW_SECONDS - now)
 
 
-def _totals(database: sqlite3.Connection, payer: str) -> Booked | None:
-    """Return a payer's totals, or None before its first request."""
-    row = database.execute("SELECT queries, revealed FROM payers WHERE payer = ?", (payer,)).fetchone()
-    return Booked(row[0], np.frombuffer(row[1], "<f8").astype(np.float64)) if row else None
+def _account(name: str, disabled: int, pending: int | None, requests_a_minute: int | None) -> Account:
+    return Account(name, bool(disabled), pending, requests_a_minute)
+
+
+def _attempted(database: sqlite3.Connection, account: str, attempt: Attempt, now: float) -> str | None:
+    """Return the token that the attempt brought before, or None; raise NotRepeatable."""
+    database.execute(FORGET_ATTEMPT, (account, attempt.key, now))
+    row = database.execute(ATTEMPTED, (account, attempt.key)).fetchone()
+    if row is None:
+        return None
+    digest, token, _ = row
+    if digest != attempt.digest:
+        raise NotRepeatable("another")
+    if token is None:
+        raise NotRepeatable("in progress")
+    return str(token)
+
+
+def _found(database: sqlite3.Connection, challenge: bytes, now: float) -> tuple[str, bytes, str]:
+    """Return a challenge's state, answer and account; raise NotRedeemable where it brings nothing."""
+    row = database.execute(FIND, (challenge, now)).fetchone()
+    if row is None or row[0] == "held":
+        raise NotRedeemable("unknown")
+    if row[1] is None:
+        raise NotRedeemable("spent")
+    return row
+
+
+def _counting(database: sqlite3.Connection) -> str | None:
+    row = database.execute("SELECT counted FROM counting").fetchone()
+    return row[0] if row else None
+
+
+def _signing_keys(database: sqlite3.Connection) -> list[bytes]:
+    rows = database.execute("SELECT secret FROM signing_keys ORDER BY number DESC").fetchall()
+    return [secret for (secret,) in rows]
 
 
 def _numbers(blob: bytes) -> np.ndarray:
     return np.frombuffer(blob, "<f8").astype(np.float64)
-
-
-def _width(database: sqlite3.Connection) -> int | None:
-    """Return how many numbers a payer's totals have, or None before the first payer."""
-    row = database.execute("SELECT length(revealed) / 8 FROM payers LIMIT 1").fetchone()
-    return row[0] if row else None

@@ -7,7 +7,7 @@ import math
 import struct
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from numbers import Real
 from typing import Any, ClassVar
 
@@ -120,6 +120,14 @@ class Puzzle(ABC):
         """Standard deviation over mean of the number of hashes, a sum of `parts` geometric variables."""
         return math.sqrt((1 - self.parts / self.expected_hashes) / self.parts)
 
+    def enough(self, chance: float) -> float:
+        """Return hashes within which all parts are solved, except with this chance, between 0 and 1.
+
+        The hashes of a part follow an exponential law, but for their being whole; those of all parts are the
+        sum of so many.
+        """
+        return _parts_enough(self.parts, chance) * self.expected_hashes / self.parts
+
     @property
     def chunk(self) -> int:
         """Hashes that a solver tries between two checks of its limits: some 20 ms of one core."""
@@ -152,6 +160,26 @@ class Puzzle(ABC):
 
         All of them must be below 2^64.
         """
+
+
+@cache
+def _parts_enough(parts: int, chance: float) -> float:
+    """Return the x, in means of a part, that the hashes of all parts exceed with this chance.
+
+    They do if a Poisson number of mean x is below `parts`.
+    """
+    low, high = 0.0, parts - 2 * math.log(chance) + 4 * math.sqrt(parts * -math.log(chance))
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (low, middle) if _poisson_below(parts, middle) < chance else (middle, high)
+    return high
+
+
+def _poisson_below(count: int, mean: float) -> float:
+    """Return the probability that a Poisson number of this mean is below `count`."""
+    number = np.arange(count)
+    logs = number * math.log(mean) - mean - np.concatenate([[0.0], np.log(number[1:]).cumsum()])
+    return float(np.exp(logs).sum())
 
 
 def _real(value: object) -> bool:

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
+from experiment.compose import compose_cell
+from experiment.serving.ledger import counted_by
 from experiment.serving.running import serve
-from gate.ledgers.open import using
+from gate.ledgers.open import open_ledger
 from storage.errors import InputError
 from support.commands import ROOT
 from support.gates.ledgers import free_port
@@ -53,7 +55,9 @@ def test_a_ledger_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
         ("pending", "abc", "a whole number between 1 and 1000000000, not 'abc'"),
         ("requests_a_minute", "1.5", "a whole number between 1 and 1000000000, not 1.5"),
         ("lifetime", "nan", "a number between 0.001 and 1000000000, not nan"),
-        ("patience", "null", "a number between 0.001 and 1000000000, not None"),
+        ("model_seconds", "null", "a number between 0.001 and 1000000000, not None"),
+        ("totals", "old", "one of refuse, new, not 'old'"),
+        ("connections_an_address", "0", "a whole number between 1 and 1000000000, not 0"),
         ("answers", "loud", "one of soft, topk, hard, not 'loud'"),
         ("host", "8", "a name or an address, not 8"),
     ],
@@ -68,11 +72,49 @@ def test_an_account_with_a_name_that_none_can_have(tmp_path: Path) -> None:
     assert said == "server.account=a+b: an account's name is 1 to 64 letters, digits or _ . @ -, not 'a+b'"
 
 
-def test_keys_that_are_none(tmp_path: Path) -> None:
-    garbage = tmp_path / "garbage"
-    garbage.write_text("not hexadecimal\n")
-    assert refusal(tmp_path, f"server.keys={garbage}").endswith("hexadecimal digits or more")
-    assert refusal(tmp_path, f"server.keys={tmp_path}").startswith(f"server.keys={tmp_path}: ")
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("trusted_proxies=here", "server.trusted_proxies=here: it must be a list of addresses or networks"),
+        ("trusted_proxies=[here]", "'here' does not appear to be an IPv4 or IPv6 network"),
+        ("metrics_bind=9100", "server.metrics_bind=9100: it must be HOST:PORT, such as 127.0.0.1:9100"),
+        ("metrics_bind='127.0.0.1:x'", "it must be HOST:PORT"),
+        ("slowest_device=abacus", "server.slowest_device must name h100, laptop_core"),
+    ],
+)
+def test_what_an_operator_misspells(override: str, said: str, tmp_path: Path) -> None:
+    assert said in refusal(tmp_path, f"server.{override}")
+
+
+def test_a_ledger_that_counts_for_something_else_is_refused(tmp_path: Path) -> None:
+    with closing(open_ledger(f"{tmp_path}/store/gate/ledger.sqlite")) as ledger:
+        ledger.count_as("mnist, paper, 0123")
+    said = refusal(tmp_path)
+    assert "holds what accounts asked of (mnist, paper, 0123), and this is (digits, progressive, " in said
+    assert "server.totals=new starts new totals beside those" in said
+
+
+def counted(*overrides: str) -> str:
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        return counted_by(
+            compose_cell(compose("serve", ["dataset=digits", "logger=none", *overrides]), False)
+        )
+
+
+def test_what_is_counted_depends_on_what_gives_numbers_their_meaning(tmp_path: Path) -> None:
+    usual = counted()
+    for price in (
+        "pow_calibration.strength=7",
+        "pow_calibration.cap=9",
+        "puzzle.parts=2",
+        "defense.pow.cost=gap",
+    ):
+        assert counted(price) == usual
+    others = [
+        *("victim.seed=9", "privacy.accounting=composed", "pow_calibration=paper"),
+        "pow_calibration.gains.volume.weight=0.5",
+    ]
+    assert len({usual, *map(counted, others)}) == 1 + len(others)
 
 
 def test_a_ledger_of_another_kind_of_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,5 +129,5 @@ def test_a_port_that_is_taken_costs_no_account(tmp_path: Path) -> None:
         port = taken.getsockname()[1]
         said = refusal(tmp_path, f"server.port={port}")
     assert said.startswith(f"server.host=127.0.0.1 server.port={port}: Address already in use")
-    with using(f"{tmp_path}/store/gate/ledger.sqlite") as ledger:
+    with closing(open_ledger(f"{tmp_path}/store/gate/ledger.sqlite")) as ledger:
         assert not ledger.remove_account("owner")

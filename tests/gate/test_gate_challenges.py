@@ -5,10 +5,8 @@ from __future__ import annotations
 import base64
 import itertools
 import json
-import stat
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, fields, replace
-from pathlib import Path
 
 import pytest
 
@@ -18,9 +16,12 @@ from gate.challenges import (
     Challenge,
     InvalidChallenge,
     Keyring,
-    load_keyring,
-    rotate_keys,
+    rotate_key,
+    shared_keyring,
 )
+from gate.gate import Gate
+from gate.ledgers.base import Ledger
+from support.gates.server import METER, small_service
 
 CHALLENGE = Challenge(
     id="0f" * 16,
@@ -110,13 +111,13 @@ def test_other_spellings_of_the_same_bytes_are_refused(account: str) -> None:
     assert refused(f"{key_id}.{said}.{tag.upper()}") and refused(f"{key_id}.{said}.0x{tag}")
 
 
-def test_servers_that_start_at_once_have_the_same_keys(tmp_path: Path) -> None:
-    path = tmp_path / "keys"
+def test_servers_that_start_at_once_have_each_others_keys(ledger: Ledger) -> None:
     with ThreadPoolExecutor(16) as pool:
-        keyrings = list(pool.map(load_keyring, [path] * 16))
+        keyrings = list(pool.map(shared_keyring, [ledger] * 16))
     token = keyrings[0].sign(CHALLENGE).token
-    assert not any(refused(token, keyring) for keyring in keyrings)
-    assert [each.name for each in tmp_path.iterdir()] == ["keys"]
+    assert not refused(token, shared_keyring(ledger))
+    assert all(not refused(each.sign(CHALLENGE).token, shared_keyring(ledger)) for each in keyrings)
+    assert all(len(key) == SECRET_BYTES for key in ledger.signing_keys())
 
 
 @pytest.mark.parametrize(
@@ -126,37 +127,26 @@ def test_what_is_no_token_is_refused(token: str) -> None:
     assert refused(token)
 
 
-def test_rotated_keys_stay_valid_as_long_as_told(tmp_path: Path) -> None:
-    path = tmp_path / "new folder" / "keys"
-    first = load_keyring(path).sign(CHALLENGE).token
-    rotate_keys(path, keep=1)
-    second = load_keyring(path).sign(CHALLENGE).token
+def test_rotated_keys_stay_valid_as_long_as_told(ledger: Ledger) -> None:
+    first = shared_keyring(ledger).sign(CHALLENGE).token
+    rotate_key(ledger, keep=1)
+    second = shared_keyring(ledger).sign(CHALLENGE).token
     assert first.split(".")[0] != second.split(".")[0]
-    assert not refused(first, load_keyring(path)) and not refused(second, load_keyring(path))
-    rotate_keys(path, keep=1)
-    assert refused(first, load_keyring(path)) and not refused(second, load_keyring(path))
-    rotate_keys(path, keep=0)
-    assert refused(second, load_keyring(path))
-    assert len(path.read_text().split()) == 1
-    assert [entry.name for entry in path.parent.iterdir()] == ["keys"]
+    assert not refused(first, shared_keyring(ledger)) and not refused(second, shared_keyring(ledger))
+    rotate_key(ledger, keep=1)
+    assert refused(first, shared_keyring(ledger)) and not refused(second, shared_keyring(ledger))
+    rotate_key(ledger, keep=0)
+    assert refused(second, shared_keyring(ledger))
+    assert len(ledger.signing_keys()) == 1
+    with pytest.raises(ValueError, match="--keep must be a whole number of at least 0, not -1"):
+        rotate_key(ledger, keep=-1)
 
 
-def test_a_key_file_is_its_owners_alone(tmp_path: Path) -> None:
-    path = tmp_path / "keys"
-    token = load_keyring(path).sign(CHALLENGE).token
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    written = path.read_bytes()
-    assert len(bytes.fromhex(written.decode())) == SECRET_BYTES
-    assert not refused(token, load_keyring(path)) and path.read_bytes() == written
-    rotate_keys(path)
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-
-
-@pytest.mark.parametrize("content", [b"", b"\n", b"password", b"ab" * 31, b"\xff\xfe\x00", b"0g" * 32])
-def test_a_key_file_that_holds_no_keys_is_named(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "keys"
-    path.write_bytes(content)
-    with pytest.raises(ValueError, match=rf"{path} holds no signing keys"):
-        load_keyring(path)
-    with pytest.raises(OSError, match=str(tmp_path)):
-        load_keyring(tmp_path)
+def test_a_key_made_by_another_gate_is_known_at_once(ledger: Ledger) -> None:
+    here, there = (Gate(small_service(), METER, ledger) for _ in range(2))
+    old = here.ask_account().token
+    rotate_key(ledger)
+    there.refresh_keys()
+    new = there.ask_account().token
+    assert not here.keyring.knows(new) and here._opened(new).token == new
+    assert there._opened(old).token == old

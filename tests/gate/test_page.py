@@ -18,8 +18,8 @@ import pytest
 from PIL import Image
 from playwright.sync_api import BrowserContext, ConsoleMessage, Page, Request, expect, sync_playwright
 
-from gate.app import PAGE
 from gate.client import Client, read_image
+from gate.http.pages import PAGE
 from pow.calibration.constant import ConstantCalibration
 from pow.puzzles import Puzzle, PuzzleSettings, Sha256Puzzle
 from pow.puzzles.hashcash import HashcashPuzzle
@@ -54,7 +54,7 @@ def running_gate(folder: Path, hashes: float, **changes: Any) -> Iterator[Runnin
 
 @pytest.fixture(scope="module")
 def gate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGate]:
-    with running_gate(tmp_path_factory.mktemp("gate"), hashes=4000) as gate:
+    with running_gate(tmp_path_factory.mktemp("gate"), hashes=4096) as gate:
         yield gate
 
 
@@ -162,7 +162,7 @@ def test_the_page_shows_what_the_python_client_gets(gate: RunningGate, page: Pag
     assert list(shown) == by_size.tolist()
     expect(page.locator("#label")).to_have_text(f"Class {by_size[0]}")
     np.testing.assert_array_equal(asked_images(request), read_image(picture, IMAGE_SHAPE) / np.float32(255))
-    for name, text in {"kind": "sha256", "expected": "4,000", "parts": "4"}.items():
+    for name, text in {"kind": "sha256", "expected": "4,096", "parts": "4"}.items():
         expect(page.locator(f"#{name}")).to_have_text(text)
     nonces, puzzle = content(redeemed.value)["nonces"], asked_puzzle(request)
     assert nonces == [puzzle.search(part, 0, 10**6) for part in range(PARTS)]
@@ -216,7 +216,7 @@ def test_a_cancelled_puzzle_is_gone_on_with(gate: RunningGate, page: Page, pictu
     visit(page, gate)
     choose(page, picture)
     ask(page)
-    expect(page.locator("#tried")).to_have_text("512 of some 4,000")
+    expect(page.locator("#tried")).to_have_text("512 of some 4,096")
     page.get_by_role("button", name="Cancel").click()
     expect(page.get_by_role("status")).to_contain_text("Cancelled")
     with page.expect_request("**/v1/redeem") as redeemed:
@@ -267,7 +267,7 @@ def test_a_colour_picture_is_asked_about(page: Page, picture: Path, tmp_path: Pa
         return np.eye(CLASSES, dtype=np.float32)[images.sum((2, 3)).argmax(1)]
 
     options = {"predict": brightest_channel, "image_shape": COLOUR_SHAPE, "answers": "hard"}
-    with running_gate(tmp_path, hashes=4000, **options) as gate:
+    with running_gate(tmp_path, hashes=4096, **options) as gate:
         visit(page, gate)
         choose(page, picture)
         images = asked_images(ask(page))
@@ -276,7 +276,7 @@ def test_a_colour_picture_is_asked_about(page: Page, picture: Path, tmp_path: Pa
 
 
 def test_another_kind_of_puzzle_is_explained(page: Page, tmp_path: Path) -> None:
-    with running_gate(tmp_path, hashes=4000, puzzle=PuzzleSettings(HashcashPuzzle)) as gate:
+    with running_gate(tmp_path, hashes=4096, puzzle=PuzzleSettings(HashcashPuzzle)) as gate:
         page.goto(f"{gate.url}/#key={gate.key}")
         alert = page.get_by_role("alert").filter(visible=True)
         expect(alert).to_contain_text("This gate asks for hashcash puzzles")

@@ -18,7 +18,7 @@ from pow.gains.excess import ExcessGain
 from pow.gains.volume import VolumeGain
 from pow.puzzles import PuzzleSettings
 from pow.puzzles.hashcash import HashcashPuzzle
-from pow.tariff import Standing, Tariff
+from pow.tariff import ProgressiveTariff, Standing
 
 RANDOM = np.random.default_rng(0)
 HONEST = pd.DataFrame(
@@ -32,12 +32,12 @@ EACH: dict[str, Gain] = {
 GAINS = [*({name: gain} for name, gain in EACH.items()), EACH]
 
 
-def tariff(gains: dict[str, Gain] = EACH, spread: int = 32, **options: float) -> Tariff:
+def tariff(gains: dict[str, Gain] = EACH, spread: int = 32, **options: float) -> ProgressiveTariff:
     calibration = ProgressiveCalibration(gains=gains, allowance=100.0, steepness=0.1, **options)  # type: ignore[arg-type]
-    return Tariff(calibration, spread)
+    return ProgressiveTariff(calibration, spread)
 
 
-def asked(priced: Tariff, rows: pd.DataFrame, cuts: list[int], now: float = 0.0) -> list[Standing]:
+def asked(priced: ProgressiveTariff, rows: pd.DataFrame, cuts: list[int], now: float = 0.0) -> list[Standing]:
     """The standings after each request; a cut says how many images a request has."""
     revealed = priced.calibration.total.revealed(rows)
     standings, start = [priced.fresh(revealed.shape[1], now)], 0

@@ -18,6 +18,7 @@ from gate import protocol
 from gate.api_keys import new_account
 from gate.client import Client
 from gate.ledgers.open import open_ledger
+from pow.tariff import Standing
 from storage.errors import InputError
 from support.commands import ROOT
 from support.gates.served import Served, served
@@ -69,7 +70,11 @@ def test_the_curve_over_the_wire_is_the_one_in_process(
 
     trace = pd.read_parquet(tmp_path / "wire" / "trace.parquet")
     last = curves["wire"].iloc[-1]
-    assert trace["asked_hashes"].sum() == pytest.approx(last["expected_hashes"])
+    left = last["expected_hashes"] - trace["asked_hashes"].sum()
+    of_the_last = trace["asked_hashes"] == trace["asked_hashes"].iloc[-1]
+    assert 0 <= left < trace["asked_hashes"][of_the_last].sum(), (
+        "prices are powers of two; the rest is carried on"
+    )
     # 6 requests of 64 parts: the sum of 384 geometric numbers deviates by 5.1 %
     assert last["measured_hashes"] == pytest.approx(last["expected_hashes"], rel=0.2)
     assert 0 < last["measured_solve_seconds"] < last["measured_query_seconds"]
@@ -90,8 +95,7 @@ def test_each_account_asks_with_its_own_key(
     run(store, tmp_path / "both", *options)
     accounts = pd.read_parquet(tmp_path / "both" / "trace.parquet")["account"]
     assert np.bincount(accounts).tolist() == [10, 10]
-    booked = ledger.totals("second")
-    assert booked is not None and booked.queries == 10
+    assert Standing.of(ledger.standings()["second"]).queries == 10
     ledger.close()
 
 
@@ -154,18 +158,20 @@ def test_several_workers_share_accounts_and_counts(
     assert not list(tmp_path.glob("tollgate-metrics-*")), "what the workers counted ends with them"
 
 
+@pytest.mark.slow  # it starts a server of its own, and trains
 def test_a_server_changes_answers_before_it_keeps_them(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As they are changed in process: the curves agree, and the meter measures the victim's own answers."""
     stack = ["defense=[gaussian_noise,rounding,pow]", "defense.gaussian_noise.sigma=0.5", "attack.budget=150"]
     stack += ["defense.rounding.decimals=1", "defense.pow.cost=gap"]
-    places = [f"paths.store={store}", "server.port=0", "server.account=noisy"]
+    path = f"{tmp_path}/ledger.sqlite"
+    places = [f"paths.store={store}", "server.port=0", "server.account=noisy", f"server.ledger={path}"]
     with served("serve.py", *COMMON, *stack, *places) as server:
         monkeypatch.setenv("TOLLGATE_KEY", server.key)
         run(store, tmp_path / "wire", *stack, "oracle=http", f"oracle.url={server.url}")
-        ledger = open_ledger(str(store / "gate" / "ledger.sqlite"))
-        booked = ledger.totals("noisy")
+        ledger = open_ledger(path)
+        booked = Standing.of(ledger.standings()["noisy"])
         ledger.close()
         with Client(server.url, server.key) as client:
             told = client.predict(np.random.default_rng(0).random((3, 1, 16, 16), dtype=np.float32))
@@ -173,8 +179,7 @@ def test_a_server_changes_answers_before_it_keeps_them(
     curves = {name: pd.read_csv(tmp_path / name / "curve.csv") for name in ("wire", "local")}
     counted = [name for name in curves["local"] if not str(name).startswith("measured_")]
     pd.testing.assert_frame_equal(curves["wire"][counted], curves["local"][counted])
-    assert booked is not None
-    assert booked.revealed[0] == pytest.approx(curves["local"]["cost_gap"].iloc[-1], rel=1e-5)
+    assert booked.sums[0] == pytest.approx(curves["local"]["cost_gap"].iloc[-1], rel=1e-5)
     assert np.allclose(told, np.round(told, 1), atol=1e-6)
 
 

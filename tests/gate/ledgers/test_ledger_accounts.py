@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
@@ -10,15 +9,27 @@ from contextlib import closing, suppress
 import numpy as np
 import pytest
 
-from gate.ledgers.base import Booked, Ledger, LimitReached, Limits, NotRedeemable
-from support.gates.ledgers import NOW, OpenNamed, admitted, challenge, refusal, same, why_not
+from gate.ledgers.base import Account, Charge, Ledger, LimitReached, Limits, NotRedeemable
+from support.gates.ledgers import (
+    LATER,
+    NOW,
+    OpenNamed,
+    add,
+    admitted,
+    challenge,
+    keep,
+    redeem,
+    refusal,
+    stands,
+    why_not,
+)
 
 
 def test_an_account_is_found_by_its_key(ledger: Ledger) -> None:
     ledger.add_account("ann", b"\x00digest of ann's\xff")
     ledger.add_account("bérénice", b"digest of hers")
-    assert ledger.find_account(b"\x00digest of ann's\xff") == "ann"
-    assert ledger.find_account(b"digest of hers") == "bérénice"
+    assert ledger.find_account(b"\x00digest of ann's\xff") == Account("ann")
+    assert ledger.find_account(b"digest of hers") == Account("bérénice")
     assert ledger.find_account(b"digest of nobody's") is None
 
 
@@ -28,26 +39,26 @@ def test_a_taken_name_or_key_is_refused(ledger: Ledger) -> None:
         ledger.add_account("ann", b"second")
     with pytest.raises(ValueError, match="account 'bob'"):
         ledger.add_account("bob", b"first")
-    assert ledger.find_account(b"first") == "ann" and ledger.find_account(b"second") is None
+    assert ledger.find_account(b"first") == Account("ann") and ledger.find_account(b"second") is None
     ledger.add_account("bob", b"second")
 
 
 def test_a_removed_account_leaves_what_it_revealed(ledger: Ledger) -> None:
     ledger.add_account("ann", b"first")
-    booked = ledger.book("ann", 3, np.array([0.5, 0.25]))
+    add(ledger, "ann", [0.5, 0.25])
     assert ledger.remove_account("ann")
     assert ledger.find_account(b"first") is None
     assert not ledger.remove_account("ann")
-    assert same(ledger.totals("ann"), booked)
+    assert stands(ledger, "ann") == [0.5, 0.25]
     ledger.add_account("ann", b"second")
-    assert ledger.find_account(b"second") == "ann"
+    assert ledger.find_account(b"second") == Account("ann")
     ledger.add_account("bob", b"first")
 
 
 def test_a_challenge_opens_one_account_even_if_it_is_removed(ledger: Ledger) -> None:
     one = ("ann", b"digest", challenge(1))
     ledger.open_account(*one, NOW, NOW + 10, 2)
-    assert ledger.find_account(b"digest") == "ann"
+    assert ledger.find_account(b"digest") == Account("ann")
     assert ledger.remove_account("ann")
     with pytest.raises(NotRedeemable, match="spent"):
         ledger.open_account(*one, NOW, NOW + 10, 2)
@@ -103,8 +114,8 @@ def test_requests_are_counted_within_a_window(ledger: Ledger) -> None:
 
 def test_pending_challenges_are_limited_until_they_expire(ledger: Ledger) -> None:
     for number in range(3):
-        ledger.keep(challenge(number), "ann", b"answer", NOW + 10.25 * (3 - number))
-    ledger.keep(challenge(3), "bob", b"answer", NOW + 5)
+        keep(ledger, challenge(number), "ann", b"answer", NOW + 10.25 * (3 - number))
+    keep(ledger, challenge(3), "bob", b"answer", NOW + 5)
     assert refusal(ledger, "ann", NOW, Limits(3, 9)) == ("pending", 10.25)
     assert refusal(ledger, "ann", NOW, Limits(2, 9)) == ("pending", 20.5)
     assert refusal(ledger, "ann", NOW, Limits(1, 9)) == ("pending", 30.75)
@@ -117,27 +128,27 @@ def test_pending_challenges_are_limited_until_they_expire(ledger: Ledger) -> Non
 def test_expiries_are_exact(ledger: Ledger) -> None:
     expires = float(np.nextafter(1.76e9 + 0.1, math.inf))
     just_before = float(np.nextafter(expires, -math.inf))
-    ledger.keep(challenge(0), "ann", b"answer", expires)
+    keep(ledger, challenge(0), "ann", b"answer", expires)
     assert refusal(ledger, "ann", just_before, Limits(1, 9)) == ("pending", expires - just_before)
     admitted(ledger, "ann", expires, Limits(1, 9))
     assert ledger.sweep(just_before) == 0
     assert why_not(ledger, challenge(0), expires) == "unknown"
-    assert ledger.redeem(challenge(0), just_before) == b"answer"
+    assert redeem(ledger, challenge(0), just_before) == b"answer"
 
 
 def test_redeeming_makes_room(ledger: Ledger) -> None:
     one = Limits(pending=1, requests_a_minute=9)
-    ledger.keep(challenge(0), "ann", b"answer", NOW + 30)
+    keep(ledger, challenge(0), "ann", b"answer", NOW + 30)
     assert refusal(ledger, "ann", NOW, one) == ("pending", 30)
-    ledger.redeem(challenge(0), NOW)
+    redeem(ledger, challenge(0), NOW)
     admitted(ledger, "ann", NOW, one)
 
 
 def test_refused_requests_are_not_counted(ledger: Ledger) -> None:
-    ledger.keep(challenge(0), "ann", b"answer", NOW + 30)
+    keep(ledger, challenge(0), "ann", b"answer", NOW + 30)
     for _ in range(5):
         assert refusal(ledger, "ann", NOW, Limits(1, 9))[0] == "pending"
-    ledger.redeem(challenge(0), NOW)
+    redeem(ledger, challenge(0), NOW)
     admitted(ledger, "ann", NOW, Limits(1, 1))
     for _ in range(5):
         assert refusal(ledger, "ann", NOW, Limits(1, 1))[0] == "rate"
@@ -155,84 +166,102 @@ def test_threads_are_not_admitted_beyond_the_limit(ledger: Ledger, open_named: O
         assert sum(threads.map(may_ask, range(80))) == 20
 
 
-# Totals
+# Standings
 
 
-def test_totals_are_the_running_sum(ledger: Ledger) -> None:
-    assert ledger.totals("ann") is None
+def test_numbers_are_kept_exactly_and_changed(ledger: Ledger) -> None:
+    assert ledger.standings() == {}
     generator = np.random.default_rng(0)
     running = np.zeros(7)
-    for count in range(1, 40):
+    for _ in range(40):
         revealed = generator.standard_normal(7) * 10.0 ** generator.integers(-12, 12, 7)
         running = running + revealed
-        booked = ledger.book("ann", 3, revealed)
-        assert same(booked, Booked(3 * count, running)) and booked.revealed.dtype == np.float64
-        assert same(ledger.totals("ann"), booked)
-    assert ledger.totals("bob") is None
-    tiny = np.full(7, 5e-324)
-    assert same(ledger.book("bob", 2**40, tiny), Booked(2**40, tiny))
+        assert add(ledger, "ann", revealed.tolist()) == running.tolist() == stands(ledger, "ann")
+    assert stands(ledger, "bob") is None
+    assert add(ledger, "bob", [5e-324]) == [5e-324] == stands(ledger, "bob")
+    assert stands(ledger, "ann") == running.tolist()
 
 
-@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-def test_what_is_not_finite_is_not_booked(ledger: Ledger, bad: float) -> None:
-    with pytest.raises(ValueError, match="not finite"):
-        ledger.book("ann", 1, np.array([1.0, bad]))
-    assert ledger.totals("ann") is None
-    booked = ledger.book("ann", 1, np.array([1.0, 1e308]))
-    for revealed in ([bad, 1.0], [1.0, 1e308]):
-        with pytest.raises(ValueError, match="not finite"):
-            ledger.book("ann", 1, np.array(revealed))
-    assert same(ledger.totals("ann"), booked)
-
-
-def test_another_shape_is_not_booked(ledger: Ledger) -> None:
-    with pytest.raises(ValueError, match="shape"):
-        ledger.book("ann", 1, np.ones((1, 3)))
-    booked = ledger.book("ann", 1, np.ones(3))
-    for payer, shape in itertools.product(["ann", "bob"], [(2,), (4,), (0,), (), (1, 3)]):
-        with pytest.raises(ValueError, match="shape"):
-            ledger.book(payer, 1, np.ones(shape))
-    assert same(ledger.totals("ann"), booked) and ledger.totals("bob") is None
-
-
-def test_nothing_booked_by_threads_is_lost(ledger: Ledger, open_named: OpenNamed) -> None:
-    def book(number: int) -> None:
-        (ledger, another)[number % 2].book("ann", number, np.array([1.0, number / 8]))
-
-    with closing(open_named("ledger")) as another, ThreadPoolExecutor(8) as threads:
-        list(threads.map(book, range(100)))
-    assert same(ledger.totals("ann"), Booked(4950, np.array([100, 4950 / 8])))
-
-
-def test_numbers_are_kept_and_changed(ledger: Ledger) -> None:
-    def counted(numbers: np.ndarray | None) -> np.ndarray:
-        return np.array([1.0, 0.25]) + (np.zeros(2) if numbers is None else numbers)
-
-    assert ledger.kept() == {}
-    assert ledger.update("ann", counted).tolist() == [1.0, 0.25]
-    assert ledger.update("ann", counted).tolist() == [2.0, 0.5]
-    ledger.update("bob", lambda numbers: np.array([0.1]))
-    kept = {payer: numbers.tolist() for payer, numbers in ledger.kept().items()}
-    assert kept == {"ann": [2.0, 0.5], "bob": [0.1]}
-
-
-def test_a_change_that_fails_changes_nothing(ledger: Ledger) -> None:
-    def fail(numbers: np.ndarray | None) -> np.ndarray:
+def test_a_charge_that_fails_changes_and_keeps_nothing(ledger: Ledger) -> None:
+    def fail(numbers: np.ndarray | None) -> Charge:
         raise ValueError("no")
 
-    ledger.update("ann", lambda numbers: np.array([3.0]))
+    add(ledger, "ann", [3.0])
+    keep(ledger, challenge(0), "ann", b"answer", LATER, "everyone")
     with pytest.raises(ValueError, match="no"):
-        ledger.update("ann", fail)
-    assert ledger.kept()["ann"].tolist() == [3.0]
+        ledger.charge(challenge(1), "ann", "ann", fail)
+    with pytest.raises(ValueError, match=challenge(0).hex()):
+        keep(ledger, challenge(0), "ann", b"another", LATER, "ann")
+    assert stands(ledger, "ann") == [3.0] and stands(ledger, "everyone") == [1.0]
+    assert why_not(ledger, challenge(1)) == "unknown"
 
 
-def test_no_change_by_threads_is_lost(ledger: Ledger, open_named: OpenNamed) -> None:
+def test_no_charge_by_threads_is_lost(ledger: Ledger, open_named: OpenNamed) -> None:
     with closing(open_named("ledger")) as another, ThreadPoolExecutor(8) as threads:
 
-        def change(number: int) -> None:
-            (ledger, another)[number % 2].update(
-                "ann", lambda numbers: (np.zeros(1) if numbers is None else numbers) + number
-            )
+        def charge(number: int) -> None:
+            add((ledger, another)[number % 2], "ann", [1.0, number / 8])
 
-        list(threads.map(change, range(100)))
-    assert ledger.kept()["ann"].tolist() == [4950.0]
+        list(threads.map(charge, range(100)))
+    assert stands(ledger, "ann") == [100.0, 4950 / 8]
+
+
+def test_a_payer_who_is_reset_begins_anew(ledger: Ledger) -> None:
+    add(ledger, "ann", [3.0])
+    assert ledger.reset("ann") and not ledger.reset("ann")
+    assert stands(ledger, "ann") is None
+    assert add(ledger, "ann", [1.0]) == [1.0]
+
+
+def test_numbers_of_one_kind_are_never_added_to_those_of_another(
+    ledger: Ledger, open_named: OpenNamed
+) -> None:
+    assert ledger.count_as("digits") is None
+    add(ledger, "ann", [3.0])
+    with closing(open_named("ledger")) as other:
+        assert other.count_as("mnist") == "digits", "refused"
+        assert stands(other, "ann") == [3.0], "what was counted last, until told otherwise"
+        assert other.count_as("mnist", anew=True) is None
+        assert stands(other, "ann") is None
+        assert add(other, "ann", [0.5, 0.5]) == [0.5, 0.5]
+        assert add(ledger, "ann", [1.0]) == [4.0], "whoever still counts the other goes on"
+    with closing(open_named("ledger")) as again:
+        assert stands(again, "ann") == [0.5, 0.5]
+        assert again.count_as("digits") == "mnist"
+        assert again.count_as("digits", anew=True) is None and stands(again, "ann") == [4.0]
+
+
+# Changed accounts
+
+
+def test_accounts_are_listed_and_changed(ledger: Ledger) -> None:
+    for name in ("bob", "ann"):
+        ledger.add_account(name, name.encode())
+    changed = Account("ann", disabled=True, pending=3, requests_a_minute=None)
+    assert ledger.change_account(changed)
+    assert ledger.accounts() == [changed, Account("bob")]
+    assert ledger.find_account(b"ann") == changed
+    assert not ledger.change_account(Account("eve", disabled=True))
+    assert ledger.remove_account("ann")
+    ledger.add_account("ann", b"new")
+    assert ledger.find_account(b"new") == Account("ann"), "an account that was removed leaves no limits"
+
+
+def test_limits_of_ones_own_stand_in_for_the_usual_ones() -> None:
+    usual = Limits(pending=5, requests_a_minute=7)
+    assert Account("ann").limits(usual) == usual
+    assert Account("ann", pending=1).limits(usual) == Limits(1, 7)
+    assert Account("ann", requests_a_minute=9).limits(usual) == Limits(5, 9)
+
+
+# Signing keys
+
+
+def test_signing_keys_are_shared_and_rotated(ledger: Ledger, open_named: OpenNamed) -> None:
+    assert ledger.signing_keys() == []
+    with closing(open_named("ledger")) as other:
+        assert other.add_signing_key(b"first", keep=1) == [b"first"]
+        assert ledger.signing_keys() == [b"first"]
+        assert ledger.add_signing_key(b"second\x00\xff", keep=1) == [b"second\x00\xff", b"first"]
+        assert other.add_signing_key(b"third", keep=1) == [b"third", b"second\x00\xff"]
+        assert other.add_signing_key(b"fourth", keep=0) == [b"fourth"] == ledger.signing_keys()

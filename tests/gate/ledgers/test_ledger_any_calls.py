@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 from hypothesis import HealthCheck, given, settings
@@ -14,13 +17,34 @@ from hypothesis import strategies as st
 from gate.ledgers.base import (
     STRANGERS,
     WINDOW_SECONDS,
-    Booked,
+    Account,
+    Attempt,
+    Charge,
     Ledger,
     LimitReached,
     Limits,
     NotRedeemable,
+    NotRepeatable,
 )
-from support.gates.ledgers import NOW, OpenNamed
+from support.gates.ledgers import NOW, OpenNamed, charge_of
+
+
+@dataclass
+class Entry:
+    """A place, or a challenge once it has a charge."""
+
+    account: str
+    expires: float
+    attempt: Attempt | None = None
+    charge: Charge | None = None
+    redeemed: int | None = None
+    is_spent: bool = False
+
+    @property
+    def state(self) -> str:
+        if self.redeemed is not None:
+            return "redeemed"
+        return "held" if self.charge is None else "kept"
 
 
 class DictLedger(Ledger):
@@ -28,12 +52,13 @@ class DictLedger(Ledger):
 
     def __init__(self) -> None:
         self.keys: dict[str, bytes] = {}
+        self.changed: dict[str, Account] = {}
         self.requests: Counter[tuple[str, float]] = Counter()
-        self.booked: dict[str, Booked] = {}
-        self.numbers: dict[str, np.ndarray] = {}
-        self.challenges: dict[bytes, tuple[str, bytes, float]] = {}
-        self.spent: set[bytes] = set()
-        self.held: dict[bytes, tuple[str, float]] = {}
+        self.numbers: dict[str, dict[str, np.ndarray]] = defaultdict(dict)
+        self.counted: str | None = None
+        self.entries: dict[bytes, Entry] = {}
+        self.secrets: list[bytes] = []
+        self.redemptions = itertools.count()
 
     def add_account(self, account: str, key_digest: bytes) -> None:
         if account in self.keys or key_digest in self.keys.values():
@@ -43,97 +68,159 @@ class DictLedger(Ledger):
     def open_account(
         self, account: str, key_digest: bytes, challenge: bytes, now: float, expires: float, most: int
     ) -> None:
-        if challenge in self.challenges or challenge in self.held:
+        if challenge in self.entries:
             raise NotRedeemable("spent")
-        window = now // WINDOW_SECONDS
-        if self.requests[STRANGERS, window] >= most:
-            raise LimitReached("rate", (window + 1) * WINDOW_SECONDS - now)
+        self.check_rate(STRANGERS, now, most)
         self.add_account(account, key_digest)
-        self.requests[STRANGERS, window] += 1
-        self.challenges[challenge] = account, b"", expires
-        self.spent.add(challenge)
+        self.requests[STRANGERS, now // WINDOW_SECONDS] += 1
+        self.entries[challenge] = Entry("", expires, redeemed=-1, is_spent=True)
 
-    def find_account(self, key_digest: bytes) -> str | None:
-        return next((account for account, digest in self.keys.items() if digest == key_digest), None)
+    def check_rate(self, account: str, now: float, most: int) -> None:
+        window = now // WINDOW_SECONDS
+        if self.requests[account, window] >= most:
+            raise LimitReached("rate", (window + 1) * WINDOW_SECONDS - now)
+
+    def find_account(self, key_digest: bytes) -> Account | None:
+        return next((each for each in self.accounts() if self.keys[each.name] == key_digest), None)
+
+    def accounts(self) -> list[Account]:
+        return [self.changed.get(name, Account(name)) for name in sorted(self.keys)]
+
+    def change_account(self, account: Account) -> bool:
+        if account.name in self.keys:
+            self.changed[account.name] = account
+        return account.name in self.keys
 
     def remove_account(self, account: str) -> bool:
+        self.changed.pop(account, None)
         return self.keys.pop(account, None) is not None
 
-    def admit(self, account: str, challenge: bytes, now: float, until: float, limits: Limits) -> None:
-        kept = [
-            expires
-            for id, (who, _, expires) in self.challenges.items()
-            if (who, id in self.spent) == (account, False)
+    def admit(
+        self,
+        account: str,
+        challenge: bytes,
+        now: float,
+        until: float,
+        limits: Limits,
+        attempt: Attempt | None = None,
+    ) -> str | None:
+        before = self.attempted(account, attempt)
+        if before is not None and self.entries[before].expires <= now:
+            del self.entries[before]
+        elif before is not None:
+            return self.repeated(self.entries[before], attempt)
+        mine = [
+            entry for entry in self.entries.values() if (entry.account, entry.redeemed) == (account, None)
         ]
-        held = [expires for who, expires in self.held.values() if who == account]
-        pending = sorted(expires for expires in kept + held if expires > now)
+        pending = sorted(entry.expires for entry in mine if entry.expires > now)
         if len(pending) >= limits.pending:
             raise LimitReached("pending", pending[len(pending) - limits.pending] - now)
-        window = now // WINDOW_SECONDS
-        if self.requests[account, window] >= limits.requests_a_minute:
-            raise LimitReached("rate", (window + 1) * WINDOW_SECONDS - now)
-        if challenge in self.challenges or challenge in self.held:
+        self.check_rate(account, now, limits.requests_a_minute)
+        if challenge in self.entries:
             raise ValueError
-        self.requests[account, window] += 1
-        self.held[challenge] = account, until
+        self.requests[account, now // WINDOW_SECONDS] += 1
+        self.entries[challenge] = Entry(account, until, attempt)
+        return None
+
+    def attempted(self, account: str, attempt: Attempt | None) -> bytes | None:
+        for id, entry in self.entries.items():
+            if attempt and entry.attempt and (entry.account, entry.attempt.key) == (account, attempt.key):
+                return id
+        return None
+
+    def repeated(self, entry: Entry, attempt: Attempt | None) -> str:
+        if entry.attempt != attempt:
+            raise NotRepeatable("another")
+        if entry.charge is None:
+            raise NotRepeatable("in progress")
+        return entry.charge.token
 
     def give_up(self, challenge: bytes) -> None:
-        self.held.pop(challenge, None)
+        if challenge in self.entries and self.entries[challenge].state == "held":
+            del self.entries[challenge]
 
-    def book(self, payer: str, queries: int, revealed: np.ndarray) -> Booked:
-        before = self.booked.get(payer, Booked(0, np.zeros(2)))
-        if revealed.shape != (2,) or not np.isfinite(before.revealed + revealed).all():
+    def charge(
+        self, challenge: bytes, account: str, payer: str, change: Callable[[np.ndarray | None], Charge]
+    ) -> Charge:
+        entry = self.entries.get(challenge, Entry(account, 0.0))
+        charge = change(self.numbers[self.counted or ""].get(payer))
+        if entry.state != "held" or entry.account != account:
             raise ValueError
-        self.booked[payer] = Booked(before.queries + queries, before.revealed + revealed)
-        return self.booked[payer]
+        entry.expires, entry.charge = charge.expires, charge
+        self.entries[challenge] = entry
+        self.numbers[self.counted or ""][payer] = charge.numbers
+        return charge
 
-    def update(self, payer: str, change: Callable[[np.ndarray | None], np.ndarray]) -> np.ndarray:
-        self.numbers[payer] = change(self.numbers.get(payer))
-        return self.numbers[payer]
-
-    def kept(self) -> dict[str, np.ndarray]:
-        return self.numbers
-
-    def totals(self, payer: str) -> Booked | None:
-        return self.booked.get(payer)
-
-    def keep(self, challenge: bytes, account: str, answer: bytes, expires: float) -> None:
-        if challenge in self.challenges or self.held.get(challenge, (account,))[0] != account:
-            raise ValueError
-        self.held.pop(challenge, None)
-        self.challenges[challenge] = account, answer, expires
-
-    def redeem(self, challenge: bytes, now: float) -> bytes:
-        _, answer, expires = self.challenges.get(challenge, ("", b"", now))
-        if expires <= now:
+    def found(self, challenge: bytes, now: float) -> tuple[Entry, bytes]:
+        entry = self.entries.get(challenge)
+        if entry is None or entry.expires <= now or entry.state == "held":
             raise NotRedeemable("unknown")
-        if challenge in self.spent:
+        if entry.is_spent or entry.charge is None:
             raise NotRedeemable("spent")
-        self.spent.add(challenge)
+        return entry, entry.charge.answer
+
+    def redeemed(self, challenge: bytes, now: float) -> bytes | None:
+        entry, answer = self.found(challenge, now)
+        return answer if entry.state == "redeemed" else None
+
+    def redeem(self, challenge: bytes, now: float, remembered: int) -> bytes:
+        entry, answer = self.found(challenge, now)
+        if entry.redeemed is None:
+            entry.redeemed = next(self.redemptions)
+            own = [each for each in self.entries.values() if each.account == entry.account]
+            given = [each for each in own if each.redeemed is not None and not each.is_spent]
+            for each in sorted(given, key=lambda each: -(each.redeemed or 0))[remembered:]:
+                each.is_spent = True
         return answer
 
+    def count_as(self, counted: str, anew: bool = False) -> str | None:
+        if self.counted not in (None, counted) and not anew:
+            return self.counted
+        self.counted = counted
+        return None
+
+    def standings(self) -> dict[str, np.ndarray]:
+        return self.numbers[self.counted or ""]
+
+    def reset(self, payer: str) -> bool:
+        return self.numbers[self.counted or ""].pop(payer, None) is not None
+
+    def signing_keys(self) -> list[bytes]:
+        return self.secrets
+
+    def add_signing_key(self, key: bytes, keep: int) -> list[bytes]:
+        self.secrets = [key, *self.secrets[:keep]]
+        return self.secrets
+
+    def check(self) -> None:
+        pass
+
     def sweep(self, now: float) -> int:
-        expired = {id for id, (*_, expires) in (self.challenges | self.held).items() if expires <= now}
-        self.held = {id: place for id, place in self.held.items() if id not in expired}
-        self.challenges = {id: kept for id, kept in self.challenges.items() if id not in expired}
-        self.spent -= expired
+        before = len(self.entries)
+        self.entries = {id: entry for id, entry in self.entries.items() if entry.expires > now}
         current = now // WINDOW_SECONDS
         self.requests = Counter({key: count for key, count in self.requests.items() if key[1] >= current})
-        return len(expired)
+        return before - len(self.entries)
 
     def close(self) -> None:
         pass
 
 
-def outcome(ledger: Ledger, method: str, arguments: tuple[object, ...]) -> object:
+def outcome(ledger: Ledger, method: str, arguments: tuple[Any, ...]) -> object:
     """What a method returned or raised, in a form that compares."""
     try:
+        if method == "charge":
+            id, account, payer, added, answer, expires = arguments
+            change = partial(charge_of, added=np.array(added), answer=answer, expires=expires)
+            return ledger.charge(id, account, payer, change).numbers.tolist()
         result = getattr(ledger, method)(*arguments)
     except ValueError:
         return ValueError
-    except (LimitReached, NotRedeemable) as refused:
+    except (LimitReached, NotRedeemable, NotRepeatable) as refused:
         return type(refused), refused.args
-    return (result.queries, result.revealed.tolist()) if isinstance(result, Booked) else result
+    if method == "standings":
+        return {payer: numbers.tolist() for payer, numbers in result.items()}
+    return result
 
 
 names, digests, times = (
@@ -142,18 +229,26 @@ names, digests, times = (
     st.sampled_from([NOW, NOW + 0.5, NOW + 59.75, NOW + 60, NOW + 60.1]),
 )
 ids, limits = st.sampled_from([b"1", b"2", b"3"]), st.builds(Limits, st.integers(1, 2), st.integers(1, 3))
-vectors = st.lists(st.floats(width=64), min_size=2, max_size=2).map(np.array)
+vectors = st.lists(st.floats(0, 1e9), min_size=2, max_size=2)
+attempts = st.none() | st.builds(Attempt, st.sampled_from(["one", "two"]), st.sampled_from([b"1", b"2"]))
+few = st.none() | st.integers(1, 3)
 CALLS = st.one_of(
     st.tuples(st.just("add_account"), st.tuples(names, digests)),
     st.tuples(st.just("open_account"), st.tuples(names, digests, ids, times, times, st.integers(1, 2))),
     st.tuples(st.just("find_account"), st.tuples(digests)),
     st.tuples(st.just("remove_account"), st.tuples(names)),
-    st.tuples(st.just("admit"), st.tuples(names, ids, times, times, limits)),
+    st.tuples(st.just("accounts"), st.tuples()),
+    st.tuples(st.just("change_account"), st.tuples(st.builds(Account, names, st.booleans(), few, few))),
+    st.tuples(st.just("admit"), st.tuples(names, ids, times, times, limits, attempts)),
     st.tuples(st.just("give_up"), st.tuples(ids)),
-    st.tuples(st.just("book"), st.tuples(names, st.integers(0, 2**40), vectors)),
-    st.tuples(st.just("totals"), st.tuples(names)),
-    st.tuples(st.just("keep"), st.tuples(ids, names, st.binary(max_size=3), times)),
-    st.tuples(st.just("redeem"), st.tuples(ids, times)),
+    st.tuples(st.just("charge"), st.tuples(ids, names, names, vectors, st.binary(max_size=3), times)),
+    st.tuples(st.just("redeemed"), st.tuples(ids, times)),
+    st.tuples(st.just("redeem"), st.tuples(ids, times, st.integers(1, 2))),
+    st.tuples(st.just("count_as"), st.tuples(st.sampled_from(["a", "b"]), st.booleans())),
+    st.tuples(st.just("standings"), st.tuples()),
+    st.tuples(st.just("reset"), st.tuples(names)),
+    st.tuples(st.just("signing_keys"), st.tuples()),
+    st.tuples(st.just("add_signing_key"), st.tuples(digests, st.integers(0, 2))),
     st.tuples(st.just("sweep"), st.tuples(times)),
 )
 
@@ -161,7 +256,7 @@ CALLS = st.one_of(
 def test_any_calls_do_what_they_say(open_named: OpenNamed) -> None:
     fresh_names = map(str, itertools.count())
 
-    @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(st.lists(CALLS, min_size=5, max_size=25))
     def check(calls: list[tuple[str, tuple[object, ...]]]) -> None:
         model = DictLedger()

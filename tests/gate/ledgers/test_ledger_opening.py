@@ -10,11 +10,21 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from redis.exceptions import ConnectionError as RedisConnectionError
 
+from gate.ledgers.base import Account, Unavailable
 from gate.ledgers.redis import RedisLedger
 from gate.ledgers.sqlite import SqliteLedger
-from support.gates.ledgers import OpenNamed, free_port
+from support.gates.ledgers import (
+    ANYTHING,
+    LATER,
+    NOW,
+    OpenNamed,
+    admitted,
+    challenge,
+    free_port,
+    keep,
+    redeem,
+)
 
 
 def test_many_open_a_new_ledger_at_once(open_named: OpenNamed) -> None:
@@ -28,7 +38,9 @@ def test_many_open_a_new_ledger_at_once(open_named: OpenNamed) -> None:
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(add, range(8)))
     with closing(open_named("ledger")) as ledger:
-        assert all(ledger.find_account(bytes([number])) == f"account {number}" for number in range(8))
+        assert all(
+            ledger.find_account(bytes([number])) == Account(f"account {number}") for number in range(8)
+        )
 
 
 def test_opening_waits_for_another_that_opens(tmp_path: Path) -> None:
@@ -43,15 +55,24 @@ def test_opening_waits_for_another_that_opens(tmp_path: Path) -> None:
 
 
 def test_a_server_out_of_reach_is_told_at_once() -> None:
-    with pytest.raises(RedisConnectionError):
+    with pytest.raises(Unavailable, match=r"Redis on 127\.0\.0\.1 cannot be used"):
         RedisLedger(f"redis://127.0.0.1:{free_port()}/0")
 
 
 @pytest.mark.parametrize("synchronous", ["full", "normal"])
 def test_commits_reach_the_disk_as_chosen(tmp_path: Path, synchronous: str) -> None:
     with closing(SqliteLedger(tmp_path / "ledger.db", synchronous)) as ledger:  # type: ignore[arg-type]
-        (level,) = ledger._connection.execute("PRAGMA synchronous").fetchone()
-        assert level == {"full": 2, "normal": 1}[synchronous]
+        told: list[str] = []
+        ledger._connection.set_trace_callback(told.append)
+        admitted(ledger, "ann", NOW, ANYTHING)
+        assert told[0] == "BEGIN IMMEDIATE"
+        told.clear()
+        keep(ledger, challenge(0), "ann", b"answer", LATER)
+        assert (told[0] == "PRAGMA synchronous = full") == (synchronous == "full")
+        told.clear()
+        redeem(ledger, challenge(0))
+        assert told[0] == "BEGIN IMMEDIATE", "what may be asked for again need not outlive a power cut"
+        assert ledger._connection.execute("PRAGMA synchronous").fetchone() == (1,)
         assert ledger._connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     with pytest.raises(ValueError, match="one of full, normal, not 'off'"):
         SqliteLedger(tmp_path / "ledger.db", "off")  # type: ignore[arg-type]
@@ -64,10 +85,10 @@ def test_a_file_that_is_no_ledger_of_this_version_is_refused(tmp_path: Path) -> 
         database.execute("CREATE TABLE guests (name TEXT)")
     (tmp_path / "text.db").write_text("Dear diary, " * 1000)
     for name, error, said in [
-        ("newer.db", ValueError, r"newer\.db is a ledger of version 7; this program reads 3"),
+        ("newer.db", ValueError, r"newer\.db is a ledger of version 7; this program reads 4"),
         ("other.db", ValueError, r"other\.db is not a ledger"),
         ("text.db", OSError, r"text\.db cannot be opened as a ledger: file is not a database"),
-        ("no/such.db", OSError, r"such\.db cannot be opened as a ledger: unable to open"),
+        ("no/such.db", OSError, r"such\.db cannot be opened as a ledger: No such file"),
     ]:
         with pytest.raises(error, match=said):
             SqliteLedger(tmp_path / name)

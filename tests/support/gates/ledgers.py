@@ -17,7 +17,7 @@ import pytest
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from gate.ledgers.base import WINDOW_SECONDS, Booked, Ledger, LimitReached, Limits, NotRedeemable
+from gate.ledgers.base import WINDOW_SECONDS, Charge, Ledger, LimitReached, Limits, NotRedeemable
 from gate.ledgers.redis import RedisLedger
 from gate.ledgers.sqlite import SqliteLedger
 
@@ -110,11 +110,36 @@ def refusal(ledger: Ledger, account: str, now: float, limits: Limits) -> tuple[s
 
 def why_not(ledger: Ledger, id: bytes, now: float = NOW) -> str:
     with pytest.raises(NotRedeemable) as caught:
-        ledger.redeem(id, now)
+        ledger.redeem(id, now, 10**6)
     return caught.value.why
 
 
-def same(one: Booked | None, other: Booked | None) -> bool:
-    if one is None or other is None:
-        return one is other
-    return one.queries == other.queries and np.array_equal(one.revealed, other.revealed)
+def charge_of(numbers: np.ndarray | None, added: np.ndarray, answer: bytes, expires: float) -> Charge:
+    """A charge that adds to a payer's numbers."""
+    return Charge(added if numbers is None else numbers + added, answer, "token", expires)
+
+
+def keep(
+    ledger: Ledger, id: bytes, account: str, answer: bytes, expires: float, payer: str | None = None
+) -> None:
+    """Keep an answer, and count one for its payer, by default the account."""
+    change = partial(charge_of, added=np.ones(1), answer=answer, expires=expires)
+    ledger.charge(id, account, payer or account, change)
+
+
+def add(ledger: Ledger, payer: str, numbers: list[float]) -> list[float]:
+    """Add to a payer's numbers, and return what they are then."""
+    change = partial(charge_of, added=np.array(numbers), answer=b"", expires=LATER)
+    after: list[float] = ledger.charge(secrets.token_bytes(8), "anybody", payer, change).numbers.tolist()
+    return after
+
+
+def stands(ledger: Ledger, payer: str) -> list[float] | None:
+    """A payer's numbers."""
+    numbers = ledger.standings().get(payer)
+    return None if numbers is None else numbers.tolist()
+
+
+def redeem(ledger: Ledger, id: bytes, now: float = NOW, remembered: int = 10**6) -> bytes:
+    """The answer of a challenge."""
+    return ledger.redeem(id, now, remembered)

@@ -20,9 +20,10 @@ import uvicorn
 from fastapi import FastAPI
 
 from gate.api_keys import new_account
-from gate.app import Predict, create_app
-from gate.challenges import load_keyring
+from gate.app import Hosting, create_app
 from gate.gate import Service
+from gate.http.answering import Predict
+from gate.http.connections import Connections
 from gate.ledgers.base import Limits
 from gate.ledgers.sqlite import SqliteLedger, Synchronous
 from gate.meters import SummedMeter
@@ -80,11 +81,15 @@ def small_ledger(folder: Path, synchronous: Synchronous = "normal") -> SqliteLed
 
 
 def small_app(
-    folder: Path, predict: Predict = predict, synchronous: Synchronous = "normal", **changes: Any
+    folder: Path,
+    predict: Predict = predict,
+    synchronous: Synchronous = "normal",
+    hosting: Hosting | None = None,
+    **changes: Any,
 ) -> FastAPI:
-    """The application over the ledger and the keys of a folder."""
-    ledger, keyring = small_ledger(folder, synchronous), load_keyring(folder / "keys")
-    return create_app(predict, METER, small_service(**changes), ledger, keyring)
+    """The application over the ledger of a folder."""
+    hosting = Hosting(strangers_a_minute=10**6) if hosting is None else hosting
+    return create_app(predict, METER, small_service(**changes), small_ledger(folder, synchronous), hosting)
 
 
 def add_accounts(folder: Path) -> dict[str, str]:
@@ -109,7 +114,11 @@ def free_port() -> int:
 
 def make_server(app: FastAPI) -> uvicorn.Server:
     """A server for the application, which logs as the process does."""
-    return uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=5))
+    http: Any = Connections(most=1000, an_address=500)
+    settings = uvicorn.Config(
+        app, http=http, ws="none", log_config=None, access_log=False, timeout_graceful_shutdown=5
+    )
+    return uvicorn.Server(settings)
 
 
 @contextmanager

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -21,24 +23,32 @@ class Full(Exception):
     """The queue has no room for more images."""
 
 
+class Stuck(Exception):
+    """The batch that is being computed takes too long."""
+
+
 class Batcher:
     """Gathers concurrent calls into batches and computes one batch at a time, in a thread of its own.
+
+    Where a batch fails, each of its calls is computed alone, so that none fails for another one's images.
 
     Args:
         evaluate: Computes a batch.
         largest: Images in a batch; only a single call may bring more.
         waiting: Images that may wait; a call that would exceed it is refused, unless nothing waits.
+        seconds: Seconds that a computation may take; whoever waits for longer ones is refused.
     """
 
-    def __init__(self, evaluate: Evaluate, largest: int, waiting: int) -> None:
-        self.evaluate, self.largest, self.limit = evaluate, largest, waiting
+    def __init__(self, evaluate: Evaluate, largest: int, waiting: int, seconds: float = math.inf) -> None:
+        self.evaluate, self.largest, self.limit, self.seconds = evaluate, largest, waiting, seconds
+        self._began: float | None = None
         self._queue: list[_Waiting] = []
         self._arrived = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
         self._task: asyncio.Task[None] | None = None
 
     async def __call__(self, images: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Return the arrays for these images `[n, c, h, w]`; raise Full, or what `evaluate` raises."""
+        """Return the arrays for these images `[n, c, h, w]`; raise Full, Stuck, or what `evaluate` raises."""
         if self._task is None:
             self._task = asyncio.create_task(self._work())
         if self._queue and len(images) + sum(len(queued) for queued, _ in self._queue) > self.limit:
@@ -46,28 +56,55 @@ class Batcher:
         future: asyncio.Future[tuple[np.ndarray, ...]] = asyncio.get_running_loop().create_future()
         self._queue.append((images, future))
         self._arrived.set()
-        return await future
+        while True:
+            with contextlib.suppress(TimeoutError):
+                return await asyncio.wait_for(asyncio.shield(future), min(self.seconds, 3600.0))
+            if self.is_stuck:
+                future.cancel()
+                raise Stuck
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether a computation has taken too long already."""
+        return self._began is not None and time.monotonic() - self._began >= self.seconds
 
     async def close(self) -> None:
-        """Wait for the batch that is being computed, and stop."""
+        """Wait for the batch that is being computed, unless it is stuck, and stop."""
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
-        self._thread.shutdown()
+        self._thread.shutdown(wait=not self.is_stuck)
 
     async def _work(self) -> None:
         while True:
             await self._arrived.wait()
             batch = self._take()
-            images = np.concatenate([images for images, _ in batch])
             try:
-                arrays = await asyncio.get_running_loop().run_in_executor(self._thread, self.evaluate, images)
+                arrays = await self._computed(np.concatenate([images for images, _ in batch]))
                 self._hand_out(batch, arrays)
             except Exception as error:
-                for _, future in batch:
-                    if not future.done():
-                        future.set_exception(error)
+                await self._one_by_one(batch, error)
+
+    async def _computed(self, images: np.ndarray) -> tuple[np.ndarray, ...]:
+        self._began = time.monotonic()
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, self.evaluate, images)
+        finally:
+            self._began = None
+
+    async def _one_by_one(self, batch: list[_Waiting], error: Exception) -> None:
+        """Compute each call of a failed batch alone, and give it its arrays or its own error."""
+        for images, future in batch:
+            if future.done():
+                continue
+            if len(batch) == 1:
+                future.set_exception(error)
+                return
+            try:
+                self._hand_out([(images, future)], await self._computed(images))
+            except Exception as own:
+                future.set_exception(own)
 
     def _take(self) -> list[_Waiting]:
         """Take calls from the queue until a batch is full, but at least one."""

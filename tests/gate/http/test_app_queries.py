@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-import gate.app
+import gate.http.bodies
 from gate.protocol import NPY, encode
 from support.gates.bomb import Bomb
 from support.gates.over_http import (
@@ -121,7 +121,7 @@ def received(connection: socket.socket) -> tuple[int, dict[str, Any], bool]:
 
 
 def test_a_slow_body_is_not_waited_for(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gate.app, "BODY_SECONDS", 0.3)
+    monkeypatch.setattr(gate.http.bodies, "BODY_SECONDS", 0.3)
     body = encode(IMAGES)
     for path in ("/v1/predict", "/v1/redeem"):
         with raw_request(server, body[:100], len(body), path) as connection:

@@ -8,14 +8,21 @@ from fastapi.responses import Response
 
 from gate.challenges import TOKEN_LIMIT
 from gate.gate import AnswerKind, Service
-from gate.problems import STATUS
+from gate.problems import PROBLEM_JSON, STATUS
 from gate.protocol import JSON, NPY
 from pow.puzzles import KINDS
 from pow.puzzles.base import MOST_PARTS, NONCES
 
-PROBLEM_JSON = "application/problem+json"
 SECURITY: list[dict[str, list[str]]] = [{"apiKey": []}]
 SCHEMES = {"apiKey": {"type": "http", "scheme": "bearer", "description": "An API key of this gate."}}
+
+ATTEMPT: dict[str, Any] = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "The same key with the same body brings the same challenge, and is booked once.",
+    "schema": {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"},
+}
 
 PROBLEM: dict[str, Any] = {
     "type": "object",
@@ -46,7 +53,8 @@ def predict(service: Service) -> dict[str, Any]:
         {JSON: {"schema": body}, NPY: {"schema": npy}},
         {402: ("Work is required", PROBLEM_JSON, _challenge())},
         ("malformed", "slow_body", "too_large", "unknown_format", "invalid_images"),
-        ("too_many_requests", "too_many_pending", "busy"),
+        ("too_many_requests", "too_many_pending", "busy", "in_progress", "key_reused"),
+        parameters=[ATTEMPT],
     )
 
 
@@ -54,11 +62,11 @@ def redeem(service: Service) -> dict[str, Any]:
     """Describe POST /v1/redeem: a solution in, the answer out."""
     return _endpoint(
         "Redeem a solution",
-        "Gives the answer, once, for one nonce per part of the challenge's puzzle.",
+        "Gives the answer for one nonce per part of the challenge's puzzle, and again until it expires.",
         {JSON: {"schema": _solution()}},
         {200: ("The answer", JSON, _answer(service))},
         ("malformed", "slow_body", "too_large", "invalid_solution", "wrong_solution", "forged_challenge"),
-        ("other_account", "spent", "expired"),
+        ("other_account", "spent", "expired", "too_many_requests", "busy"),
     )
 
 
@@ -69,7 +77,7 @@ def ask_account(service: Service) -> dict[str, Any]:
         f"A challenge worth {service.account_seconds:g} seconds of the reference client.",
         None,
         {402: ("Work is required", PROBLEM_JSON, _challenge("account"))},
-        ("slow_body", "too_large"),
+        ("slow_body", "too_large", "too_many_requests"),
         public=True,
     )
 
@@ -124,6 +132,7 @@ def _endpoint(
     answers: dict[int, tuple[str, str, dict[str, Any]]],
     *reasons: tuple[str, ...],
     public: bool = False,
+    parameters: list[dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """Return the arguments of FastAPI's route that document it.
 
@@ -134,14 +143,17 @@ def _endpoint(
         answers: For each status a description, a media type and a schema.
         *reasons: Reasons of refusals, in groups.
         public: Whether it needs no API key.
+        parameters: What else a request may carry.
     """
     refusals = [reason for group in reasons for reason in group] + ["failure"]
-    refusals += [] if public else ["no_key", "unknown_key"]
+    refusals += [] if public else ["no_key", "unknown_key", "disabled"]
     responses: dict[int | str, Any] = {
         status: {"description": text, "content": {kind: {"schema": schema}}}
         for status, (text, kind, schema) in answers.items()
     }
     extra: dict[str, Any] = {} if public else {"security": SECURITY}
+    if parameters:
+        extra["parameters"] = parameters
     if body:
         extra["requestBody"] = {"required": True, "content": body}
     return {

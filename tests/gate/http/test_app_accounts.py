@@ -106,7 +106,7 @@ def test_challenges_outlive_a_restart_and_as_many_keys_as_told(tmp_path: Path) -
         asked = [server.ask(IMAGES[:1]) for _ in range(3)]
     for said, keep, valid in [(asked[0], None, True), (asked[1], 1, True), (asked[2], 0, False)]:
         if keep is not None:
-            rotate = ["rotate-keys", "--keys", str(tmp_path / "keys"), "--keep", str(keep)]
+            rotate = ["rotate-key", "--ledger", str(tmp_path / "ledger.sqlite"), "--keep", str(keep)]
             assert accounts.main(rotate) == 0
         with restarted() as server:
             response = server.redeem(said["challenge"], solved(said))

@@ -14,6 +14,8 @@ MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
 class Metrics:
     """Counters of one gate, in a registry of its own."""
 
+    MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         several = MULTIPROCESS in os.environ
@@ -27,7 +29,7 @@ class Metrics:
         self.queries = counter("queries", "Images for which work was asked.")
         self.issued = counter("puzzles_issued", "Puzzles issued.")
         self.solved = counter("puzzles_solved", "Puzzles solved and redeemed.")
-        self.work = counter("work_asked_seconds", "Seconds of work asked, of the reference client.")
+        self.work = counter("work_asked_hashes", "Expected hashes of the puzzles issued.")
         self.inference = Histogram(
             "tollgate_inference_seconds",
             "Seconds from a query's arrival at the model to its answer.",

@@ -9,7 +9,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gate.metrics import Metrics
+from gate.http.metrics import Metrics
 
 log = logging.getLogger("tollgate.gate")
 
@@ -37,7 +37,7 @@ class AccessLog:
     def _note(self, scope: Scope, status: int, seconds: float) -> None:
         endpoint, state = getattr(scope.get("route"), "path", "none"), scope.get("state", {})
         self.metrics.requests.labels(endpoint, str(status)).inc()
-        fields = {name: state.get(name) for name in ("account", "reason")}
+        fields = {name: state.get(name) for name in ("account", "reason")} | state.get("noted", {})
         log.info(
             "request",
             extra={"endpoint": endpoint, "status": status, "seconds": round(seconds, 6), **fields},
@@ -47,7 +47,7 @@ class AccessLog:
 class JsonLines(logging.Formatter):
     """Formats each log record as one line of JSON."""
 
-    FIELDS = ("endpoint", "status", "account", "reason", "seconds")
+    FIELDS = ("endpoint", "status", "account", "reason", "seconds", "images", "cost", "difficulty")
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record's line."""

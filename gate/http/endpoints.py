@@ -1,0 +1,252 @@
+"""The endpoints of the gate: what each request gets."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import re
+from collections.abc import Callable
+from functools import partial
+from typing import Any, ParamSpec, TypeVar
+
+import anyio.to_thread
+import numpy as np
+from fastapi import Request, Response
+from fastapi.responses import JSONResponse
+
+from gate.api_keys import key_digest
+from gate.challenges import Signed
+from gate.gate import Asked, Gate
+from gate.http.answering import Model
+from gate.http.bodies import read_body
+from gate.http.metrics import Metrics
+from gate.http.solutions import Solution, read_solution
+from gate.http.strangers import Strangers
+from gate.http.turns import Turns
+from gate.ledgers.base import Account, Attempt
+from gate.payloads import body_limit, decode
+from gate.problems import PROBLEM_JSON, Problem
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+ATTEMPT = re.compile(r"[A-Za-z0-9_-]{1,64}")
+"""What an Idempotency-Key looks like."""
+
+LEDGER_CALLS = 16
+"""Calls of the ledger at a time; they have threads of their own, so a ledger that hangs stalls no page."""
+
+CHECKS_AT_ONCE = os.cpu_count() or 1
+CHECKS_WAITING = 64
+"""Solutions that are checked at a time, one of each account, and of one account that wait; further ones are
+refused. A memory-hard puzzle takes its memory for each check."""
+
+STRANGERS_WAITING = 16
+"""Solutions of strangers that wait while one is checked; further ones are refused. Nobody needs a key to send
+them, so they must not take the threads that accounts need."""
+
+QUICK_PARTS = 64
+"""Parts of a puzzle up to which a check takes less than a thread."""
+
+BODIES_AT_ONCE = 32
+BODIES_EACH = 4
+"""Bodies that are read or decoded at a time, in all and of one account; the others wait unread."""
+
+
+class Endpoints:
+    """Answers requests.
+
+    Args:
+        gate: Prices, keeps and releases.
+        model: The model behind it.
+        metrics: Counts what is asked and solved.
+        strangers: Counts the requests of strangers.
+    """
+
+    def __init__(self, gate: Gate, model: Model, metrics: Metrics, strangers: Strangers) -> None:
+        self.gate, self.model, self.metrics, self.strangers = gate, model, metrics, strangers
+        self.bodies = Turns("queries", BODIES_AT_ONCE, BODIES_EACH, waiting=1000)
+        self.checks = Turns("solutions", CHECKS_AT_ONCE, 1, CHECKS_WAITING)
+        self.strangers_checks = Turns("solutions", 1, 1, STRANGERS_WAITING)
+        self._ledger_calls = anyio.CapacityLimiter(LEDGER_CALLS)
+
+    async def ask(self, request: Request) -> Response:
+        """Answer POST /v1/predict: price a query, keep its answer and issue a challenge."""
+        account = await self._account(request)
+        kind = request.headers.get("content-type", "")
+        async with self.bodies(account.name):
+            body = await read_body(request, self._body_limit(kind))
+            admitted = await self.in_thread(
+                self._admitted, account, body, kind, _attempt(request, body, kind)
+            )
+        if isinstance(admitted, Signed):
+            return JSONResponse(_challenge_content(admitted), 402, media_type=PROBLEM_JSON)
+        id, images = admitted
+        try:
+            asked = await self._charged(account, id, images)
+        except BaseException:
+            await asyncio.shield(self.in_thread(self.gate.give_up, id))
+            raise
+        difficulty = asked.signed.challenge.difficulty
+        request.state.noted = {"images": len(images), "cost": asked.cost, "difficulty": difficulty}
+        self._count_asked(len(images), asked.signed)
+        return JSONResponse(_challenge_content(asked.signed), 402, media_type=PROBLEM_JSON)
+
+    async def redeem(self, request: Request) -> Response:
+        """Answer POST /v1/redeem: give the answer for a solution, or again what was given for it before."""
+        account = await self._account(request)
+        solution = await read_solution(request)
+        answer = await self._read(self.gate.given, account.name, solution.challenge)
+        if answer is None:
+            answer = await self._paid(account, solution)
+            self.metrics.solved.inc()
+        return Response(answer, media_type="application/json")
+
+    async def ask_account(self, request: Request) -> Response:
+        """Answer POST /v1/accounts: issue a challenge for a new account."""
+        self.strangers.count(request)
+        await read_body(request, 0)
+        signed = self.gate.ask_account()
+        self._count_asked(0, signed)
+        content = _challenge_content(signed)
+        del content["query"]
+        content["account"] = signed.challenge.account
+        return JSONResponse(content, 402, media_type=PROBLEM_JSON)
+
+    async def open_account(self, request: Request) -> Response:
+        """Answer POST /v1/accounts/redeem: open an account for a solution."""
+        self.strangers.count(request)
+        solution = await read_solution(request)
+        async with self.strangers_checks("strangers"):
+            opened = await anyio.to_thread.run_sync(
+                self.gate.open_account, solution.challenge, solution.nonces
+            )
+        request.state.account = opened[0]
+        self.metrics.solved.inc()
+        content = dict(zip(("account", "key"), opened, strict=True))
+        return JSONResponse(content, 201, {"Cache-Control": "no-store"})
+
+    async def served(self) -> Response:
+        """Answer GET /v1/model: say what is served."""
+        service = self.gate.service
+        return JSONResponse(
+            {
+                "image_shape": list(service.image_shape),
+                "classes": service.classes,
+                "answers": service.answers,
+                "largest_batch": service.largest_batch,
+                "puzzle": service.puzzle.name,
+                "parts": service.puzzle.parts,
+            }
+        )
+
+    async def healthz(self) -> Response:
+        """Answer GET /healthz: say whether the ledger and the model answer."""
+        await self.in_thread(self.gate.ledger.check)
+        self.model.check()
+        return JSONResponse({"status": "ok"})
+
+    async def exposition(self) -> Response:
+        """Answer GET /metrics: give the counts for Prometheus."""
+        return Response(self.metrics.exposition(), media_type=Metrics.MEDIA_TYPE)
+
+    async def in_thread(self, call: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+        """Return what a call of the ledger gives, made in a thread."""
+        called = partial(call, *arguments, **named)
+        return await anyio.to_thread.run_sync(called, limiter=self._ledger_calls)
+
+    async def _read(self, call: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+        """Return what a call gives that only reads the ledger."""
+        if self.gate.ledger.reads_at_once:
+            return call(*arguments, **named)
+        return await self.in_thread(call, *arguments, **named)
+
+    def _body_limit(self, kind: str) -> int:
+        service = self.gate.service
+        return body_limit(service.image_shape, service.largest_batch, kind)
+
+    def _admitted(
+        self, account: Account, body: bytes, kind: str, attempt: Attempt | None
+    ) -> tuple[bytes, np.ndarray] | Signed:
+        """Admit a request, before its images are decoded: bad bodies count. Return its id and its images."""
+        admitted = self.gate.admit(account, attempt)
+        if isinstance(admitted, Signed):
+            return admitted
+        service = self.gate.service
+        try:
+            return admitted, decode(body, kind, service.image_shape, service.largest_batch)
+        except BaseException:
+            self.gate.give_up(admitted)
+            raise
+
+    async def _charged(self, account: Account, id: bytes, images: np.ndarray) -> Asked:
+        """Have the model answer an admitted request's images, and return the challenge for the answers."""
+        probabilities, revealed = await self.model(images)
+        return await self.in_thread(self.gate.ask, account.name, id, images, probabilities, revealed)
+
+    async def _paid(self, account: Account, solution: Solution) -> bytes:
+        """Check a solution, in turn where that takes long, and return the answer that it releases."""
+
+        def released() -> bytes:
+            return self.gate.release(self.gate.check(account.name, solution.challenge, solution.nonces))
+
+        puzzle = self.gate.service.puzzle
+        if not puzzle.kind.memory_hard and puzzle.parts <= QUICK_PARTS:
+            return await self.in_thread(released)
+        async with self.checks(account.name):
+            return await anyio.to_thread.run_sync(released)
+
+    async def _account(self, request: Request) -> Account:
+        """Return the account whose API key the request bears."""
+        scheme, _, key = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not key:
+            self.strangers.count(request)
+            raise Problem("no_key", "an API key is needed: Authorization: Bearer KEY")
+        account = await self._read(self.gate.ledger.find_account, key_digest(key.strip()))
+        if account is None:
+            self.strangers.count(request)
+            raise Problem("unknown_key", "the API key is not known")
+        request.state.account = account.name
+        if account.disabled:
+            raise Problem("disabled", "the account is disabled; ask who runs this gate")
+        return account
+
+    def _count_asked(self, images: int, signed: Signed) -> None:
+        self.metrics.issued.inc()
+        self.metrics.queries.inc(images)
+        self.metrics.work.inc(signed.puzzle.expected_hashes)
+
+
+def _attempt(request: Request, body: bytes, kind: str) -> Attempt | None:
+    """The attempt that a request says it is, if any; raises Problem for a key that can be none."""
+    key = request.headers.get("idempotency-key")
+    if key is None:
+        return None
+    if not ATTEMPT.fullmatch(key):
+        raise Problem("malformed", "an Idempotency-Key is 1 to 64 letters, digits, _ or -")
+    return Attempt(key, hashlib.sha256(kind.encode() + b"\n" + body).digest())
+
+
+def _challenge_content(signed: Signed) -> dict[str, Any]:
+    """Return the body that tells a client what to solve."""
+    challenge, puzzle = signed.challenge, signed.puzzle
+    return {
+        "type": "urn:tollgate:work_required",
+        "title": "work required",
+        "status": 402,
+        "detail": f"solve the puzzle, some {puzzle.expected_hashes:,.0f} hashes, and redeem it",
+        "reason": "work_required",
+        "challenge": signed.token,
+        "query": challenge.query,
+        "expires": challenge.expires,
+        "puzzle": {
+            "kind": puzzle.kind,
+            "challenge": puzzle.challenge.hex(),
+            "difficulty": puzzle.difficulty,
+            "parts": puzzle.parts,
+            "options": dict(challenge.options),
+            "expected_hashes": puzzle.expected_hashes,
+            "largest": puzzle.largest.hex(),
+        },
+    }

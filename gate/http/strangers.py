@@ -1,0 +1,62 @@
+"""Strangers, who show no key, may make so many requests a minute from one address."""
+
+from __future__ import annotations
+
+import ipaddress
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+
+from starlette.requests import Request
+
+from gate.problems import Problem
+
+ADDRESSES = 10_000
+"""Addresses that are remembered; beyond, those are forgotten that were seen first."""
+
+IPV6_NETWORK = 64
+"""Bits of an IPv6 address that its owner cannot choose."""
+
+MINUTE = 60.0
+
+
+class Strangers:
+    """Counts the requests of each address that come without a key.
+
+    Args:
+        requests_a_minute: Requests of an address in a minute; further ones are refused.
+        clock: Gives seconds.
+    """
+
+    def __init__(self, requests_a_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.limit, self.clock = requests_a_minute, clock
+        self._counts: OrderedDict[str, tuple[float, int]] = OrderedDict()
+
+    def count(self, request: Request) -> None:
+        """Count a request; raise Problem where its address has made too many."""
+        address, now = address_of(request), self.clock()
+        since, count = self._counts.pop(address, (now, 0))
+        if now - since >= MINUTE:
+            since, count = now, 0
+        self._counts[address] = (since, count + 1)
+        if len(self._counts) > ADDRESSES:
+            self._counts.popitem(last=False)
+        if count >= self.limit:
+            detail = f"{self.limit} requests a minute are allowed without an account"
+            raise Problem("too_many_requests", detail, retry_after=MINUTE - (now - since))
+
+
+def address_of(request: Request) -> str:
+    """The address that a request comes from, or the network that its sender can choose addresses of."""
+    return network_of(request.client.host if request.client else "")
+
+
+def network_of(host: str) -> str:
+    """An IPv6 address's network of 64 bits; any other address itself."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host
+    if address.version == 4:
+        return host
+    return str(ipaddress.ip_network((address, IPV6_NETWORK), strict=False))
