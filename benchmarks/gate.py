@@ -3,6 +3,7 @@
     python -m benchmarks.gate [--requests 1000] [--connections 8]
     python -m benchmarks.gate --kill 50
     python -m benchmarks.gate --pending 100000
+    python -m benchmarks.gate --strangers 1000
 
 The model alone is an endpoint of the same framework with the same body and the same function. A request to
 the gate is a whole exchange: two requests over HTTP. Times are those of one connection, rates those of
@@ -15,20 +16,26 @@ tests/gate/test_gate_killed.py).
 `--pending` instead lets one account ask so many times, over several connections, without solving anything.
 The gate has the limits that a server has by default. An honest user's exchanges are timed before, meanwhile
 and after.
+
+`--strangers` opens so many connections without a key that stay silent, then so many that send a byte of a
+header every second; who is closed comes again after a second. An honest user's exchanges are timed before,
+meanwhile and after.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import http.client
 import json
+import multiprocessing
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, get_args
@@ -264,6 +271,65 @@ def pending_table(folder: Path, count: int, connections: int) -> Table:
     return table
 
 
+async def stay(port: int, dribbles: bool) -> None:
+    """Keep a connection open that says nothing, or next to nothing, and open it again when it is closed."""
+    while True:
+        with suppress(OSError):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            if dribbles:
+                writer.write(b"GET / HTTP/1.1\r\nX-Slow: ")
+            while not reader.at_eof():
+                if dribbles:
+                    writer.write(b"x")
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(reader.read(1), 1.0)
+            writer.close()
+        await asyncio.sleep(1.0)
+
+
+def strangers(port: int, count: int, dribbles: bool) -> None:
+    """Be so many strangers, until killed."""
+
+    async def crowd() -> None:
+        await asyncio.gather(*(stay(port, dribbles) for _ in range(count)))
+
+    asyncio.run(crowd())
+
+
+def strangers_table(folder: Path, count: int) -> Table:
+    """Measure how silent and dribbling strangers slow an honest user down."""
+    keys, port = add_accounts(folder), free_port()
+    talk = partial(ask_the_gate, keys["bob"])
+    table = Table(title=f"{count:,} strangers, an honest user's exchanges", show_header=False)
+    with process_serving(partial(small_app, folder, synchronous="full", **SERVICE), port):
+        wait_for(port)
+        durations(talk, port, HONEST_REQUESTS)
+        for when, dribbles in (
+            ("alone", None),
+            ("silent", False),
+            ("dribbling", True),
+            ("alone again", None),
+        ):
+            with ExitStack() as stack:
+                if dribbles is not None:
+                    stack.enter_context(_crowd(port, count, dribbles))
+                half, most = 1000 * np.percentile(durations(talk, port, 5 * HONEST_REQUESTS), [50, 99])
+            table.add_row(f"{when}, p50 and p99", f"{half:.1f} ms", f"{most:.1f} ms")
+    return table
+
+
+@contextmanager
+def _crowd(port: int, count: int, dribbles: bool) -> Iterator[None]:
+    process = multiprocessing.get_context("spawn").Process(target=strangers, args=(port, count, dribbles))
+    process.start()
+    try:
+        time.sleep(5)  # they are all there
+        yield
+    finally:
+        process.kill()
+        process.join()
+
+
 def main() -> None:
     """Run the benchmark that the options name, and print its tables."""
     parser = argparse.ArgumentParser(
@@ -273,6 +339,7 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=8)
     parser.add_argument("--kill", type=int, metavar="TIMES", help="kill a gate under load so many times")
     parser.add_argument("--pending", type=int, metavar="ASKS", help="ask so many times without solving")
+    parser.add_argument("--strangers", type=int, metavar="MANY", help="so many who send nothing")
     parser.add_argument("--seed", type=int, default=0, help="of the moments at which it is killed")
     options = parser.parse_args()
     console = Console(width=100)
@@ -284,6 +351,9 @@ def main() -> None:
                 f"{seen.kills} kills: {seen.challenges:,} challenges, {seen.answers:,} answers, none of them "
                 f"twice, {seen.cut:,} redemptions cut off; no cost lost"
             )
+            return
+        if options.strangers:
+            console.print(strangers_table(folder, options.strangers))
             return
         if options.pending:
             console.print(pending_table(folder, options.pending, options.connections))
