@@ -53,7 +53,7 @@ def _compose(plain: Config, progress: bool, images: CellData | None) -> Cell:
         pool=images.pool,
         other_pool=images.other_pool,
         identity=Identity(plain, images.prints),
-        victim=VictimSettings(**instantiate(plain["victim"], "victim")),
+        victim=VictimSettings(**instantiate(plain["victim"], "victim", VictimSettings)),
         measures=make_measures(plain, len(images.data.train)),
         buckets=make_buckets(plain),
         attack=rule,

@@ -10,6 +10,7 @@ from typing import Any
 from storage.conf import CONF
 from storage.identity import identify
 from storage.options import instantiate
+from storage.own import named_like_ours
 from victims.buckets import Buckets
 from victims.defenses.base import Charging, Defense, Perturbation, Watching
 from victims.measures.base import Measure, MeasuredVictim
@@ -49,7 +50,8 @@ def _class_of(target: str, option: str, base: type[Defense] | type[Measure]) -> 
     try:
         found = pkgutil.resolve_name(str(target))
     except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"{option}._target_={target} cannot be imported: {error}") from error
+        why = f"{error}{named_like_ours(str(target))}"
+        raise ValueError(f"{option}._target_={target} cannot be imported: {why}") from error
     if not (isinstance(found, type) and issubclass(found, base)):
         raise ValueError(f"{option}._target_={target} {BASES[base]}")
     if missing := ", ".join(sorted(getattr(found, "__abstractmethods__", ()))):

@@ -61,7 +61,8 @@ class Terms:
     def __post_init__(self) -> None:
         if not self.bounds:
             raise ValueError("pow_calibration.bounds must name at least one bound")
-        if not 0 <= self.within_allowance < 1:
+        share = self.within_allowance
+        if not (isinstance(share, int | float) and 0 <= share < 1):
             raise ValueError(
                 "pow_calibration.within_allowance must be at least 0 and below 1, "
                 f"not {self.within_allowance!r}"

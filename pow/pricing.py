@@ -138,7 +138,8 @@ def _calibration(
     options: Mapping[str, Any], puzzle: PuzzleSettings, config: Mapping[str, Any]
 ) -> Callable[..., Calibration]:
     """The calibration but for its expectation; seconds are the reference client's where it does not say."""
-    made = instantiate({**options, "_partial_": True}, "pow_calibration")
+    told = {name: value for name, value in options.items() if (name, value) != ("reference_rate", None)}
+    made = instantiate({**told, "_partial_": True}, "pow_calibration")
     kind = getattr(made, "func", None)
     if not (isinstance(kind, type) and issubclass(kind, Calibration) and hasattr(kind, "name")):
         raise ValueError(

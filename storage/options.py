@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, get_args
 
+from storage.own import named_like_ours
+from storage.typed import check_types
 
-def instantiate(node: Any, option: str) -> Any:
+
+def instantiate(node: Any, option: str, target: object = None) -> Any:
     """Make the object that a config node describes (`hydra.utils.instantiate`, with plain containers).
 
     Args:
         node: A node with `_target_`.
         option: The option that holds the node, for the error message.
+        target: What the node's values are arguments of, where it has no `_target_`.
 
     Raises:
         ValueError: The object cannot be made; the message names the option and the cause.
@@ -21,13 +25,18 @@ def instantiate(node: Any, option: str) -> Any:
     import hydra.utils  # here, since the checks below are also used where Hydra is not installed
     from hydra.errors import InstantiationException
 
+    check_types(node, option, target)
     try:
         return hydra.utils.instantiate(node, _convert_="all")
     except InstantiationException as error:
         cause = error.__cause__
         if isinstance(cause, ValueError | OSError):
             raise cause from error
-        raise ValueError(f"{option}: {cause or error}") from error
+        raise ValueError(f"{option}: {cause or error}{named_like_ours(_target(node))}") from error
+
+
+def _target(node: Any) -> str:
+    return str(node.get("_target_", "")) if isinstance(node, Mapping) else ""
 
 
 def check_choice(option: str, value: object, choices: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
@@ -73,7 +74,11 @@ class Recipe:
         check_choice("recipe.optimizer", self.optimizer, OptimizerName)
         check = partial(check_options, self, "recipe")
         check("epochs", "batch_size", "step_epochs", valid=lambda it: it >= 1, rule="at least 1")
-        check("learning_rate", valid=lambda it: it > 0, rule="above 0")
+        check("learning_rate", valid=lambda it: 0 < it < math.inf, rule="above 0, and finite")
+        check("momentum", valid=lambda it: 0 <= it < 1, rule="in [0, 1)")
+        check("weight_decay", valid=lambda it: 0 <= it < math.inf, rule="at least 0, and finite")
+        check("step_factor", valid=lambda it: 0 < it < 1, rule="between 0 and 1")
+        check("plateau_patience", valid=lambda it: it >= 0, rule="at least 0 epochs")
         check("label_smoothing", valid=lambda it: 0 <= it < 1, rule="in [0, 1)")
 
     def make_optimizer(self, parameters: Any) -> torch.optim.Optimizer:

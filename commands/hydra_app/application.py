@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from commands.parsing import packages_of
 from storage.conf import CONF
+from storage.own import keep_own_packages
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -35,6 +36,7 @@ def run_application(
 
         from commands.hydra_app.errors import readable_errors
         from experiment.naming import network_overrides
+    keep_own_packages()
     sys.path.append(str(Path.cwd()))
     sys.argv = [f"tollgate {name}", *rewritten(network_overrides(arguments))]
     with readable_errors(CONF, config_name):

@@ -111,4 +111,4 @@ def extraction_settings(config: Config) -> ExtractionSettings:
 
 def substitute_settings(config: Config) -> SubstituteSettings:
     """The network that the attacker of a resolved config trains, and by which recipe."""
-    return SubstituteSettings(**instantiate(config["substitute"], "substitute"))
+    return SubstituteSettings(**instantiate(config["substitute"], "substitute", SubstituteSettings))

@@ -11,6 +11,7 @@ import numpy as np
 
 from pow.puzzles.base import KINDS, MOST_PARTS, Puzzle
 from storage.identity import stable_id
+from storage.own import named_like_ours
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def puzzle_settings(kind: str, parts: int = 1, options: Mapping[str, Any] | None
     try:
         found = pkgutil.resolve_name(kind)
     except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"puzzle.kind={kind} cannot be imported: {error}") from error
+        raise ValueError(f"puzzle.kind={kind} cannot be imported: {error}{named_like_ours(kind)}") from error
     if not (isinstance(found, type) and issubclass(found, Puzzle) and found in KINDS.values()):
         raise ValueError(f"puzzle.kind={kind} must be a class that derives from Puzzle and states its kind")
     return PuzzleSettings(found, parts, options or {})
