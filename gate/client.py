@@ -6,6 +6,8 @@ Client("http://127.0.0.1:8000", key).predict(images)
 from __future__ import annotations
 
 import asyncio
+import math
+import ssl
 import sys
 import threading
 import time
@@ -19,20 +21,49 @@ import httpx
 import numpy as np
 
 from gate import protocol
-from gate.protocol import Call, Exchange, Model, Opened, Receipt, Refused, Solve, Step, TooExpensive, Willing
+from gate.protocol import (
+    Call,
+    Exchange,
+    Model,
+    Opened,
+    Receipt,
+    Refused,
+    Solve,
+    Solved,
+    Step,
+    TooExpensive,
+    Willing,
+)
 from pow.puzzles import Puzzle, Solution, Unsolved, solve
 
-__all__ = ["AsyncClient", "Client", "Model", "Opened", "Receipt", "Refused", "TooExpensive", "Willing"]
+__all__ = [
+    "AsyncClient",
+    "Client",
+    "Model",
+    "Opened",
+    "Receipt",
+    "Refused",
+    "Solved",
+    "TooExpensive",
+    "Willing",
+]
 
 SHOWN_FROM = 1e7
 """Expected hashes, for SHA-256 some seconds of a core, from which the time is shown, on a terminal."""
 
 
-def _solved(step: Solve, willing: Willing) -> Solution:
+def _solved(step: Solve, willing: Willing) -> Solution | None:
+    """Solve a puzzle, or return None where its challenge expires before; raises TooExpensive."""
+    own = math.inf if willing.solve_seconds is None else willing.solve_seconds
+    seconds = min(own, step.seconds)
+    if step.seconds <= 0:
+        return None
     with _bar(step.puzzle):
         try:
-            return solve(step.puzzle, willing.workers, timeout=willing.solve_seconds)
+            return solve(step.puzzle, willing.workers, timeout=None if math.isinf(seconds) else seconds)
         except Unsolved as error:
+            if step.seconds < own:
+                return None
             raise TooExpensive(f"{error}, of {step.puzzle.expected_hashes:,.0f} expected") from error
 
 
@@ -61,8 +92,10 @@ def _bar(puzzle: Puzzle) -> Iterator[None]:
         bar.close()
 
 
-def _connection(url: str, key: str | None, timeout: float) -> dict[str, Any]:
-    """What a connection to a gate needs; raises ValueError for what is no address, or no key."""
+def _connection(
+    url: str, key: str | None, timeout: float, ca: str | Path | None, proxy: str | None
+) -> dict[str, Any]:
+    """What a connection to a gate needs; raises ValueError for what is no address, no key and so on."""
     try:
         address = httpx.URL(url)
     except httpx.InvalidURL as error:
@@ -72,21 +105,63 @@ def _connection(url: str, key: str | None, timeout: float) -> dict[str, Any]:
     if key is not None and not (key.isascii() and key.isprintable() and " " not in key):
         raise ValueError("an API key has ASCII letters, digits and signs only")
     headers = {} if key is None else {"Authorization": f"Bearer {key}"}
-    return {"base_url": address, "headers": headers, "timeout": timeout, "trust_env": False}
+    here = address.host == "localhost" or address.host.startswith("127.") or address.host == "::1"
+    return {
+        "base_url": address,
+        "headers": headers,
+        "timeout": timeout,
+        "verify": _authorities(ca),
+        "proxy": _proxy(proxy),
+        "trust_env": not here,  # the environment's proxy is for other hosts
+    }
+
+
+def _authorities(ca: str | Path | None) -> ssl.SSLContext:
+    """The certificate authorities that are trusted; raises ValueError for a file that holds none."""
+    try:
+        return ssl.create_default_context(cafile=ca)
+    except OSError as error:
+        raise ValueError(f"{ca} holds no certificates: {error}") from error
+
+
+def _proxy(proxy: str | None) -> httpx.Proxy | None:
+    try:
+        return None if proxy is None else httpx.Proxy(proxy)
+    except (httpx.InvalidURL, ValueError) as error:
+        raise ValueError(f"{proxy!r} is not the address of a proxy: {error}") from error
 
 
 class Client:
     """Asks a gate as one account. `willing` says how much work it does; see Willing.
 
-    Without a key it can open an account. Raises ValueError for what is no address or no key, Refused (reason
-    `unreachable` where nothing answers after the retries) and TooExpensive.
+    Without a key it can open an account. A request whose reply is lost is sent again and booked once.
+
+    Args:
+        url: Address of the gate.
+        key: API key of the account.
+        willing: Work that the client does.
+        timeout: Seconds that the gate may take for a step of a reply.
+        ca: File with the certificate authorities to trust instead of the system's.
+        proxy: Address of a proxy; else the environment's, but for a gate on this machine.
+
+    Raises:
+        ValueError: What is given is no address, key, proxy or file of certificates.
+        Refused: By each method, with the gate's reason: `unreachable` where nothing answers after the
+            retries, `untrusted` or `no_tls` where TLS fails. `solved` holds work that was done in vain.
+        TooExpensive: By each method that solves.
     """
 
     def __init__(
-        self, url: str, key: str | None = None, willing: Willing | None = None, timeout: float = 60.0
+        self,
+        url: str,
+        key: str | None = None,
+        willing: Willing | None = None,
+        timeout: float = 60.0,
+        ca: str | Path | None = None,
+        proxy: str | None = None,
     ) -> None:
         self.willing = willing or Willing()
-        self.http = httpx.Client(**_connection(url, key, timeout))
+        self.http = httpx.Client(**_connection(url, key, timeout, ca, proxy))
 
     def model(self) -> Model:
         """What the gate serves."""
@@ -102,6 +177,11 @@ class Client:
         """The answer to one request's images float32 in [0, 1] or uint8 `[n, c, h, w]`, and its price."""
         receipt: Receipt = self._carry_out(protocol.request(images, self.willing))
         return receipt
+
+    def redeem(self, solved: Solved) -> np.ndarray:
+        """The answer for a solution that was not redeemed, which a Refused holds."""
+        answer: np.ndarray = self._carry_out(protocol.redeem(solved, self.willing))
+        return answer
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Answers to any number of images, request by request: probabilities, or labels."""
@@ -121,10 +201,10 @@ class Client:
             case Call():
                 try:
                     return self.http.request(
-                        step.method, step.path, content=step.content, headers={"Content-Type": step.kind}
+                        step.method, step.path, content=step.content, headers=step.headers
                     )
-                except httpx.TransportError:
-                    return None
+                except httpx.TransportError as error:
+                    return error
             case Solve():
                 return _solved(step, self.willing)
             case seconds:
@@ -147,10 +227,16 @@ class AsyncClient:
     """As Client, for asyncio; puzzles are solved in threads."""
 
     def __init__(
-        self, url: str, key: str | None = None, willing: Willing | None = None, timeout: float = 60.0
+        self,
+        url: str,
+        key: str | None = None,
+        willing: Willing | None = None,
+        timeout: float = 60.0,
+        ca: str | Path | None = None,
+        proxy: str | None = None,
     ) -> None:
         self.willing = willing or Willing()
-        self.http = httpx.AsyncClient(**_connection(url, key, timeout))
+        self.http = httpx.AsyncClient(**_connection(url, key, timeout, ca, proxy))
 
     async def model(self) -> Model:
         """See Client."""
@@ -166,6 +252,11 @@ class AsyncClient:
         """See Client."""
         receipt: Receipt = await self._carry_out(protocol.request(images, self.willing))
         return receipt
+
+    async def redeem(self, solved: Solved) -> np.ndarray:
+        """See Client."""
+        answer: np.ndarray = await self._carry_out(protocol.redeem(solved, self.willing))
+        return answer
 
     async def predict(self, images: np.ndarray) -> np.ndarray:
         """See Client; requests are made one after the other."""
@@ -185,10 +276,10 @@ class AsyncClient:
             case Call():
                 try:
                     return await self.http.request(
-                        step.method, step.path, content=step.content, headers={"Content-Type": step.kind}
+                        step.method, step.path, content=step.content, headers=step.headers
                     )
-                except httpx.TransportError:
-                    return None
+                except httpx.TransportError as error:
+                    return error
             case Solve():
                 return await asyncio.to_thread(_solved, step, self.willing)
             case seconds:
@@ -227,12 +318,10 @@ def read_image(path: Path, image_shape: tuple[int, int, int]) -> np.ndarray:
     return pixels.reshape(height, width, channels).transpose(2, 0, 1)[None].copy()
 
 
-def sentences(receipt: Receipt) -> list[str]:
-    """The first image's label, or its five most probable classes, and what the answer was paid with."""
-    answer = receipt.answer[0]
-    if receipt.answer.ndim == 1:
-        lines = [f"class {answer}"]
-    else:
-        best = np.argsort(-answer, kind="stable")[:5]
-        lines = [f"class {label}  {100 * answer[label]:6.2f} %" for label in best]
-    return [*lines, f"paid with {receipt.tried_hashes:,} hashes in {receipt.solve_seconds:.2f} s"]
+def sentences(answers: np.ndarray) -> list[str]:
+    """The first image's label, or its five most probable classes."""
+    answer = answers[0]
+    if answers.ndim == 1:
+        return [f"class {answer}"]
+    best = np.argsort(-answer, kind="stable")[:5]
+    return [f"class {label}  {100 * answer[label]:6.2f} %" for label in best]

@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import io
 import json
+import math
+import random
+import secrets
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
@@ -24,20 +28,67 @@ NPY = "application/x-npy"
 JSON = "application/json"
 """Content types: images in NumPy's format, and everything else."""
 
-RETRIED = {429, 503}
-"""HTTP statuses after which a request is sent again."""
+RETRIED = {408, 409, 429, *range(500, 600)}
+"""HTTP statuses after which a request is sent again; 409 says that the same one is being answered."""
+
+FINAL = {"spent"}
+"""Reasons after which it is not, whatever the status."""
 
 FIRST_WAIT = 0.5
 LONGEST_WAIT = 60.0
-"""Seconds until a request is sent again: the first wait, which doubles each time, and the longest."""
+"""Seconds until a request is sent again: the first wait, which doubles each time, and the longest. A wait of
+its own choice is shortened by up to half, at random, so that clients do not come back all at once."""
+
+ASKED_ANEW = 3
+"""Times that a query is asked anew whose challenge expired before it was solved."""
+
+IN_TIME = 2.0
+"""Seconds before a challenge expires by which its solution must be found, or half of what it lives yet."""
+
+
+@dataclass(frozen=True)
+class Solved:
+    """A solution that was not redeemed: what the gate still owes an answer for.
+
+    Args:
+        token: The challenge.
+        nonces: Its solution.
+        expires: Seconds since 1970, by the gate's clock, until which it may be redeemed.
+    """
+
+    token: str
+    nonces: tuple[int, ...]
+    expires: float
+
+    def text(self) -> str:
+        """The same as a line of JSON."""
+        return json.dumps({"challenge": self.token, "nonces": self.nonces, "expires": self.expires})
+
+    @classmethod
+    def of(cls, text: str) -> Solved:
+        """What `text` gave; raises ValueError for anything else."""
+        try:
+            fields = json.loads(text)
+            token, nonces = str(fields["challenge"]), tuple(int(nonce) for nonce in fields["nonces"])
+            return cls(token, nonces, float(fields["expires"]))
+        except (TypeError, KeyError, ValueError) as error:
+            raise ValueError("this is no solution that a client kept") from error
 
 
 class Refused(Exception):
-    """The gate refused a request, with its word for the reason, a sentence and an HTTP status."""
+    """The gate refused a request, with its word for the reason, a sentence and an HTTP status.
+
+    Where the work was done already, `solved` holds it: Client.redeem gives the answer for it later.
+    """
 
     def __init__(self, reason: str, detail: str, status: int) -> None:
         super().__init__(f"{reason.replace('_', ' ')}: {detail}")
         self.reason, self.detail, self.status = reason, detail, status
+        self.solved: Solved | None = None
+
+
+KIB_HASHES = 12
+"""Hashes of SHA-256 that a machine computes while a memory-hard one passes over a KiB, roughly."""
 
 
 class TooExpensive(Exception):
@@ -85,33 +136,48 @@ class Willing:
     """The work that a client accepts, and how it solves puzzles.
 
     Args:
-        max_hashes: Most expected hashes of a request.
-        solve_seconds: Most seconds of solving a puzzle; None is no limit.
+        max_hashes: Most expected hashes of a request. A hash of a memory-hard puzzle counts for 12 for each
+            KiB that it passes over, which take about as long.
+        solve_seconds: Most seconds of solving a puzzle; None is no limit. It holds within a chunk of hashes,
+            or a single memory-hard one, some seconds at most.
+        max_memory: Most KiB that one hash may take; it may pass over them four times.
         retries: How often a request is sent again if the gate is busy or does not answer.
         workers: Processes that solve; None is the fastest way (see `pow.puzzles.solve`).
     """
 
     max_hashes: float = 2.0**40
     solve_seconds: float | None = None
+    max_memory: int = 2**20
     retries: int = 5
     workers: int | None = None
 
 
 @dataclass(frozen=True)
 class Call:
-    """Step: send an HTTP request; `kind` is its media type. The outcome is the response, or None."""
+    """Step: send an HTTP request; `kind` is its media type, `attempt` tells it from others.
+
+    The outcome is the response, or the error of the transport.
+    """
 
     method: str
     path: str
     content: bytes = b""
     kind: str = JSON
+    attempt: str | None = None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Its headers."""
+        attempt = {} if self.attempt is None else {"Idempotency-Key": self.attempt}
+        return {"Content-Type": self.kind} | attempt
 
 
 @dataclass(frozen=True)
 class Solve:
-    """Step: solve a puzzle. The outcome is a Solution."""
+    """Step: solve a puzzle within so many seconds. The outcome is a Solution, or None after that time."""
 
     puzzle: Puzzle
+    seconds: float = math.inf
 
 
 Step = Call | Solve | float
@@ -124,26 +190,59 @@ Exchange = Generator[Step, Any, Any]
 def _send(call: Call, retries: int) -> Generator[Step, Any, httpx.Response]:
     """Send a request until the gate accepts it; raise Refused when it refuses or the retries are used up."""
     for tries_left in range(retries, -1, -1):
-        response: httpx.Response | None = yield call
-        if response is None:
-            wait = FIRST_WAIT * 2.0 ** (retries - tries_left)
-            refusal = Refused("unreachable", "the gate does not answer", 0)
+        response: httpx.Response | Exception = yield call
+        usual = FIRST_WAIT * 2.0 ** (retries - tries_left) * random.uniform(0.5, 1.0)
+        if isinstance(response, Exception):
+            refusal, wait = _unreachable(response), usual
+            if refusal.reason != "unreachable":
+                raise refusal
         elif response.status_code in (200, 201, 402):
             return response
         else:
             refusal = _refusal(response)
-            if response.status_code not in RETRIED:
+            if response.status_code not in RETRIED or refusal.reason in FINAL:
                 raise refusal
-            wait = _retry_after(response)
+            wait = _retry_after(response, usual)
         if tries_left:
             yield min(wait, LONGEST_WAIT)
     raise refusal
 
 
-def _retry_after(response: httpx.Response) -> float:
-    """Seconds to wait; 1 where the header is missing or, as a proxy may send it, a date."""
+def _retry_after(response: httpx.Response, usual: float) -> float:
+    """Seconds to wait, which the header gives as a number or as a date; as usual where it gives neither."""
     text = response.headers.get("retry-after", "")
-    return float(text) if text.isascii() and text.isdigit() else 1.0
+    if text.isascii() and text.isdigit():
+        return float(text)
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - _gates_time(response))
+    except (ValueError, TypeError, OverflowError):
+        return usual
+
+
+def _gates_time(response: httpx.Response) -> float:
+    """The time of a response by the clock that dated it, in seconds since 1970; else by our own."""
+    try:
+        return parsedate_to_datetime(response.headers.get("date", "")).timestamp()
+    except (ValueError, TypeError, OverflowError):
+        return time.time()
+
+
+CERTIFICATE = "the certificate of {} is not trusted; give the client its certificate authority"
+NO_TLS = "{} does not speak TLS; begin its address with http://"
+
+
+def _unreachable(error: Exception) -> Refused:
+    """Why a request did not arrive: for a reason that passes, or one that does not."""
+    said = f"{error} {error.__cause__ or ''} {error.__context__ or ''}".lower()
+    request = getattr(error, "_request", None)
+    host = request.url.host if request is not None else "the gate"
+    if "certificate" in said:
+        return Refused("untrusted", CERTIFICATE.format(host), 0)
+    if "wrong_version_number" in said or "wrong version number" in said or "record layer failure" in said:
+        return Refused("no_tls", NO_TLS.format(host), 0)
+    if isinstance(error, httpx.TimeoutException):
+        return Refused("unreachable", "the gate does not answer in time", 0)
+    return Refused("unreachable", "the gate does not answer", 0)
 
 
 def _refusal(response: httpx.Response) -> Refused:
@@ -187,19 +286,35 @@ def request(images: np.ndarray, willing: Willing) -> Exchange:
         willing: The work that the client accepts.
 
     Raises:
-        Refused: The gate refuses, or does not answer.
-        TooExpensive: The puzzle takes more hashes than `willing.max_hashes`.
+        Refused: The gate refuses, or does not answer; `solved` holds the work that was done for it.
+        TooExpensive: The puzzle takes more hashes than `willing.max_hashes`, or no puzzle could be solved
+            before it expired.
     """
-    asked = yield from _send(Call("POST", "/v1/predict", encode(images), NPY), willing.retries)
-    puzzle, token = _affordable(asked, willing)
-    started = time.perf_counter()
-    solution: Solution = yield Solve(puzzle)
-    seconds = time.perf_counter() - started
-    redeem = Call("POST", "/v1/redeem", _redemption(token, solution))
-    released = yield from _send(redeem, willing.retries)
-    with _read_as_a_gates(released):
-        answer = _answer(released.json())
-    return Receipt(answer, puzzle.expected_hashes, solution.tried, seconds)
+    body = encode(images)
+    for _ in range(ASKED_ANEW):
+        attempt = secrets.token_hex(16)  # one for each challenge: sent again, it brings the same one
+        asked = yield from _send(Call("POST", "/v1/predict", body, NPY, attempt), willing.retries)
+        challenge = _affordable(asked, willing)
+        started = time.perf_counter()
+        solution: Solution | None = yield Solve(challenge.puzzle, challenge.seconds)
+        seconds = time.perf_counter() - started
+        if solution is None:
+            continue
+        answer = yield from redeem(challenge.solved(solution), willing)
+        return Receipt(answer, challenge.puzzle.expected_hashes, solution.tried, seconds)
+    raise TooExpensive(f"{ASKED_ANEW} challenges expired before this machine had solved them")
+
+
+def redeem(solved: Solved, willing: Willing) -> Exchange:
+    """Redeem a solution; the result is the answer. Raises Refused, with the solution in it."""
+    content = json.dumps({"challenge": solved.token, "nonces": list(solved.nonces)}).encode()
+    try:
+        released = yield from _send(Call("POST", "/v1/redeem", content), willing.retries)
+        with _read_as_a_gates(released):
+            return _answer(released.json())
+    except Refused as error:
+        error.solved = solved
+        raise
 
 
 def open_account(willing: Willing) -> Exchange:
@@ -210,13 +325,15 @@ def open_account(willing: Willing) -> Exchange:
         TooExpensive: The puzzle takes more hashes than `willing.max_hashes`.
     """
     asked = yield from _send(Call("POST", "/v1/accounts"), willing.retries)
-    puzzle, token = _affordable(asked, willing)
-    solution: Solution = yield Solve(puzzle)
-    redeem = Call("POST", "/v1/accounts/redeem", _redemption(token, solution))
-    response = yield from _send(redeem, willing.retries)
+    challenge = _affordable(asked, willing)
+    solution: Solution | None = yield Solve(challenge.puzzle, challenge.seconds)
+    if solution is None:
+        raise TooExpensive("the challenge expired before this machine had solved it")
+    content = json.dumps({"challenge": challenge.token, "nonces": list(solution.nonces)}).encode()
+    response = yield from _send(Call("POST", "/v1/accounts/redeem", content), willing.retries)
     with _read_as_a_gates(response):
         opened = response.json()
-        return Opened(_word(opened["account"]), _word(opened["key"]), puzzle.expected_hashes)
+        return Opened(_word(opened["account"]), _word(opened["key"]), challenge.puzzle.expected_hashes)
 
 
 def _word(text: str) -> str:
@@ -226,21 +343,40 @@ def _word(text: str) -> str:
     return text
 
 
-def _affordable(response: httpx.Response, willing: Willing) -> tuple[Puzzle, str]:
-    """Return a challenge's puzzle and token; raise TooExpensive for more work than the client accepts."""
+@dataclass(frozen=True)
+class _Asked:
+    """What a gate asks for: a puzzle, its token, until when, and how many seconds that leaves."""
+
+    puzzle: Puzzle
+    token: str
+    expires: float
+    seconds: float
+
+    def solved(self, solution: Solution) -> Solved:
+        return Solved(self.token, solution.nonces, self.expires)
+
+
+def _affordable(response: httpx.Response, willing: Willing) -> _Asked:
+    """Return what a gate asks for; raise TooExpensive for more work than the client accepts."""
     with _read_as_a_gates(response):
         asked = response.json()
         puzzle, token = _puzzle(asked["puzzle"]), str(asked["challenge"])
-    if puzzle.expected_hashes > willing.max_hashes:
-        raise TooExpensive(
-            f"the gate asks for {puzzle.expected_hashes:.3g} hashes, at most {willing.max_hashes:.3g}"
-        )
-    return puzzle, token
+        expires = float(asked.get("expires", math.inf))
+    _check_affordable(puzzle, willing)
+    left = max(0.0, expires - _gates_time(response))
+    return _Asked(puzzle, token, expires, left - min(IN_TIME, left / 2))
 
 
-def _redemption(token: str, solution: Solution) -> bytes:
-    """The body that redeems a challenge."""
-    return json.dumps({"challenge": token, "nonces": list(solution.nonces)}).encode()
+def _check_affordable(puzzle: Puzzle, willing: Willing) -> None:
+    """Raise TooExpensive for a puzzle that takes more work or memory than the client accepts."""
+    memory = getattr(puzzle, "memory", 0) if puzzle.memory_hard else 0
+    passed = memory * getattr(puzzle, "passes", 1)
+    if memory > willing.max_memory or passed > 4 * willing.max_memory:
+        raise TooExpensive(f"the gate asks for {passed:,} KiB a hash, at most {willing.max_memory:,}")
+    each, kind = (KIB_HASHES * passed, f" {puzzle.kind}") if memory else (1, "")
+    if puzzle.expected_hashes * each > willing.max_hashes:
+        most = willing.max_hashes / each
+        raise TooExpensive(f"the gate asks for {puzzle.expected_hashes:.3g}{kind} hashes, at most {most:.3g}")
 
 
 def encode(images: np.ndarray) -> bytes:

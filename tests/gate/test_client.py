@@ -9,6 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import replace
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,9 +23,9 @@ import gate.client
 import gate.http.answering
 from commands import ask
 from gate import protocol
-from gate.client import AsyncClient, Client, Refused, TooExpensive, Willing, read_image
+from gate.client import AsyncClient, Client, Refused, Solved, TooExpensive, Willing, read_image
 from gate.ledgers.base import Limits
-from pow.puzzles import KINDS, Solution
+from pow.puzzles import KINDS, PuzzleSettings, Solution
 from support.commands import run_python
 from support.gates.over_http import IMAGES, Server, SlowModel, count, serving
 from support.gates.server import (
@@ -37,6 +38,7 @@ from support.gates.server import (
     small_app,
     small_ledger,
 )
+from support.gates.tls import tls_server
 
 
 def test_a_client_gets_what_the_model_says(server: Server) -> None:
@@ -163,7 +165,8 @@ def test_a_client_waits_for_a_gate_that_starts(
         waited = instead_of_waiting(start)
         with server.client() as client:
             assert np.array_equal(client.predict(IMAGES), predict(IMAGES))
-        assert waited == [0.5, 1, 2]
+        assert len(waited) == 3
+        assert all(0.5 <= wait / most <= 1 for wait, most in zip(waited, [0.5, 1, 2], strict=True))
     with server.client(retries=1) as client, pytest.raises(Refused) as caught:
         client.predict(IMAGES)
     assert (caught.value.reason, caught.value.status) == ("unreachable", 0)
@@ -236,12 +239,189 @@ def test_what_no_gate_opens_is_refused(said: Any) -> None:
         talk.send(httpx.Response(201, json=said))
 
 
-@pytest.mark.parametrize("after", ["Wed, 21 Oct 2026 07:28:00 GMT", "nan", "-1", ""])
-def test_a_wait_that_is_no_number_is_a_second(after: str) -> None:
+def wait_after(status: int, **headers: str) -> float:
     talk = protocol.open_account(Willing())
     next(talk)
-    refusal = httpx.Response(429, headers={"retry-after": after}, json={"reason": "r", "detail": "d"})
-    assert talk.send(refusal) == 1
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    wait = talk.send(httpx.Response(status, headers=named, json={"reason": "r", "detail": "d"}))
+    assert isinstance(wait, float)
+    return wait
+
+
+@pytest.mark.parametrize("after", ["nan", "-1", "", "soon", "Wed, 99 Oct 2026", "9" * 400])
+def test_a_wait_that_is_neither_number_nor_date_is_the_usual_one(after: str) -> None:
+    wait = wait_after(429, retry_after=after)
+    assert 0.25 <= wait <= 0.5 or (after.isdigit() and wait == 60)
+
+
+def test_a_wait_may_be_a_date_by_the_gates_clock() -> None:
+    date, later = "Wed, 21 Oct 2026 07:28:00 GMT", "Wed, 21 Oct 2026 07:28:20 GMT"
+    assert wait_after(503, retry_after=later, date=date) == 20
+    assert wait_after(503, retry_after=date, date=later) == 0, "it is over"
+    assert wait_after(503, retry_after="7") == 7
+
+
+@pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503, 504])
+def test_what_may_pass_is_tried_again(status: int) -> None:
+    assert 0.25 <= wait_after(status) <= 0.5
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 413, 422])
+def test_what_stays_is_not_tried_again(status: int) -> None:
+    with pytest.raises(Refused):
+        wait_after(status)
+
+
+def test_a_query_that_is_sent_again_is_the_same_attempt(server: Server) -> None:
+    talk = protocol.request(IMAGES, Willing())
+    first = next(talk)
+    assert isinstance(first, protocol.Call) and first.attempt
+    assert isinstance(talk.send(httpx.ReadError("reset")), float)
+    assert talk.send(None) == first
+    other = next(protocol.request(IMAGES, Willing()))
+    assert isinstance(other, protocol.Call) and other.attempt != first.attempt
+
+
+class Losing(httpx.HTTPTransport):
+    """Loses the reply to each first request of a kind, once the gate has answered it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lost: list[str] = []
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        response = super().handle_request(request)
+        if request.url.path not in self.lost:
+            response.read()
+            self.lost.append(request.url.path)
+            raise httpx.ReadError("the connection was reset", request=request)
+        return response
+
+
+def test_no_lost_reply_is_booked_twice_or_costs_the_answer(
+    server: Server, instead_of_waiting: Callable[[Instead], list[float]]
+) -> None:
+    instead_of_waiting(lambda seconds: None)
+    before, solved = server.queries(), count(server, "tollgate_puzzles_solved")
+    with server.client() as client:
+        client.http._transport = losing = Losing()
+        assert np.array_equal(client.request(IMAGES).answer, predict(IMAGES))
+    assert losing.lost == ["/v1/predict", "/v1/redeem"]
+    assert server.queries() == before + len(IMAGES)
+    assert count(server, "tollgate_puzzles_solved") == solved + 1
+
+
+def test_work_that_was_done_is_kept_and_redeemed_later(
+    server: Server, instead_of_waiting: Callable[[Instead], list[float]]
+) -> None:
+    instead_of_waiting(lambda seconds: None)
+
+    class Deaf(httpx.HTTPTransport):
+        def handle_request(self, request: httpx.Request) -> httpx.Response:
+            if request.url.path == "/v1/redeem":
+                raise httpx.ConnectError("gone", request=request)
+            return super().handle_request(request)
+
+    with server.client(retries=1) as client:
+        client.http._transport = Deaf()
+        with pytest.raises(Refused, match="does not answer") as caught:
+            client.request(IMAGES)
+    assert caught.value.solved is not None
+    kept = Solved.of(caught.value.solved.text())
+    assert kept == caught.value.solved
+    with server.client() as client:
+        for _ in range(2):
+            assert np.array_equal(client.redeem(kept), predict(IMAGES))
+        with pytest.raises(Refused) as refused:
+            client.redeem(replace(kept, nonces=(0, 0), token=kept.token + "0"))
+    assert refused.value.solved is not None
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"challenge": "a", "nonces": [null], "expires": 1}'])
+def test_what_is_no_kept_solution(text: str) -> None:
+    with pytest.raises(ValueError, match="no solution that a client kept"):
+        Solved.of(text)
+
+
+def challenge_of(difficulty: float, expires: float, **puzzle: Any) -> httpx.Response:
+    said = {"challenge": "token", "puzzle": PUZZLE | {"difficulty": difficulty} | puzzle, "expires": expires}
+    return httpx.Response(402, headers={"date": "Wed, 21 Oct 2026 07:28:00 GMT"}, json=said)
+
+
+def test_a_challenge_that_expires_is_asked_anew() -> None:
+    now = parsedate_to_datetime("Wed, 21 Oct 2026 07:28:00 GMT").timestamp()
+    talk = protocol.request(IMAGES, Willing())
+    attempts = []
+    step = next(talk)
+    for _ in range(3):
+        assert isinstance(step, protocol.Call)
+        attempts.append(step.attempt)
+        solve = talk.send(challenge_of(2.0, now + 30))
+        assert isinstance(solve, protocol.Solve) and solve.seconds == 28
+        try:
+            step = talk.send(None)
+        except TooExpensive as error:
+            assert "expired before this machine had solved them" in str(error)  # noqa: PT017
+    assert len({*attempts}) == 3, "each is another attempt"
+
+
+def test_a_puzzle_is_left_when_its_challenge_expires(server: Server) -> None:
+    hard = PuzzleSettings(KINDS["sha256"]).puzzle(b"hard", 1e15)
+    assert gate.client._solved(protocol.Solve(hard, 0.05), Willing(workers=1)) is None
+    with pytest.raises(TooExpensive, match="out of time"):
+        gate.client._solved(protocol.Solve(hard, 9.0), Willing(workers=1, solve_seconds=0.05))
+
+
+@pytest.mark.parametrize(
+    ("options", "difficulty", "said"),
+    [
+        ({"memory": 8192, "passes": 1, "lanes": 1}, 2e7, "2e+07 argon2id hashes, at most 1.12e+07"),
+        ({"memory": 2**21, "passes": 1, "lanes": 1}, 1.0, "2,097,152 KiB a hash, at most 1,048,576"),
+        ({"memory": 2**20, "passes": 100, "lanes": 1}, 1.0, "104,857,600 KiB a hash, at most 1,048,576"),
+    ],
+)
+def test_memory_hard_work_is_counted_as_such(options: dict[str, int], difficulty: float, said: str) -> None:
+    talk = protocol.request(IMAGES, Willing())
+    next(talk)
+    with pytest.raises(TooExpensive) as caught:
+        talk.send(challenge_of(difficulty, 2e9, kind="argon2id", options=options))
+    assert said in str(caught.value)
+
+
+def test_a_certificate_that_is_not_trusted_is_said(tmp_path: Path) -> None:
+    with tls_server(tmp_path) as (url, certificate):
+        with Client(url, "tg_any") as client, pytest.raises(Refused, match="certificate of 127") as caught:
+            client.model()
+        assert caught.value.reason == "untrusted"
+        trusting = Client(url, "tg_any", Willing(retries=0), ca=certificate)
+        with trusting as client, pytest.raises(Refused) as refused:
+            client.model()
+        assert refused.value.reason == "no_gate", "it is trusted, and no gate"
+
+
+def test_tls_where_there_is_none_is_said(server: Server) -> None:
+    refused = pytest.raises(Refused, match=r"does not speak TLS; begin its address with http://")
+    with Client(server.url.replace("http://", "https://"), "tg_any") as client, refused:
+        client.model()
+
+
+def test_what_is_no_certificate_or_proxy_is_said(tmp_path: Path) -> None:
+    (tmp_path / "none.pem").write_text("nothing")
+    with pytest.raises(ValueError, match=r"none\.pem holds no certificates"):
+        Client("https://127.0.0.1:1", "tg_any", ca=tmp_path / "none.pem")
+    with pytest.raises(ValueError, match="'there' is not the address of a proxy"):
+        Client("http://127.0.0.1:1", "tg_any", proxy="there")
+
+
+def test_the_environments_proxy_is_not_for_this_machine(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
+    with server.client() as client:
+        assert client.model().classes == 10
+    elsewhere = Client("http://gate.example", "tg_any", Willing(retries=0))
+    with elsewhere as client, pytest.raises(Refused, match="unreachable"):
+        client.model()
 
 
 def test_a_refusal_commands_no_terminal() -> None:
