@@ -29,7 +29,7 @@ GOLDEN = {
     *("recipe/augmentation", "recipe/data_free", "recipe/mixmatch", "recipe/supervised"),
     *("network/lenet5", "network/mnistnet", "network/resnet8", "network/resnet10", "network/resnet18"),
     *("network/resnet34", "network/torchvision"),
-    *("defense/adaptive_misinformation", "defense/gaussian_noise", "defense/label_only", "defense/mad/2"),
+    *("defense/adaptive_misinformation", "defense/gaussian_noise", "defense/label_only", "defense/mad@2"),
     *("defense/modelguard_w", "defense/pow", "defense/prada", "defense/reverse_sigmoid"),
     *("defense/rounding", "defense/top_k", "misinformer"),
     *("measure/entropy", "measure/gap", "measure/pate", "measure/pknn"),

@@ -38,7 +38,7 @@ ENTRIES = 2**24
 """Of candidates that are compared at a time."""
 
 
-@stable_id("defense/mad/2")
+@stable_id("defense/mad@2")
 class Mad(Perturbation):
     """The answer moves from y towards the extreme that turns the gradient most, as far as `epsilon` allows.
 
