@@ -22,9 +22,9 @@ NOT_IN_KEYS = ("hydra", "dataset", "query_pool", "trainer")
 """Groups of conf/ that no key holds: images enter by their content, and of the trainer only its numerics."""
 
 GOLDEN = {
-    *("attack/copycat", "attack/deepfool", "attack/dfme", "attack/entropy", "attack/entropyrev"),
+    *("attack/copycat", "attack/deepfool", "attack/dfme@2", "attack/entropy", "attack/entropyrev"),
     *("attack/gap", "attack/greedy", "attack/inoutdist", "attack/jacobian", "attack/jacobian_tr"),
-    *("attack/knockoff", "attack/knockoff_adaptive", "attack/maxprivacy", "attack/maze"),
+    *("attack/knockoff", "attack/knockoff_adaptive", "attack/maxprivacy", "attack/maze@2"),
     *("attack/mixmatch", "attack/standard", "attack/worstcase", "attack/worstcase_pate"),
     *("recipe/augmentation", "recipe/data_free", "recipe/mixmatch", "recipe/supervised"),
     *("network/lenet5", "network/mnistnet", "network/resnet8", "network/resnet10", "network/resnet18"),
