@@ -15,7 +15,7 @@ from training.fit import predict_logits
 from training.seeds import seeded
 from victims.architectures.build import build_network
 from victims.defenses.base import kept_label
-from victims.defenses.mad import Label, Mad, all_sets, label_first, leading_sets
+from victims.defenses.mad import Compares, Label, Mad, all_sets, label_first, leading_sets
 from victims.defenses.modelguard_w import SMALLEST, ModelGuardW, most_surprising
 
 
@@ -60,10 +60,14 @@ def extreme(classes: int, chosen: list[int]) -> np.ndarray:
 
 @pytest.mark.parametrize("label", ["kept", "free"])
 @pytest.mark.parametrize("epsilon", [0.3, 1.0, 2.0])
-def test_mad_turns_the_gradient_as_far_as_any_way_to_an_extreme(label: Label, epsilon: float) -> None:
+@pytest.mark.parametrize("compares", ["answers", "extremes"])
+def test_mad_turns_the_gradient_as_far_as_any_way_to_an_extreme(
+    label: Label, epsilon: float, compares: Compares
+) -> None:
     probabilities, asked = answers(15), images(15)
     y, p = probabilities.double().numpy(), substitutes_answers(asked).numpy()
-    changed = perturbed(Mad(epsilon, label, small_net), probabilities, asked).double().numpy()
+    defense = Mad(epsilon, label, small_net, compares)
+    changed = perturbed(defense, probabilities, asked).double().numpy()
     assert np.abs(changed - y).sum(1).max() <= epsilon + 1e-5
     for i in range(15):
         top = int(y[i].argmax())
@@ -71,9 +75,12 @@ def test_mad_turns_the_gradient_as_far_as_any_way_to_an_extreme(label: Label, ep
         if label == "kept":
             others = [k for k in range(10) if k != top]
             sets = [[top, *more] for size in range(10) for more in combinations(others, size)]
-        ways = [moved(y[i], extreme(10, chosen), epsilon) for chosen in sets]
-        best = max(deviation(y[i], p[i], way) for way in ways)
-        assert deviation(y[i], p[i], changed[i]) == pytest.approx(best, rel=1e-3, abs=1e-4)
+        extremes = [extreme(10, chosen) for chosen in sets]
+        ways = [moved(y[i], end, epsilon) for end in extremes]
+        compared = ways if compares == "answers" else extremes
+        best = ways[int(np.argmax([deviation(y[i], p[i], other) for other in compared]))]
+        expected = deviation(y[i], p[i], best)
+        assert deviation(y[i], p[i], changed[i]) == pytest.approx(expected, rel=1e-3, abs=1e-4)
 
 
 def published(y: np.ndarray, p: np.ndarray, epsilon: float) -> float:
@@ -104,6 +111,9 @@ def test_of_many_classes_mad_turns_no_less_than_the_published_search(
     for own, substitutes, other in zip(y.numpy(), p.numpy(), changed.numpy(), strict=True):
         reached = published(own, substitutes, epsilon)
         assert deviation(own, substitutes, other) >= reached - 1e-4 and reached > 0
+    as_published = Mad(epsilon, "kept", small_net, "extremes").turned(y, p)
+    for own, substitutes, other in zip(y.numpy(), p.numpy(), as_published.numpy(), strict=True):
+        assert deviation(own, substitutes, other) == pytest.approx(published(own, substitutes, epsilon), 1e-6)
 
 
 def test_answers_do_not_depend_on_who_else_asks() -> None:

@@ -9,7 +9,8 @@ computed.
 
 The paper looks for the extreme of the answers that turns the gradient most, and goes towards it as far as
 epsilon allows. With many classes that is not the way that turns it most: near the uniform answer gradients
-are short, and their angle says little of the way there. So extremes are compared where the way ends.
+are short, and their angle says little of the way there. So `compares: answers` tries where each way ends,
+and `compares: extremes` does as published.
 """
 
 from __future__ import annotations
@@ -27,12 +28,16 @@ from victims.architectures.build import Architecture, build_network
 from victims.defenses.base import DefendedVictim, Perturb, Perturbation, kept_label
 
 Label = Literal["kept", "free"]
+Compares = Literal["answers", "extremes"]
 
 ENUMERATED = 10
 """With so many classes or fewer, all extremes of the answers that keep the label are tried, as published."""
 
 TRIED = 1024
 """Extremes that are tried for a larger set, class by class, with more classes; the published number."""
+
+UNBOUNDED = 2.0
+"""An epsilon that every extreme is within: no two answers differ by more."""
 
 ENTRIES = 2**24
 """Of candidates that are compared at a time."""
@@ -43,14 +48,17 @@ class Mad(Perturbation):
     """The answer moves from y towards the extreme that turns the gradient most, as far as `epsilon` allows.
 
     With the label free, the extremes are the classes. With the label kept, they are the equal shares of sets
-    of classes that hold the label; of more than 10 classes, those of `some_sets`. The substitute is an
-    untrained network of `architecture`.
+    of classes that hold the label; of more than 10 classes, those of `some_sets`, or as published of
+    `growing_sets`. The substitute is an untrained network of `architecture`.
     """
 
-    def __init__(self, epsilon: float, argmax: Label, architecture: Architecture) -> None:
+    def __init__(
+        self, epsilon: float, argmax: Label, architecture: Architecture, compares: Compares = "answers"
+    ) -> None:
         check_between("defense.mad.epsilon", epsilon, 0, 2)
         check_choice("defense.mad.argmax", argmax, Label)
-        self.epsilon, self.argmax, self.architecture = epsilon, argmax, architecture
+        check_choice("defense.mad.compares", compares, Compares)
+        self.epsilon, self.argmax, self.architecture, self.compares = epsilon, argmax, architecture, compares
 
     def bind(self, victim: DefendedVictim) -> Perturb:
         """See Perturbation."""
@@ -76,13 +84,16 @@ class Mad(Perturbation):
 
     def _turned(self, y: Tensor, p: Tensor) -> Tensor:
         classes = y.shape[1]
+        compared_at = self.epsilon if self.compares == "answers" else UNBOUNDED
         if self.argmax == "free":
             extremes = torch.eye(classes, dtype=y.dtype, device=y.device).expand(len(y), -1, -1)
         elif classes <= ENUMERATED:
             extremes = all_sets(y)
-        else:
+        elif self.compares == "answers":
             extremes = some_sets(y, p, self.epsilon)
-        best = cosines(y, p, extremes, self.epsilon).argmin(1)
+        else:
+            extremes = growing_sets(y, p, UNBOUNDED)
+        best = cosines(y, p, extremes, compared_at).argmin(1)
         return within(y, extremes[torch.arange(len(y), device=y.device), best], self.epsilon)
 
 
