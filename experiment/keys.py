@@ -150,7 +150,7 @@ class Identity:
 
     def utility_loss(self, queries: int) -> Config:
         """What honest users lose by the defenses; where one watches, by `queries` each, and when."""
-        asked = {"queries": queries, "told": "when"} if is_watched(self.config) else {}
+        asked = {"queries": queries, "told": "when and for whom"} if is_watched(self.config) else {}
         told = {"victim": self._network, "benign": self.data.test, "seed": self.config["seed"]}
         return told | self._defense | asked
 
