@@ -102,7 +102,7 @@ def rows_of(right: np.ndarray, other: np.ndarray | None = None, attack: str = "s
 
 
 def test_intervals_hold_the_sampling_of_test_images_too() -> None:
-    """Three seeds share 300 images: in 600 sets the interval holds the truth in 95 % at least, Student's alone not."""
+    """Three seeds share 300 images: in 600 sets the interval holds the truth in 95 %; Student's does not."""
     random = np.random.default_rng(0)
     sets = [hits(3, 300, random) for _ in range(600)]
     rows = pd.concat([rows_of(right, attack=str(number)) for number, right in enumerate(sets)])
