@@ -211,7 +211,7 @@ class Identity:
         pricing["accounting"] = {key: config["privacy"][key] for key in ("accounting", "bound", "conversion")}
         pricing["request_seconds"] = config["dataset"]["request_seconds"]
         if self.has_toll:
-            pricing |= {key: config[key] for key in TOLL_GROUPS}
+            pricing |= {key: config[key] for key in TOLL_GROUPS} | {"honest": "on images not fitted to"}
         return {"extraction": self.extraction, "pricing": pricing}
 
     @property
