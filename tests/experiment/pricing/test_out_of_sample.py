@@ -56,24 +56,33 @@ def test_the_halves_are_those_of_both_fits_and_share_no_image(
 def test_an_honest_users_bills_are_of_images_not_fitted_to(
     calibration: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    billed, fitting_halves, held_out_halves = [], [], []
+    billed: list[pd.DataFrame] = []
+    halves: dict[str, list[pd.DataFrame]] = {"fitting": [], "held_out": []}
 
-    def noting(function: Any, place: int) -> Any:
+    def noting(name: str, place: int) -> None:
+        function = getattr(cell_pricing, name)
+
         def noted(*arguments: Any, **options: Any) -> Any:
             billed.append(arguments[place])
             return function(*arguments, **options)
 
-        return noted
+        monkeypatch.setattr(cell_pricing, name, noted)
 
-    def kept(halves: list[pd.DataFrame], function: Any) -> Any:
-        return lambda honest: halves.append(function(honest)) or halves[-1]
+    def keeping(name: str) -> None:
+        function = getattr(HonestCosts, name)
 
-    monkeypatch.setattr(cell_pricing, "honest_bill", noting(cell_pricing.honest_bill, 3))
-    monkeypatch.setattr(cell_pricing, "honest_work", noting(cell_pricing.honest_work, 1))
-    monkeypatch.setattr(HonestCosts, "fitting", kept(fitting_halves, HonestCosts.fitting))
-    monkeypatch.setattr(HonestCosts, "held_out", kept(held_out_halves, HonestCosts.held_out))
+        def kept(honest: HonestCosts) -> pd.DataFrame:
+            halves[name].append(function(honest))
+            return halves[name][-1]
+
+        monkeypatch.setattr(HonestCosts, name, kept)
+
+    noting("honest_bill", 3)
+    noting("honest_work", 1)
+    keeping("fitting")
+    keeping("held_out")
     run_cell(composed(tmp_path / "store", "defense=pow", f"pow_calibration={calibration}"), tmp_path / "cell")
     work, bill = billed
-    pd.testing.assert_frame_equal(bill, held_out_halves[0])
-    pd.testing.assert_frame_equal(work, clean(held_out_halves[0]))
-    assert len(fitting_halves) == 1
+    pd.testing.assert_frame_equal(bill, halves["held_out"][0])
+    pd.testing.assert_frame_equal(work, clean(halves["held_out"][0]))
+    assert len(halves["fitting"]) == 1
