@@ -15,6 +15,7 @@ from experiment.cell import run_cell
 from experiment.pricing import cell_pricing
 from pow import fitting
 from pow.calibration import fitted
+from pow.honest_users import halves
 from support.defended_cells import composed
 
 
@@ -32,10 +33,9 @@ def test_the_halves_are_those_of_both_fits_and_share_no_image(
 ) -> None:
     honest = Known(cast(Any, SimpleNamespace(config={"seed": seed})), cast(Any, None))
     made: list[tuple[pd.DataFrame, pd.DataFrame]] = []
-    own_halves = fitting.halves
 
     def noted(*arguments: Any) -> Any:
-        made.append(own_halves(*arguments))
+        made.append(halves(*arguments))
         raise InterruptedError
 
     for module in (fitting, fitted):
@@ -57,7 +57,7 @@ def test_an_honest_users_bills_are_of_images_not_fitted_to(
     calibration: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     billed: list[pd.DataFrame] = []
-    halves: dict[str, list[pd.DataFrame]] = {"fitting": [], "held_out": []}
+    asked: dict[str, list[pd.DataFrame]] = {"fitting": [], "held_out": []}
 
     def noting(name: str, place: int) -> None:
         function = getattr(cell_pricing, name)
@@ -72,8 +72,8 @@ def test_an_honest_users_bills_are_of_images_not_fitted_to(
         function = getattr(HonestCosts, name)
 
         def kept(honest: HonestCosts) -> pd.DataFrame:
-            halves[name].append(function(honest))
-            return halves[name][-1]
+            asked[name].append(function(honest))
+            return asked[name][-1]
 
         monkeypatch.setattr(HonestCosts, name, kept)
 
@@ -83,6 +83,6 @@ def test_an_honest_users_bills_are_of_images_not_fitted_to(
     keeping("held_out")
     run_cell(composed(tmp_path / "store", "defense=pow", f"pow_calibration={calibration}"), tmp_path / "cell")
     work, bill = billed
-    pd.testing.assert_frame_equal(bill, halves["held_out"][0])
-    pd.testing.assert_frame_equal(work, clean(halves["held_out"][0]))
-    assert len(halves["fitting"]) == 1
+    pd.testing.assert_frame_equal(bill, asked["held_out"][0])
+    pd.testing.assert_frame_equal(work, clean(asked["held_out"][0]))
+    assert len(asked["fitting"]) == 1
