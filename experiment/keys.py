@@ -159,6 +159,9 @@ class Identity:
         """All that can change an answer or a choice; not the calibration, which only prices them."""
         config = self.named
         attack = {key: config["attack"][key] for key in ATTACK_RULES_OF_CHOICE}
+        weights = attack["rule"].get("weights")
+        if weights is not None and Path(weights).is_file():
+            attack["rule"] = attack["rule"] | {"weights": file_hash(Path(weights))}
         attack["accounts"] = asking_accounts(self.config)
         attack |= {
             key: config["attack"][key] for key, plain in NEUTRAL.items() if config["attack"][key] != plain

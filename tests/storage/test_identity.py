@@ -25,7 +25,7 @@ GOLDEN = {
     *("attack/copycat", "attack/deepfool", "attack/dfme@2", "attack/entropy", "attack/entropyrev"),
     *("attack/gap", "attack/greedy", "attack/inoutdist", "attack/jacobian@2", "attack/jacobian_tr@2"),
     *("attack/knockoff", "attack/knockoff_adaptive@2", "attack/maxprivacy", "attack/maze@2"),
-    *("attack/mixmatch", "attack/standard", "attack/worstcase", "attack/worstcase_pate"),
+    *("attack/mixmatch", "attack/pretrained", "attack/standard", "attack/worstcase", "attack/worstcase_pate"),
     *("recipe/augmentation", "recipe/data_free", "recipe/mixmatch", "recipe/supervised"),
     *("network/lenet5", "network/mnistnet", "network/resnet8", "network/resnet10", "network/resnet18"),
     *("network/resnet34", "network/torchvision"),
