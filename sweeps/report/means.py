@@ -77,7 +77,7 @@ def over_seeds(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     groups = figures.groupby(list(by), sort=False)
     means, factor = groups.mean(numeric_only=True), _students_factor(groups)
     half_widths = groups.sem(ddof=1, numeric_only=True) * factor[means.columns]
-    half_widths = _with_images(half_widths, rows, by)
+    half_widths = _with_images(half_widths, rows, by).where(means.notna())
     table = pd.concat([means, half_widths.add_suffix("_interval")], axis=1)
     if on_log_scale := multiples(list(means.columns)):
         table = _with_geometric(table, figures, by, on_log_scale, factor)

@@ -153,7 +153,7 @@ def test_a_report_pairs_each_defense_with_none(tmp_path: Path) -> None:
     sweep = report.load([tmp_path])
     of_mad, of_none = report.table(sweep).sort_values("defense").to_dict("records")
     assert of_mad["accuracy_change"] == pytest.approx(np.mean(expected))
-    assert np.isnan(of_none["accuracy_change"])
+    assert np.isnan(of_none["accuracy_change"]) and np.isnan(of_none["accuracy_change_interval"])
     assert 0 < of_mad["accuracy_change_interval"] < 1
     text = markdown(report.table(sweep), sweep)
     assert "against none, points" in text and f"| {100 * np.mean(expected):+.2f} ±" in text
