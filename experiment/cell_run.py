@@ -62,6 +62,7 @@ class CellRun:
         curve = self.pricing.paid(whole)
         self.files.publish_curve(curve)
         self.files.keep_trace(extraction, self.pricing)
+        self.files.keep_hits(extraction.rounds[: len(curve)], len(self.cell.data.test))
         result = cell_result(self.pricing, curve, victim, extraction, started)
         result["gave_up"] = not curve.equals(whole)
         result["honest"] = UtilityLoss(self.cell, victim).get()

@@ -95,7 +95,7 @@ def _check(cell: Cell) -> None:
     if checkpoint is not None and not Path(checkpoint).is_file():
         raise FileNotFoundError(f"victim.checkpoint={checkpoint}: there is no such file")
     build_network(cell.victim.architecture, cell.data.train.image_shape, classes)
-    build_network(cell.substitute.architecture, cell.pool.image_shape, classes)
+    cell.attack.check_substitute(build_network(cell.substitute.architecture, cell.pool.image_shape, classes))
 
 
 def _check_measures(cell: Cell, toll: Toll) -> None:

@@ -83,7 +83,8 @@ def load_pool(query_pool: Config, dataset: Config, data: Splits) -> ImageSet:
         pool = select(
             instantiate(query_pool["source"], "query_pool"), query_pool["part"], option="query_pool.part"
         )
-    if not dataset["allow_overlap"]:
+    pool = pool.conform(data.train.image_shape)
+    if query_pool["source"] is not None and not dataset["allow_overlap"]:
         check_disjoint({"the victim's training data": data.train, "the query pool": pool})
         check_disjoint({"the test images": data.test, "the query pool": pool})
-    return pool.conform(data.train.image_shape)
+    return pool

@@ -150,7 +150,7 @@ class Identity:
 
     def utility_loss(self, queries: int) -> Config:
         """What honest users lose by the defenses; where one watches, by `queries` each, and when."""
-        asked = {"queries": queries, "told": "when"} if is_watched(self.config) else {}
+        asked = {"queries": queries, "told": "when and for whom"} if is_watched(self.config) else {}
         told = {"victim": self._network, "benign": self.data.test, "seed": self.config["seed"]}
         return told | self._defense | asked
 
@@ -159,6 +159,9 @@ class Identity:
         """All that can change an answer or a choice; not the calibration, which only prices them."""
         config = self.named
         attack = {key: config["attack"][key] for key in ATTACK_RULES_OF_CHOICE}
+        weights = attack["rule"].get("weights")
+        if weights is not None and Path(weights).is_file():
+            attack["rule"] = attack["rule"] | {"weights": file_hash(Path(weights))}
         attack["accounts"] = asking_accounts(self.config)
         attack |= {
             key: config["attack"][key] for key, plain in NEUTRAL.items() if config["attack"][key] != plain
@@ -211,7 +214,7 @@ class Identity:
         pricing["accounting"] = {key: config["privacy"][key] for key in ("accounting", "bound", "conversion")}
         pricing["request_seconds"] = config["dataset"]["request_seconds"]
         if self.has_toll:
-            pricing |= {key: config[key] for key in TOLL_GROUPS}
+            pricing |= {key: config[key] for key in TOLL_GROUPS} | {"honest": "on images not fitted to"}
         return {"extraction": self.extraction, "pricing": pricing}
 
     @property

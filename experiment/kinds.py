@@ -80,7 +80,7 @@ def check_defenses(config: Mapping[str, Any]) -> None:
             raise ValueError(f"defense.{name} needs a _target_, the name of its class")
         if not issubclass(defense_class(config, name), Perturbation | Watching | Charging):
             raise ValueError(f"defense.{name}._target_={node['_target_']} {BASES[Defense]}")
-        own = identify(node["_target_"])
+        own = identify(node["_target_"]).partition("@")[0]
         if own.startswith(DEFENSE) and own != DEFENSE + name and (CONF / "defense" / f"{name}.yaml").exists():
             raise ValueError(
                 f"defense.{name} is the defense {own.removeprefix(DEFENSE)} by the name of another; "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from experiment.naming import stack_name
 from experiment.pricing.cell_pricing import CellPricing
 from experiment.pricing.reaching import price_to_reach
 from experiment.tracking import Tracker
+from extraction.checkpoint import RoundResult
 from storage.files import link_or_copy, write_atomically, write_json
 from storage.provenance import git_commit, package_versions
 
@@ -39,6 +41,18 @@ class CellFiles:
         else:
             trace = pricing.shared_out(extraction.trace)
             write_atomically(path, lambda temporary: trace.to_parquet(temporary))
+
+    def keep_hits(self, rounds: Sequence[RoundResult], images: int) -> None:
+        """Write which of the `images` test images each round's substitute got right to `test_images.csv`.
+
+        Nothing for rounds of early versions, which do not tell.
+        """
+        rows = [
+            {"round": it.round, "images": images, "right": it.right, "agrees": it.agrees} for it in rounds
+        ]
+        if all(it.right for it in rounds):
+            table = pd.DataFrame(rows)
+            write_atomically(self.folder / "test_images.csv", lambda path: table.to_csv(path, index=False))
 
     def publish_result(self, result: dict[str, Any]) -> None:
         """Write the result to `result.json`, which ends the cell, and track it."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import logging
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -27,6 +29,8 @@ class RoundResult:
         query_time: Measured seconds that this round waited for answers.
         train_time: Measured seconds that the attacker computed in this round (choosing, training).
         peak_memory: Most memory in use so far, in bytes; 0 where it was not measured.
+        right: On which test images the substitute agrees with the truth (see `packed`).
+        agrees: On which it agrees with the victim.
     """
 
     round: int
@@ -36,6 +40,13 @@ class RoundResult:
     query_time: float
     train_time: float
     peak_memory: int = 0
+    right: str = ""
+    agrees: str = ""
+
+
+def packed(hits: Tensor) -> str:
+    """Bool `[n]` as text: eight to a byte, the first in the highest bit, in base64."""
+    return base64.b64encode(np.packbits(hits.cpu().numpy()).tobytes()).decode()
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from extraction.attacks.base import Attack, Attacker, CostOracle
-from extraction.checkpoint import Checkpoint, RoundResult, load_checkpoint
+from extraction.checkpoint import Checkpoint, RoundResult, load_checkpoint, packed
 from extraction.recovery import Bayes, Denoise, FirstAnswer, Imagine, Recovery
 from extraction.settings import ExtractionSettings, SubstituteSettings
 from extraction.transfer_set import TransferSet
-from training.fit import accuracy, predict_logits
+from training.fit import predict_logits
 from training.recipe import Hardware
 from training.seeds import seeded
 from victims.architectures.build import build_network
@@ -40,10 +40,10 @@ class Evaluation:
     truth: Tensor
     victim: Tensor
 
-    def score(self, substitute: nn.Module, hardware: Hardware) -> tuple[float, float]:
-        """Return accuracy and fidelity of a substitute, each in [0, 1]."""
-        logits = predict_logits(substitute, self.images, hardware)
-        return accuracy(logits, self.truth), accuracy(logits, self.victim)
+    def score(self, substitute: nn.Module, hardware: Hardware) -> tuple[Tensor, Tensor]:
+        """Return whether a substitute agrees with the truth, and with the victim: bool `[n]` each."""
+        labels = predict_logits(substitute, self.images, hardware).argmax(1).cpu()
+        return labels == self.truth.cpu(), labels == self.victim.cpu()
 
 
 class NothingAnswered(Exception):
@@ -248,15 +248,17 @@ class Extraction:
         self.attack.train(self._attacker(number, student), student, self.substitute_settings.recipe)
         self.substitute = student.eval()
         train_time = time.perf_counter() - started - asking.seconds
-        accuracy, fidelity = evaluation.score(self.substitute, self.hardware)
+        right, agrees = evaluation.score(self.substitute, self.hardware)
         return RoundResult(
             round=number,
             queries=self.queries + asking.queries,
-            accuracy=accuracy,
-            fidelity=fidelity,
+            accuracy=float(right.double().mean()),
+            fidelity=float(agrees.double().mean()),
             query_time=asking.seconds,
             train_time=train_time,
             peak_memory=peak_memory(self.hardware.device),
+            right=packed(right),
+            agrees=packed(agrees),
         )
 
     def _ask(self, asking: RoundOracle, student: nn.Module) -> None:

@@ -84,9 +84,9 @@ def rdp(log_q: Array, sigma: float, orders: Array, bound: Bound = "data_dependen
         log_q: Natural logarithms from `log_q`, `[n]`.
         sigma: Scale of the noise on each vote count, above 0.
         orders: RDP orders above 1, `[orders]`.
-        bound: "data_dependent" is Theorem 6 wherever it applies, as in the published analysis, and
-            Proposition 8 elsewhere. "data_independent" is Proposition 8, order / sigma^2. "tightest" is the
-            smaller of both, since Theorem 6 exceeds Proposition 8 at some orders.
+        bound: "data_dependent" is Theorem 6 wherever it applies, and Proposition 8 elsewhere.
+            "data_independent" is Proposition 8, order / sigma^2. "tightest" is the smaller of both, since
+            Theorem 6 exceeds Proposition 8 at some orders; the published analysis takes it.
 
     Returns:
         RDP in nats, float64 `[n, orders]`.

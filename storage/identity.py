@@ -19,7 +19,9 @@ def stable_id(name: str) -> Callable[[Named], Named]:
     """Decorator: the class or function enters keys as `name` (`attack/knockoff`), wherever its file lies.
 
     A name is for ever: another one, or the same one for something else, orphans what the store holds. It is
-    not inherited, so a subclass is taken for what it is, an object of its own.
+    not inherited, so a subclass is taken for what it is, an object of its own. Behind `@` stands a version,
+    `defense/mad@2`: it is raised when the same options come to mean other results, so that what the store
+    holds of the former ones is not taken for them.
     """
 
     def named(target: Named) -> Named:

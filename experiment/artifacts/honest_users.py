@@ -6,6 +6,7 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from torch import Tensor
 from experiment.artifacts.base import Artifact
 from experiment.artifacts.metering import VictimMeter
 from experiment.keys import Config
+from pow.honest_users import halves
 from storage.store import Entry
 from training.batches import to_float
 from training.seeds import generator
@@ -58,10 +60,17 @@ class HonestCosts(Artifact[pd.DataFrame]):
         """See the class."""
         return pd.read_parquet(entry.path / "trace.parquet")
 
-    def clean(self) -> pd.DataFrame:
-        """The rows of the images without corruption."""
-        honest = self.get()
-        return honest[~honest["corrupted"]].reset_index(drop=True)
+    def fitting(self) -> pd.DataFrame:
+        """The rows of the half of the images that calibrations are fitted to."""
+        return self._halves()[0]
+
+    def held_out(self) -> pd.DataFrame:
+        """The rows of the other half, by which whatever is told of honest users is measured."""
+        return self._halves()[1]
+
+    def _halves(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """The same halves as `fit_to_population` and `fit_to_users` make of all rows with the cell's seed."""
+        return halves(self.get(), np.random.default_rng(self.cell.config["seed"]))
 
     def _price(self, images: Tensor, corruption: torch.Generator | None) -> pd.DataFrame:
         """Each measure's columns, a row an image uint8 `[n, c, h, w]`."""
@@ -73,6 +82,11 @@ class HonestCosts(Artifact[pd.DataFrame]):
             costs = self.meter.columns(batch)
             parts.append(pd.DataFrame({name: values.cpu().numpy() for name, values in costs.items()}))
         return pd.concat(parts, ignore_index=True)
+
+
+def clean(honest: pd.DataFrame) -> pd.DataFrame:
+    """The rows of images without corruption."""
+    return honest[~honest["corrupted"]].reset_index(drop=True)
 
 
 def honest_sample(test: ImageSet, random: torch.Generator) -> Tensor:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_calibration_error
 
+from pow.shares import share_interval
 from victims.answers import perturbed
 from victims.defenses.base import Perturb, Watching
 from victims.types import Answer, QueryBatch
@@ -64,22 +66,51 @@ def _calibration_error(answers: Tensor, truth: Tensor) -> float:
 def watch_losses(
     watching: Watching, images: Tensor, answers: Tensor, queries: int, random: torch.Generator
 ) -> dict[str, Any]:
-    """Losses by a watch: WATCHED_USERS users ask about `queries` of the images each, in random order.
+    """Losses by a watch: WATCHED_USERS users ask `queries` times each, or as often as there are images.
 
-    None asks about an image twice, so at most about as many as there are: a repetition lies at no distance
-    from itself, and would raise alarms that other images would not. false_alarms: share of users with an
-    alarm. false_alarms_after: how many queries each of these had asked then, in rising order. refused: share
-    of all their queries that were not answered.
+    Every other one repeats itself: it draws each query anew from the images that are its own. The others ask
+    about no image twice. The images are dealt to as many users as have others' images in none of theirs;
+    further users have the same again, in another order.
+
+    Returns:
+        false_alarms: share of users with an alarm; false_alarms_once and false_alarms_repeating: of either
+        kind. false_alarms_low, false_alarms_high: the 95 % interval of the first (Clopper and Pearson 1934)
+        if the users with images of their own, false_alarms_samples of them, were all. false_alarms_after and
+        false_alarms_until: after how many queries alarms came and went, in rising order. refused: share of
+        all queries that were not answered.
     """
-    count, after, answered = min(queries, len(images)), [], 0
-    for _ in range(WATCHED_USERS):
-        asked = torch.randperm(len(images), generator=random)[:count].to(images.device)
+    count = min(queries, len(images))
+    samples = min(len(images) // count, WATCHED_USERS)
+    parts = torch.randperm(len(images), generator=random).tensor_split(samples)
+    columns, refused = [], 0
+    for user in range(WATCHED_USERS):
+        asked = _asked(parts[user // 2 % samples], count, bool(user % 2), random).to(images.device)
         rows = watching.watch().observe(QueryBatch(images[asked]), Answer(answers[asked]))
-        if rows["alarm"].any():
-            after.append(int(rows["alarm"].to_numpy().argmax()) + 1)
-        answered += len(rows)
+        columns.append(rows["alarm"].to_numpy().astype(bool))
+        refused += count - len(rows)
+    has_alarm = np.array([alarms.any() for alarms in columns])
+    low, high = share_interval(samples * has_alarm.mean(), samples)
     return {
-        "false_alarms": len(after) / WATCHED_USERS,
-        "false_alarms_after": sorted(after),
-        "refused": 1 - answered / (WATCHED_USERS * count),
+        "false_alarms": float(has_alarm.mean()),
+        "false_alarms_once": float(has_alarm[::2].mean()),
+        "false_alarms_repeating": float(has_alarm[1::2].mean()),
+        "false_alarms_low": low,
+        "false_alarms_high": high,
+        "false_alarms_samples": samples,
+        "false_alarms_after": _changes(columns, 1),
+        "false_alarms_until": _changes(columns, -1),
+        "refused": refused / (WATCHED_USERS * count),
     }
+
+
+def _asked(own: Tensor, count: int, repeats: bool, random: torch.Generator) -> Tensor:
+    """Which images a user asks about, in order, int64 `[count]`, of those that are its own, int64 `[m]`."""
+    if repeats:
+        return own[torch.randint(len(own), (count,), generator=random)]
+    return own[torch.randperm(len(own), generator=random)[:count]]
+
+
+def _changes(columns: list[np.ndarray], to: int) -> list[int]:
+    """After how many queries alarms come (`to` 1) or go (-1), of all users, in rising order."""
+    found = [np.flatnonzero(np.diff(alarms.astype(int), prepend=0) == to) + 1 for alarms in columns]
+    return sorted(np.concatenate(found).tolist())

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 class UtilityLoss(Artifact[dict[str, Any]]):
     """The losses under the cell's defenses: see `answer_losses` and `watch_losses`.
 
-    `false_alarms` is None where no defense watches, and `false_alarms_after` is empty.
+    `false_alarms` is None where no defense watches, and of what else is told of alarms there is nothing.
     """
 
     victim: ServedVictim
@@ -50,7 +50,7 @@ class UtilityLoss(Artifact[dict[str, Any]]):
         perturbations = bind_perturbations(cell, self.victim)
         answers = defended(perturbations, images, own, cell.hardware.batch_size)
         losses: dict[str, Any] = {**answer_losses(own, answers, test.labels[sample])}
-        losses |= {"false_alarms": None, "false_alarms_after": [], "refused": 0.0}
+        losses |= {"false_alarms": None, "refused": 0.0}
         if cell.stack.watching is not None:
             random = generator(seed, "watched users")
             losses |= watch_losses(cell.stack.watching, images, answers, cell.settings.budget, random)
@@ -65,5 +65,8 @@ class UtilityLoss(Artifact[dict[str, Any]]):
         factor = self.cell.stack.surcharge
         if factor == 1:
             return None
-        after = np.array(self.get()["false_alarms_after"], dtype=np.int64)
-        return Surcharge(factor, after, WATCHED_USERS)
+        found = self.get()
+        after, until = (
+            np.array(found[f"false_alarms_{when}"], dtype=np.int64) for when in ("after", "until")
+        )
+        return Surcharge(factor, after, WATCHED_USERS, until)

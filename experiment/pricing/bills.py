@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -33,18 +33,21 @@ class HonestWork:
 
 @dataclass(frozen=True, eq=False)
 class Surcharge:
-    """What multiplies the toll of an account from its alarm on, and when honest users raise one.
+    """What multiplies the toll of an account while its alarm lasts, and when honest users have one.
 
-    `alarms_after` `[m]` are the numbers of queries, in rising order, after which m of `users` had an alarm.
+    `alarms_after` and `alarms_until` are the numbers of queries, in rising order, after which an alarm of one
+    of `users` came, and went.
     """
 
     factor: float
     alarms_after: np.ndarray
     users: int
+    alarms_until: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
     def share(self, queries: np.ndarray) -> np.ndarray:
         """Share of honest users who pay it for a request that ends with their query of that number `[n]`."""
-        return np.searchsorted(self.alarms_after, queries, side="right") / self.users
+        came = np.searchsorted(self.alarms_after, queries, side="right")
+        return (came - np.searchsorted(self.alarms_until, queries, side="right")) / self.users
 
 
 def honest_work(

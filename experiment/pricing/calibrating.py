@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from experiment.artifacts.fitted_toll import FittedToll
-from experiment.artifacts.honest_users import HonestCosts
+from experiment.artifacts.honest_users import HonestCosts, clean
 from experiment.defense_stack import Toll
 from experiment.pricing.curve import TraceAccounting
 from pow.calibration import Calibration, LinearExpectation
@@ -32,7 +32,8 @@ class Calibrated:
 def calibrate(toll: Toll, honest: HonestCosts, accounting: TraceAccounting, seed: int) -> Calibrated:
     """The toll's calibration: fitted to honest users, or to their expectation, published or measured here.
 
-    The one measured here is that of a user who asks about the honest users' clean images in their order.
+    The one measured here is that of a user who asks about clean images in their order, of the half that is
+    for fitting.
     """
     pricing, unfitted = toll.pricing, toll.pricing.unexpected
     if isinstance(unfitted, ProgressiveCalibration):
@@ -45,7 +46,7 @@ def calibrate(toll: Toll, honest: HonestCosts, accounting: TraceAccounting, seed
         return _fitted(toll, unfitted, honest.get(), accounting, seed)
     expected = toll.expected
     if expected is None:
-        trace = honest.clean()
+        trace = clean(honest.fitting())
         cost = accounting.cumulative(trace, toll.cost)
         expected = LinearExpectation.fit(np.arange(1, len(trace) + 1), cost)
     log.info(

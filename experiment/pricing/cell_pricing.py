@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from experiment.artifacts.extraction import Extracted
-from experiment.artifacts.honest_users import HonestCosts
+from experiment.artifacts.honest_users import HonestCosts, clean
 from experiment.artifacts.metering import VictimMeter
 from experiment.artifacts.utility_loss import UtilityLoss
 from experiment.components import Cell
@@ -70,17 +70,21 @@ def price_cell(cell: Cell, meter: VictimMeter) -> CellPricing:
     calibrated = calibrate(toll, honest, accounting, seed)
     billing = _billing(toll, calibrated, honest, accounting)
     cost = accounting.adding_up(toll.cost)
-    bill = honest_bill(billing.toll, pricing.honest, pricing.population, honest.get(), cost, seed)
+    held_out = honest.held_out()
+    bill = honest_bill(billing.toll, pricing.honest, pricing.population, held_out, cost, seed)
     return CellPricing(cell, accounting, calibrated, billing, bill)
 
 
 def _billing(toll: Toll, calibrated: Calibrated, honest: HonestCosts, accounting: TraceAccounting) -> Billing:
-    """The bills of attacker and honest user under the calibrated toll."""
+    """The bills of attacker and honest user under the calibrated toll.
+
+    The honest user asks about images that the toll was not fitted to; the attacker may pad with any.
+    """
     defense = toll.defense.bind(calibrated.calibration, toll.pricing.puzzle)
     cell = honest.cell
     work = honest_work(
         defense,
-        honest.clean(),
+        clean(honest.held_out()),
         accounting.adding_up(toll.cost),
         cell.settings.budget,
         cell.config["seed"],
@@ -96,5 +100,5 @@ def _billing(toll: Toll, calibrated: Calibrated, honest: HonestCosts, accounting
         surcharge=cell.stack.surcharge,
         evade=attack["evade"],
         patience_days=attack["patience_days"],
-        at_hand=honest.clean().filter(regex=f"_{toll.cost}$"),
+        at_hand=clean(honest.get()).filter(regex=f"_{toll.cost}$"),
     )

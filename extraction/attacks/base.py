@@ -83,6 +83,13 @@ class Attack(ABC):
         """Return how many images the attack can ask about; None if it makes its own."""
         return len(pool)
 
+    def check_substitute(self, network: nn.Module) -> None:
+        """Raise ValueError, naming the option, where the attack cannot use such a substitute.
+
+        Args:
+            network: A new substitute, which is not used any further.
+        """
+
     @abstractmethod
     def run_round(self, attacker: Attacker, ask: Ask, count: int) -> None:
         """Ask one round's queries.

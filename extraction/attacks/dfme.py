@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
 from extraction.attacks.base import Ask, Attack, Attacker
 from extraction.learning.data_free import DataFree, DataFreeRecipe, Generator, Iterations
+from extraction.learning.replay import Replay
 from storage.identity import stable_id
+from storage.options import check_choice
 from training.fit import make_trainer, run_trainer
 from training.recipe import Recipe
 from training.seeds import derive_seed, seeded
 from victims.datasets.images import ImageSet
 
+Schedule = Literal["steps", "cosine"]
 
-@stable_id("attack/dfme")
+
+@stable_id("attack/dfme@2")
 class Dfme(Attack):
     """Trains a generator against the student; every image that the victim sees is a query.
 
@@ -25,8 +30,12 @@ class Dfme(Attack):
     Args:
         recipe: Steps, sizes and rates of the loop.
         budget: Queries of the whole extraction, of which `milestones` are shares.
-        milestones: Shares of the budget at which the student's learning rate falls, as in the paper.
-        decay: Factor by which it falls each time.
+        milestones: Shares of the budget at which both learning rates fall, as in the paper.
+        decay: Factor by which they fall each time.
+        schedule: `steps` at the milestones, or `cosine`: from the first rate to 0 over the budget, as MAZE's.
+
+    Raises:
+        ValueError: An option is out of range.
     """
 
     answers = ("soft",)
@@ -38,13 +47,19 @@ class Dfme(Attack):
         budget: int,
         milestones: tuple[float, ...] = (0.1, 0.3, 0.5),
         decay: float = 0.3,
+        schedule: Schedule = "steps",
     ) -> None:
-        self.recipe, self.budget = recipe, budget
+        check_choice("attack.rule.schedule", schedule, Schedule)
+        if not all(0 <= milestone <= 1 for milestone in milestones):
+            raise ValueError(f"attack.rule.milestones must be shares from 0 to 1, not {list(milestones)!r}")
+        if not 0 < decay <= 1:
+            raise ValueError(f"attack.rule.decay must be above 0 and at most 1, not {decay!r}")
+        self.recipe, self.budget, self.schedule = recipe, budget, schedule
         self.milestones, self.decay = tuple(milestones), decay
         self.spent = 0
         self.generator: dict[str, Tensor] | None = None
         self.optimizers: list[dict[str, Any]] | None = None
-        self.replay: tuple[Tensor, Tensor] | None = None
+        self.replay = Replay(recipe.replay_size)
 
     def supply(self, pool: ImageSet, other_pool: ImageSet | None) -> int | None:
         """Return None, no limit: the attack makes its images."""
@@ -65,7 +80,6 @@ class Dfme(Attack):
             name: value.detach().cpu().clone() for name, value in module.generator.state_dict().items()
         }
         self.optimizers = [optimizer.state_dict() for optimizer in trainer.optimizers]
-        self.replay = module.replay
         attacker.hardware.place(module.student)
 
     def _module(self, attacker: Attacker, ask: Ask) -> DataFree:
@@ -75,26 +89,35 @@ class Dfme(Attack):
             generator = Generator(attacker.pool.image_shape, self.recipe.latent, self.recipe.width)
         if self.generator is not None:
             generator.load_state_dict(self.generator)
-        passed = sum(self.spent >= milestone * self.budget for milestone in self.milestones)
+        spent = self.spent
         return DataFree(
             attacker.student,
             generator,
             lambda images: ask(images).values,
             self.recipe,
             self.optimizers,
-            self.recipe.student_rate * self.decay**passed,
+            lambda queries: self.rate(spent + queries),
             self.replay,
         )
+
+    def rate(self, spent: int) -> float:
+        """Return the share of both learning rates that is left after `spent` queries."""
+        share = min(spent / self.budget, 1.0)
+        if self.schedule == "cosine":
+            return (1 + math.cos(math.pi * share)) / 2
+        return self.decay ** sum(share >= milestone for milestone in self.milestones)
 
     def train(self, attacker: Attacker, network: nn.Module, recipe: Recipe) -> None:
         """Do nothing: the student has learned while it asked."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return the spent queries, the generator, both optimisers, and the answers to replay."""
-        names = ("spent", "generator", "optimizers", "replay")
-        return {name: getattr(self, name) for name in names}
+        names = ("spent", "generator", "optimizers")
+        return {name: getattr(self, name) for name in names} | {"replay": self.replay.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` returned."""
-        for name, value in state.items():
+        own = dict(state)
+        self.replay.load_state_dict(own.pop("replay"))
+        for name, value in own.items():
             setattr(self, name, value)

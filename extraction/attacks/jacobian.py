@@ -18,12 +18,15 @@ from training.seeds import generator
 from victims.datasets.images import ImageSet
 
 
-@stable_id("attack/jacobian")
+@stable_id("attack/jacobian@2")
 class Jacobian(QueryAttack):
     """Asks about random images of the pool first, then about images made from the transfer set.
 
+    Where a round has room for fewer than the first images, the next rounds ask about the rest of them, and
+    new ones are made only then.
+
     Args:
-        initial: Images of the pool to ask about in the first round.
+        initial: Images of the pool to ask about first.
         step: Change of each pixel of an image, on the scale [0, 1].
 
     Raises:
@@ -43,10 +46,11 @@ class Jacobian(QueryAttack):
         return None
 
     def queries(self, attacker: Attacker, count: int) -> Tensor:
-        """Choose images of the pool in the first round, and make new ones in later rounds."""
-        if attacker.substitute is None:
-            return random_pool_images(attacker, min(count, self.initial, len(attacker.pool)))
+        """Choose images of the pool until there are `initial`, and make new ones in later rounds."""
         known = attacker.transfer_set
+        missing = min(self.initial, len(attacker.pool)) - len(known)
+        if attacker.substitute is None or missing > 0:
+            return random_pool_images(attacker, min(count, missing))
         order = torch.randperm(len(known), generator=generator(attacker.seed, "jacobian", attacker.round))
         index = order[:count].to(known.images.device)
         images, labels = known.images[index], known.labels[index]

@@ -15,12 +15,12 @@ from extraction.attacks.jacobian import Jacobian
 from storage.identity import stable_id
 
 
-@stable_id("attack/jacobian_tr")
+@stable_id("attack/jacobian_tr@2")
 class JacobianTargeted(Jacobian):
     """Jacobian augmentation along the gradient of another class, or against it.
 
     Args:
-        initial: Images of the pool to ask about in the first round.
+        initial: Images of the pool to ask about first.
         step: Change of each pixel of an image, on the scale [0, 1].
         towards: Whether to step towards the other class; false: away from it.
     """

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from extraction.attacks.base import Ask, Attack, Attacker, pool_images
 from storage.identity import stable_id
+from storage.options import check_inside, check_number
 from training.fit import predict_logits
 from training.seeds import generator
 from victims.types import Answer
@@ -16,7 +18,7 @@ from victims.types import Answer
 REWARDS = ("certainty", "diversity", "loss")
 
 
-@stable_id("attack/knockoff_adaptive")
+@stable_id("attack/knockoff_adaptive@2")
 class KnockoffAdaptive(Attack):
     """Learns which classes of a labelled pool are worth asking about, by a gradient bandit.
 
@@ -26,23 +28,25 @@ class KnockoffAdaptive(Attack):
 
     - certainty: margin between the answer's two largest probabilities;
     - diversity: by how much the answer exceeds the mean answer so far, summed over classes;
-    - loss: 1 - exp(-cross entropy) of the substitute's answer to the victim's; 0 without a substitute.
+    - loss: 1 - exp(-cross entropy) of the substitute's answer to the victim's. The substitute is that of the
+      round before, or the untrained one, and learns from each batch by one step, as the paper's does.
 
     Args:
         batch: Queries between two updates of the policy.
         rewards: Names of the rewards to average.
+        rate: Learning rate of that step, by plain gradient descent.
 
     Raises:
         ValueError: An option is out of range.
     """
 
-    def __init__(self, batch: int = 50, rewards: tuple[str, ...] = REWARDS) -> None:
-        if batch < 1:
-            raise ValueError(f"attack.rule.batch must be at least 1, not {batch}")
+    def __init__(self, batch: int = 50, rewards: tuple[str, ...] = REWARDS, rate: float = 0.01) -> None:
+        check_number("attack.rule.batch", batch, 1, whole=True)
+        check_inside("attack.rule.rate", rate, 0)
         unknown = set(rewards) - set(REWARDS)
         if unknown or not rewards:
             raise ValueError(f"attack.rule.rewards must be some of {', '.join(REWARDS)}, not {rewards!r}")
-        self.batch, self.rewards = batch, tuple(rewards)
+        self.batch, self.rewards, self.rate = batch, tuple(rewards), rate
         self.preference = torch.zeros(0, dtype=torch.float64)
         self.taken = torch.zeros(0, dtype=torch.int64)
         self.answer_sum = torch.zeros(0, dtype=torch.float64)
@@ -55,12 +59,16 @@ class KnockoffAdaptive(Attack):
             self.preference = torch.zeros(attacker.pool.num_classes, dtype=torch.float64)
         order = images_by_class(attacker)
         random = attacker.random("bandit")
+        learner = deepcopy(attacker.student if attacker.substitute is None else attacker.substitute)
         for start in range(0, count, self.batch):
             size = min(self.batch, count - start)
             actions, index = self._draw(order, size, random)
             images = pool_images(attacker, attacker.pool, index)
             answer = ask(images)
-            self._learn(actions, self._reward(attacker, images, answer))
+            probabilities = _probabilities(answer, attacker.num_classes)
+            self._learn(actions, self._reward(attacker, images, probabilities, learner))
+            if learner is not None and "loss" in self.rewards:
+                _step(learner, images, probabilities, self.rate)
 
     @property
     def policy(self) -> Tensor:
@@ -91,9 +99,10 @@ class KnockoffAdaptive(Attack):
             missing -= int(drawn.sum())
         return torch.cat(actions), torch.cat(index)
 
-    def _reward(self, attacker: Attacker, images: Tensor, answer: Answer) -> Tensor:
+    def _reward(
+        self, attacker: Attacker, images: Tensor, probabilities: Tensor, learner: nn.Module | None
+    ) -> Tensor:
         """Return the mean reward of each query, float64 `[n]` in [0, 1]."""
-        probabilities = _probabilities(answer, attacker.num_classes)
         asked = int(self.taken.sum()) - len(images)
         if not asked:
             self.answer_sum = torch.zeros(attacker.num_classes, dtype=torch.float64)
@@ -104,8 +113,8 @@ class KnockoffAdaptive(Attack):
             "diversity": (probabilities - mean_answer).clamp_min(0).sum(1),
             "loss": torch.zeros(len(images), dtype=torch.float64),
         }
-        if attacker.substitute is not None:
-            logits = predict_logits(attacker.substitute, images, attacker.hardware).double().cpu()
+        if learner is not None and "loss" in self.rewards:
+            logits = predict_logits(learner, images, attacker.hardware).double().cpu()
             rewards["loss"] = 1 - (probabilities * logits.log_softmax(1)).sum(1).exp()
         return torch.stack([rewards[name] for name in self.rewards]).mean(0)
 
@@ -141,6 +150,19 @@ def _probabilities(answer: Answer, num_classes: int) -> Tensor:
     if values.dim() == 1:
         return torch.nn.functional.one_hot(values, num_classes).double()
     return values.double() / values.double().sum(1, keepdim=True)
+
+
+def _step(network: nn.Module, images: Tensor, probabilities: Tensor, rate: float) -> None:
+    """Lower the cross entropy of a batch by one step of gradient descent, in place.
+
+    In evaluation mode, so that statistics of single batches do not unsettle the network.
+    """
+    network.eval()
+    optimizer = torch.optim.SGD(network.parameters(), lr=rate)
+    loss = nn.functional.cross_entropy(network(images), probabilities.to(images.device, images.dtype))
+    loss.backward()
+    optimizer.step()
+    optimizer.zero_grad()
 
 
 def _margin(probabilities: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Data-free model extraction: a generator makes images on which student and victim disagree.
 
-DFME (Truong et al. 2021) and MAZE (Kariyappa et al. 2021) share the loop. Generator steps raise the
-disagreement; its gradient through the victim is estimated by forward differences. Student steps lower it.
+DFME (Truong et al. 2021) and MAZE (Kariyappa et al. 2021, Algorithm 1) share the loop. Generator steps raise
+the disagreement; its gradient through the victim is estimated by forward differences. Student steps lower it.
 Every image shown to the victim is a query.
 """
 
@@ -17,11 +17,13 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from extraction.learning.replay import Replay
 from storage.identity import stable_id
 from storage.options import check_choice, check_options
 from training.seeds import derive_seed
 
 Disagreement = Literal["l1", "kl"]
+GeneratorOptimizer = Literal["adam", "sgd"]
 Victim = Callable[[Tensor], Tensor]
 """Returns probabilities `[n, classes]` of images in [0, 1] `[n, c, h, w]`; each image is one query."""
 
@@ -43,9 +45,12 @@ class DataFreeRecipe:
         student_rate: Learning rate of the student's SGD.
         student_momentum: Momentum of the student's SGD.
         student_decay: Weight decay of the student's SGD.
-        generator_rate: Learning rate of the generator's Adam.
+        generator_rate: Learning rate of the generator.
+        generator_optimizer: `adam`, as DFME, or `sgd`, as MAZE, with the student's momentum and decay.
+        reuse: Whether the first student step of an iteration learns from the generator's last images, which
+            were answered when the gradient was estimated, so that it costs no query.
         replay_steps: Student steps on earlier answers in an iteration; they cost no query.
-        replay_size: Earlier answers that are kept for them.
+        replay_size: Earlier answers that are kept for them, the newest; None for all.
 
     Raises:
         ValueError: An option is out of range; the message names it.
@@ -63,23 +68,26 @@ class DataFreeRecipe:
     student_momentum: float = 0.9
     student_decay: float = 5e-4
     generator_rate: float = 1e-4
+    generator_optimizer: GeneratorOptimizer = "adam"
+    reuse: bool = False
     replay_steps: int = 0
-    replay_size: int = 20_000
+    replay_size: int | None = None
 
     def __post_init__(self) -> None:
         check_choice("attack.rule.recipe.disagreement", self.disagreement, Disagreement)
+        check_choice("attack.rule.recipe.generator_optimizer", self.generator_optimizer, GeneratorOptimizer)
         check = partial(check_options, self, "attack.rule.recipe")
         whole = ("batch_size", "latent", "width", "generator_steps", "student_steps", "directions")
         check(*whole, valid=lambda it: it >= 1, rule="at least 1")
         rates = ("epsilon", "student_rate", "generator_rate")
         check(*rates, valid=lambda it: it > 0, rule="above 0")
         check("replay_steps", valid=lambda it: it >= 0, rule="at least 0")
-        check("replay_size", valid=lambda it: it >= 1, rule="at least 1")
+        check("replay_size", valid=lambda it: it is None or it >= 1, rule="at least 1, or null for all")
 
     @property
     def queries_per_image(self) -> int:
         """Queries that an iteration asks for each image of its batch."""
-        return self.generator_steps * (self.directions + 1) + self.student_steps
+        return self.generator_steps * (self.directions + 1) + self.student_steps - self.reuse
 
 
 class Generator(nn.Module):
@@ -203,8 +211,8 @@ class DataFree(pl.LightningModule):
         victim: Answers images with probabilities.
         recipe: Steps, sizes and rates.
         optimizer_states: States of the student's and the generator's optimiser to continue from.
-        student_rate: Learning rate of the student instead of the recipe's.
-        replay: Earlier images `[m, c, h, w]` and their answers `[m, classes]` to continue with.
+        rate: Share of both learning rates that is left after so many queries of this module.
+        replay: Earlier answers to continue with.
     """
 
     def __init__(
@@ -214,26 +222,36 @@ class DataFree(pl.LightningModule):
         victim: Victim,
         recipe: DataFreeRecipe,
         optimizer_states: list[dict[str, Any]] | None = None,
-        student_rate: float | None = None,
-        replay: tuple[Tensor, Tensor] | None = None,
+        rate: Callable[[int], float] = lambda queries: 1.0,
+        replay: Replay | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.student, self.generator = student, generator
-        self.victim, self.recipe, self.replay = victim, recipe, replay
+        self.victim, self.recipe, self.rate = victim, recipe, rate
+        self.replay = Replay(recipe.replay_size) if replay is None else replay
         self.optimizer_states = optimizer_states or []
-        self.student_rate = recipe.student_rate if student_rate is None else student_rate
+        self.queries = 0
+        self.last_asked: tuple[Tensor, Tensor] | None = None
 
     def training_step(self, batch: tuple[int, int], batch_index: int) -> None:
         """Run the generator, student and replay steps of one iteration."""
         seed, count = batch
         self.random = torch.Generator().manual_seed(seed)
+        self._set_rates()
         for _ in range(self.recipe.generator_steps):
             self._generator_step(count)
-        for _ in range(self.recipe.student_steps):
-            self._student_step(count)
+        for step in range(self.recipe.student_steps):
+            self._student_step(count, reuse=self.recipe.reuse and step == 0)
         for _ in range(self.recipe.replay_steps):
             self._replay_step(count)
+        self.queries += count * self.recipe.queries_per_image
+
+    def _set_rates(self) -> None:
+        rates = (self.recipe.student_rate, self.recipe.generator_rate)
+        for optimizer, rate in zip(self._optimizers(), rates, strict=True):
+            for group in optimizer.param_groups:
+                group["lr"] = rate * self.rate(self.queries)
 
     def _latent(self, count: int) -> Tensor:
         return torch.randn(count, self.recipe.latent, generator=self.random).to(self.device)
@@ -258,33 +276,27 @@ class DataFree(pl.LightningModule):
         self.student.eval()
         # In full precision, since bf16 rounds away differences at a distance of epsilon.
         with torch.autocast(self.device.type, enabled=False):
-            return disagreement(self.student(images), self.victim(images), self.recipe.disagreement)
-
-    def _student_step(self, count: int) -> None:
-        """Lower the disagreement on new images, and keep their answers where a replay will need them."""
-        with torch.no_grad():
-            images = squash(self.generator(self._latent(count))).float()
-        with torch.autocast(self.device.type, enabled=False):
             answers = self.victim(images)
+            count = len(images) // (self.recipe.directions + 1)
+            self.last_asked = images[:count].float(), answers[:count]
+            return disagreement(self.student(images), answers, self.recipe.disagreement)
+
+    def _student_step(self, count: int, reuse: bool) -> None:
+        """Lower the disagreement on new images, or on those of the generator's step, which were answered."""
+        if reuse and self.last_asked is not None:
+            images, answers = self.last_asked
+        else:
+            with torch.no_grad():
+                images = squash(self.generator(self._latent(count))).float()
+            with torch.autocast(self.device.type, enabled=False):
+                answers = self.victim(images)
         self._train_student(images, answers)
         if self.recipe.replay_steps:
-            self._keep_for_replay(images, answers)
+            self.replay.add(images, answers)
 
     def _replay_step(self, count: int) -> None:
         """Lower the disagreement on earlier images, which costs no query."""
-        assert self.replay is not None
-        images, answers = self.replay
-        index = torch.randint(len(images), (count,), generator=self.random).to(images.device)
-        self._train_student(images[index], answers[index])
-
-    def _keep_for_replay(self, images: Tensor, answers: Tensor) -> None:
-        """Append answers, and drop the oldest beyond `replay_size`."""
-        old_images, old_answers = self.replay or (images[:0], answers[:0])
-        keep = self.recipe.replay_size
-        self.replay = (
-            torch.cat([old_images, images])[-keep:],
-            torch.cat([old_answers, answers])[-keep:],
-        )
+        self._train_student(*self.replay.draw(count, self.random, self.device))
 
     def _train_student(self, images: Tensor, answers: Tensor) -> None:
         self.student.train()
@@ -299,17 +311,14 @@ class DataFree(pl.LightningModule):
         return optimizers[0], optimizers[1]
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        """Return SGD for the student and Adam for the generator, in the states to continue from."""
+        """Return SGD for the student and the generator's own optimiser, in the states to continue from."""
         recipe = self.recipe
-        student = torch.optim.SGD(
-            self.student.parameters(),
-            lr=recipe.student_rate,
-            momentum=recipe.student_momentum,
-            weight_decay=recipe.student_decay,
-        )
-        optimizers = [student, torch.optim.Adam(self.generator.parameters(), lr=recipe.generator_rate)]
+        sgd = partial(torch.optim.SGD, momentum=recipe.student_momentum, weight_decay=recipe.student_decay)
+        of_generator = sgd if recipe.generator_optimizer == "sgd" else torch.optim.Adam
+        optimizers: list[torch.optim.Optimizer] = [
+            sgd(self.student.parameters(), lr=recipe.student_rate),
+            of_generator(self.generator.parameters(), lr=recipe.generator_rate),
+        ]
         for optimizer, state in zip(optimizers, self.optimizer_states, strict=False):
             optimizer.load_state_dict(state)
-        for group in student.param_groups:
-            group["lr"] = self.student_rate
         return optimizers

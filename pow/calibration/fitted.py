@@ -12,11 +12,12 @@ from typing import ClassVar, Literal
 
 import numpy as np
 import pandas as pd
-from scipy.special import bdtr, betaincinv
+from scipy.special import bdtr
 
 from pow.calibration.base import REQUEST_QUERIES, LineCalibration, power
 from pow.calibration.expectation import LinearExpectation
 from pow.honest_users import Cumulative, HonestUsers, halves
+from pow.shares import share_interval
 from storage.identity import stable_id
 
 CONFIDENCE = 0.95
@@ -140,11 +141,12 @@ class FittedCalibration(LineCalibration):
         overheads = np.sort(replace(self, strength=1.0).overheads(requests))
         users, below = len(overheads), int((overheads < self.overhead).sum())
         rank = min(math.ceil(users * self.quantile), users)
+        low, high = share_interval(below, users)
         return Guarantee(
             users=users,
             share=below / users,
-            low=float(betaincinv(below, users - below + 1, 0.025)) if below else 0.0,
-            high=float(betaincinv(below + 1, users - below, 0.975)) if below < users else 1.0,
+            low=low,
+            high=high,
             quantile=float(overheads[rank - 1]),
         )
 

@@ -33,6 +33,7 @@ COLUMNS = {
     "queries": Column("queries", 1, ",.0f"),
     "accuracy": Column("accuracy %", 100, ".2f"),
     "fidelity": Column("fidelity %", 100, ".2f"),
+    "accuracy_change": Column("against none, points", 100, "+.2f"),
     "kl": Column("KL", 1, ".3g"),
     "transfer": Column("transfer %", 100, ".1f"),
     "query_seconds": Column("seconds"),

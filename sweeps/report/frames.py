@@ -60,6 +60,10 @@ class Sweep:
     `curves` has a row a round, with all of these and the columns of curve.csv. A column that a cell does not
     have, its PATE cost say, is NaN, and so is TRANSFERABILITY before the last round.
 
+    Where an attack was also run without a defense, `accuracy_change` is its accuracy less that, with the same
+    seed and after as many queries. HITS, and `right_undefended` beside them, hold which test images were
+    right.
+
     `measures` are the privacy measures that any cell has, by their columns of the curves (`cost_pate`).
     `promised` has a row for each bound of each fitted toll; see sweeps/report/promise.py.
     """
@@ -88,12 +92,33 @@ def tidy(cells: Iterable[CellResult]) -> Sweep:
     further = varying_options(kept, described)
     measured = pd.DataFrame([_measured(cell) for cell in kept]).dropna(axis=1, how="all")
     described = pd.concat([described[LABELS], further, described.drop(columns=LABELS), measured], axis=1)
-    curves = pd.concat([cell.curve for cell in kept], keys=range(len(kept)), names=["cell", None])
+    curves = pd.concat(
+        [cell.curve.join(cell.hits) for cell in kept], keys=range(len(kept)), names=["cell", None]
+    )
     curves = curves.reset_index(level="cell").reset_index(drop=True)
     rows = described.merge(curves, left_index=True, right_on="cell")
     worth = [name for name in TRANSFERABILITY if name in rows]
     rows[worth] = rows[worth].where(~rows["cell"].duplicated(keep="last"))
+    rows = _against_none(rows, list(further.columns))
     return Sweep(described, rows, list(further.columns), measures_of(kept), promises(kept))
+
+
+def _against_none(rows: pd.DataFrame, varying: Sequence[str]) -> pd.DataFrame:
+    """Rows of curves with `accuracy_change`: their accuracy less that without a defense, where both are.
+
+    Paired: the same attack and seed after the same queries, and in the intervals the same test images. It is
+    not told of rows without a defense.
+    """
+    kept = [name for name in varying if not name.startswith(("defense.", "pow_calibration", "puzzle"))]
+    pairs = ["dataset", "attack", "seed", "queries", *kept]
+    told = [name for name in ("accuracy", "right") if name in rows]
+    undefended = rows.loc[rows["defense"] == "none", [*pairs, *told]].drop_duplicates(pairs)
+    if undefended.empty or (rows["defense"] == "none").all():
+        return rows
+    found = rows[pairs].merge(undefended, "left", on=pairs).set_index(rows.index)
+    is_defended = rows["defense"] != "none"
+    rows = rows.assign(accuracy_change=(rows["accuracy"] - found["accuracy"]).where(is_defended))
+    return rows.assign(right_undefended=found["right"]) if "right" in found else rows
 
 
 def measures_of(cells: Iterable[CellResult]) -> dict[str, Heading]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import logging
@@ -17,6 +18,11 @@ import yaml
 
 log = logging.getLogger(__name__)
 
+PACKED = ("right", "agrees")
+"""Columns with a bit for each test image: whether the substitute agrees with the truth, and the victim."""
+
+HITS = ("images", *PACKED)
+
 STANDARD_PRICE = {"calibration": "progressive", "strength": 1.0, "puzzle": "sha256", "scope": "account"}
 """The defaults of conf/, which a defense's name does not say."""
 
@@ -25,13 +31,16 @@ STANDARD_PRICE = {"calibration": "progressive", "strength": 1.0, "puzzle": "sha2
 class CellResult:
     """A finished cell: its folder, the content of result.json, its curve, and its config.
 
-    `options` is config.yaml with dotted names, `attack.budget` say; empty where the file is missing.
+    `options` is config.yaml with dotted names, `attack.budget` say; empty where the file is missing. `hits`
+    has the columns HITS, a row a row of the curve: which test images each round got right; empty where no
+    `test_images.csv` tells.
     """
 
     path: Path
     result: dict[str, Any]
     curve: pd.DataFrame
     options: Mapping[str, Any] = field(default_factory=dict)
+    hits: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @property
     def defense(self) -> str:
@@ -72,7 +81,7 @@ def load_cells(directories: Iterable[Path]) -> list[CellResult]:
     results = {path: result for path in sorted(found, key=_natural) if (result := _result(path))}
     curves = _read_curves(list(results))
     return [
-        CellResult(path, result, curve, _options(path))
+        CellResult(path, result, curve, _options(path), _hits(path, curve))
         for (path, result), curve in zip(results.items(), curves, strict=True)
     ]
 
@@ -110,6 +119,16 @@ def _read_curves(paths: Sequence[Path]) -> list[pd.DataFrame]:
         for number, curve in together.groupby("cell"):
             curves[int(str(number))] = curve.drop(columns="cell").reset_index(drop=True)
     return curves
+
+
+def _hits(path: Path, curve: pd.DataFrame) -> pd.DataFrame:
+    """Which test images each row of a curve got right; empty where no whole file tells."""
+    try:
+        told = pd.read_csv(path / "test_images.csv").set_index("round")
+        found = told.loc[curve["round"], list(HITS)].reset_index(drop=True)
+        return found.assign(**{name: found[name].map(base64.b64decode) for name in PACKED})
+    except (OSError, ValueError, KeyError, TypeError):
+        return pd.DataFrame(index=curve.index)
 
 
 def _options(path: Path) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from sweeps.report.results import CellResult
 
 HEADINGS = {"dataset": "data set"}
 
-COSTS_AFTER = ("queries", "accuracy", "fidelity", "kl", "transfer")
+COSTS_AFTER = ("queries", "accuracy", "fidelity", "accuracy_change", "kl", "transfer")
 """Columns before the sweep's privacy measures."""
 
 SHOWN = tuple(name for name in COLUMNS if name != "reached_90")
@@ -152,7 +152,7 @@ def latex(table: pd.DataFrame, sweep: Sweep) -> str:
     text, names = readable(table, sweep, IN_A_PAPER), sweep.names
     alignment = "".join("l" if _is_text(heading, names) else "r" for heading in text)
     written: str = text.to_latex(index=False, escape=True, column_format=alignment)
-    note = "means over seeds with 95 % intervals (Student's, of multiples on the log scale)"
+    note = "means over seeds with 95 % intervals (of seeds and test images, of multiples on the log scale)"
     return f"% \\usepackage{{booktabs}}; {note}\n" + written.replace("±", r"$\pm$")
 
 

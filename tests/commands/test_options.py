@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from victims.architectures.build import build_network
 from victims.architectures.torchvision_model import torchvision_model
+from victims.datasets.splits import resolve_splits
 
 ROOT = Path(__file__).resolve().parents[2]
 CONF = ROOT / "conf"
@@ -125,6 +126,38 @@ def test_the_experiments_on_defenses_have_all_of_them(dataset: str) -> None:
     assert set(chosen) == {path.stem for path in (CONF / "defense").glob("[!_]*.yaml")}
     config = composed(f"experiment=defenses_{dataset}", "attack=jacobian_tr")
     assert (config.attack.budget, config.dataset.name) == (9000, dataset)
+
+
+@pytest.mark.parametrize(
+    ("choices", "images"),
+    [
+        ("dataset=mnist", 10_000),
+        ("dataset=fashion_mnist", 10_000),
+        ("dataset=svhn", 26_032),
+        ("dataset=cifar10", 10_000),
+        ("dataset=cifar100", 10_000),
+        ("experiment=mnist_cpu", 10_000),
+    ],
+)
+def test_by_default_five_thousand_test_images_or_more_score_and_the_pool_covers_the_budget(
+    choices: str, images: int
+) -> None:
+    dataset = composed(choices).dataset
+    slices = resolve_splits(dataset.splits, dataset.split_choices)
+    sizes = {"train": {"svhn": 73_257, "cifar10": 50_000, "cifar100": 50_000}.get(dataset.name, 60_000)}
+    sizes["test"] = images
+
+    def count(text: str) -> int:
+        name, _, bounds = text.partition("[")
+        first, _, last = bounds.removesuffix("]").partition(":")
+        return len(range(sizes[name])[int(first or 0) : int(last) if last else None])
+
+    assert slices["test"].startswith("test") and count(slices["test"]) >= 5000
+    assert count(slices["pool"]) >= dataset.budget
+
+
+def test_the_papers_cells_have_the_papers_split() -> None:
+    assert swept("paper_table")["dataset.splits"] == "paper"
 
 
 def test_a_dataset_brings_its_victim_and_an_attack_its_pool_and_the_command_line_wins() -> None:

@@ -107,6 +107,11 @@ def test_neutral_options_of_the_attacker_leave_the_key_as_it_was() -> None:
         (["defense=gaussian_noise", "defense.gaussian_noise.noise=loud"], "must be one of fixed, fresh"),
         (["defense=reverse_sigmoid", "defense.reverse_sigmoid.beta=-1"], "beta must be at least 0"),
         (["defense=reverse_sigmoid", "defense.reverse_sigmoid.gamma=0"], "gamma must be above 0"),
+        (
+            ["defense=reverse_sigmoid", "defense.reverse_sigmoid.keep_label=maybe"],
+            "keep_label must be one of True",
+        ),
+        (["defense=mad", "defense.mad.compares=angles"], "compares must be one of answers, extremes"),
         (["defense=mad", "defense.mad.epsilon=2.5"], "defense.mad.epsilon must be between 0 and 2, not 2.5"),
         (["defense=mad", "defense.mad.argmax=lost"], "defense.mad.argmax must be one of kept, free"),
         (["defense=modelguard_w", "defense.modelguard_w.epsilon=-1"], "epsilon must be between 0 and 2"),

@@ -252,6 +252,35 @@ def test_the_bandit_against_a_loop() -> None:
     assert attack.taken.tolist() == taken
 
 
+@pytest.mark.parametrize("begins_with", ["student", "substitute"])
+def test_the_loss_is_that_of_a_substitute_that_learned_each_batch(begins_with: str) -> None:
+    """Also in the first round; against gradients worked out by hand for a network of one layer."""
+    torch.manual_seed(1)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    before = [parameter.detach().clone() for parameter in net.parameters()]
+    weight, bias = (parameter.double() for parameter in before)
+    attack = KnockoffAdaptive(batch=4, rewards=("loss",), rate=0.5)
+    expected: list[float] = []
+    found: list[float] = []
+    random = torch.Generator().manual_seed(0)
+
+    def ask(images: Tensor) -> Answer:
+        nonlocal weight, bias
+        answers = (3 * torch.randn(len(images), 10, generator=random)).softmax(1)
+        inputs, targets = images.flatten(1).double(), answers.double()
+        said = (inputs @ weight.T + bias).softmax(1)
+        expected.extend((1 - (targets * said.log()).sum(1).exp()).tolist())
+        error = (said - targets) / len(images)
+        weight, bias = weight - 0.5 * error.T @ inputs, bias - 0.5 * error.sum(0)
+        return Answer(answers)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(attack, "_learn", lambda actions, reward: found.extend(reward.tolist()))
+        attack.run_round(attacker(**{begins_with: net}), ask, 18)
+    assert found == pytest.approx(expected, abs=1e-4) and len(found) == 18
+    assert all(torch.equal(*pair) for pair in zip(before, net.parameters(), strict=True)), "a copy learns"
+
+
 def test_the_bandit_prefers_classes_that_pay() -> None:
     """Certain answers for images of class 3 alone; no image is asked about twice, though they run out."""
     attack = KnockoffAdaptive(batch=10, rewards=("certainty",))
@@ -275,6 +304,8 @@ def test_the_bandit_prefers_classes_that_pay() -> None:
     assert torch.equal(again.policy, attack.policy)
     with pytest.raises(ValueError, match=r"attack\.rule\.rewards"):
         KnockoffAdaptive(rewards=("money",))
+    with pytest.raises(ValueError, match=r"attack\.rule\.rate must be above 0, not 0"):
+        KnockoffAdaptive(rate=0)
 
 
 @pytest.mark.parametrize("name", [name for name in ATTACKS if name not in ("dfme", "maze")])

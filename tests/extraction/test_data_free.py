@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from extraction.attacks.dfme import Dfme
+from extraction.attacks.dfme import Dfme, Schedule
 from extraction.attacks.maze import Maze
 from extraction.extract import Evaluation, Extraction
 from extraction.learning.data_free import (
+    DataFree,
     DataFreeRecipe,
     Generator,
     Iterations,
@@ -21,9 +23,10 @@ from extraction.learning.data_free import (
     estimated_gradient,
     squash,
 )
+from extraction.learning.replay import Replay
 from extraction.settings import ExtractionSettings, SubstituteSettings
 from support.extracting import CPU, configured, evaluation, network, pool
-from training.fit import fit, predict_logits
+from training.fit import fit, make_trainer, predict_logits, run_trainer
 from training.recipe import Recipe
 from victims.types import Answer, QueryBatch
 
@@ -68,18 +71,26 @@ def test_gradients_estimated_along_random_directions_are_right_on_average() -> N
     assert float(found.norm() / raw.grad.norm()) == pytest.approx(1, abs=0.05)
 
 
-@given(st.integers(1, 5000), st.integers(2, 64), st.integers(1, 3), st.integers(1, 5), st.integers(1, 4))
+@given(
+    st.integers(1, 5000),
+    st.integers(2, 64),
+    st.integers(1, 3),
+    st.integers(1, 5),
+    st.integers(1, 4),
+    st.booleans(),
+)
 def test_iterations_ask_no_more_than_they_may(
-    queries: int, batch: int, generator_steps: int, student_steps: int, directions: int
+    queries: int, batch: int, generator_steps: int, student_steps: int, directions: int, reuse: bool
 ) -> None:
     recipe = DataFreeRecipe(
         batch_size=batch,
         generator_steps=generator_steps,
         student_steps=student_steps,
         directions=directions,
+        reuse=reuse,
     )
     each = recipe.queries_per_image
-    assert each == generator_steps * (1 + directions) + student_steps
+    assert each == generator_steps * (1 + directions) + student_steps - reuse
     asked = each * sum(size for _, size in Iterations(queries, recipe, 0))
     assert queries - each < asked <= queries
     assert len({seed for seed, _ in Iterations(queries, recipe, 0)}) == len(Iterations(queries, recipe, 0))
@@ -123,6 +134,8 @@ RECIPES = {
         generator_rate=1e-3,
         directions=4,
         disagreement="kl",
+        generator_optimizer="sgd",
+        reuse=True,
         replay_steps=4,
     ),
 }
@@ -181,6 +194,127 @@ def test_resumed_it_goes_on_to_the_same_weights(kind: type[Dfme], victim: nn.Mod
         assert torch.equal(a, b)
 
 
+def published_rates(schedule: Schedule, first: float, iterations: int) -> list[float]:
+    """The learning rate of each iteration by PyTorch's own schedulers, as the authors set them."""
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=first)
+    if schedule == "cosine":
+        scheduler: Any = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, iterations)
+    else:
+        milestones = [int(share * iterations) for share in (0.1, 0.3, 0.5)]
+        scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones, 0.3)
+    rates = []
+    for _ in range(iterations):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    return rates
+
+
+@pytest.mark.parametrize(("kind", "schedule"), [(Dfme, "steps"), (Maze, "cosine")])
+def test_both_rates_fall_as_published(
+    kind: type[Dfme], schedule: Schedule, victim: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rounds that are no whole milestones, and a budget of twenty iterations."""
+    seen: list[list[float]] = []
+    own_step = DataFree._generator_step
+
+    def step(module: DataFree, count: int) -> None:
+        seen.append([optimizer.param_groups[0]["lr"] for optimizer in module._optimizers()])
+        own_step(module, count)
+
+    monkeypatch.setattr(DataFree, "_generator_step", step)
+    each = 64 * RECIPES[kind].queries_per_image
+    run = extraction(kind, tmp_path, budget=20 * each, round_size=7 * each)
+    assert isinstance(run.attack, Dfme)
+    run.attack.schedule = schedule
+    run.run(NetworkOracle(victim), by_the_victim(victim))
+    students, generators = zip(*seen, strict=True)
+    assert students == pytest.approx(published_rates(schedule, 0.05, 20))
+    assert generators == pytest.approx(published_rates(schedule, 1e-3, 20))
+
+
+def test_each_has_its_authors_optimisers_and_sizes() -> None:
+    found = {}
+    for name in ("dfme", "maze"):
+        attack = configured(name)
+        assert isinstance(attack, Dfme)
+        module = DataFree(nn.Linear(1, 1), Generator((1, 8, 8), 2, 2), lambda it: it, attack.recipe)
+        found[name] = [
+            (type(optimizer), optimizer.defaults["lr"], optimizer.defaults.get("momentum"))
+            for optimizer in module.configure_optimizers()
+        ]
+    student = (torch.optim.SGD, 0.1, 0.9)
+    assert found == {
+        "dfme": [student, (torch.optim.Adam, 1e-4, None)],
+        "maze": [student, (torch.optim.SGD, 1e-4, 0.9)],
+    }
+
+
+def test_all_answers_of_the_students_steps_are_kept_for_the_replay(victim: nn.Module, tmp_path: Path) -> None:
+    each = RECIPES[Maze].queries_per_image
+    run, oracle = extraction(Maze, tmp_path, 64 * each * 12, 64 * each * 4), NetworkOracle(victim)
+    run.run(oracle, by_the_victim(victim))
+    assert isinstance(run.attack, Maze)
+    replay = run.attack.replay
+    assert len(replay) == 12 * 64 * RECIPES[Maze].student_steps, "those of 12 iterations, and of all rounds"
+    answers = predict_logits(victim, replay.images[: len(replay)].float(), CPU).softmax(1)
+    assert torch.allclose(answers, replay.answers[: len(replay)], atol=0.01), (
+        "half a point for half precision"
+    )
+
+
+def test_reused_images_are_not_asked_about_again(victim: nn.Module) -> None:
+    asked: list[Tensor] = []
+
+    def ask(images: Tensor) -> Tensor:
+        asked.append(images)
+        return predict_logits(victim, images, CPU).softmax(1)
+
+    module = DataFree(network((1, 8, 8), 10), Generator((1, 8, 8), 32, 16), ask, RECIPES[Maze])
+    trainer = make_trainer(CPU, epochs=1)
+    run_trainer(trainer, module.train(), Iterations(64 * RECIPES[Maze].queries_per_image, RECIPES[Maze], 0))
+    assert [len(images) for images in asked] == [5 * 64, *[64] * 4], "one estimate, and four steps of five"
+    assert torch.equal(module.replay.images[:64], asked[0][:64].half())
+
+
+def numbered(first: int, count: int) -> tuple[Tensor, Tensor]:
+    numbers = torch.arange(first, first + count).float()
+    return (numbers / 1024)[:, None, None, None], numbers[:, None]
+
+
+@pytest.mark.parametrize("limit", [None, 1, 7, 10, 64])
+@pytest.mark.parametrize("sizes", [[3, 3, 3, 3], [10, 1], [1] * 9, [5, 20, 2]])
+def test_the_replay_keeps_the_newest_and_draws_each_with_its_answer(
+    limit: int | None, sizes: list[int]
+) -> None:
+    replay, total = Replay(limit), sum(sizes)
+    for number, size in enumerate(sizes):
+        replay.add(*numbered(sum(sizes[:number]), size))
+    kept = min(total, limit or total)
+    assert len(replay) == kept
+    other = Replay(limit)
+    other.load_state_dict(replay.state_dict())
+    for one in (replay, other):
+        images, answers = one.draw(50 * kept, torch.Generator().manual_seed(0), torch.device("cpu"))
+        assert torch.equal(images.flatten() * 1024, answers.flatten())
+        assert answers.unique().tolist() == list(range(total - kept, total))
+        one.add(*numbered(total, 2))
+    assert torch.equal(replay.images[: len(replay)], other.images[: len(other)])
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"schedule": "warm"}, "schedule must be one of steps, cosine, not 'warm'"),
+        ({"milestones": (0.1, 3)}, r"milestones must be shares from 0 to 1, not \[0.1, 3\]"),
+        ({"decay": 0}, "decay must be above 0 and at most 1, not 0"),
+    ],
+)
+def test_wrong_schedules_are_named(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=rf"attack\.rule\.{said}"):
+        Dfme(DataFreeRecipe(), 100, **options)
+
+
 def test_the_config_makes_them_and_labels_alone_are_refused() -> None:
     for name in ("dfme", "maze"):
         attack = configured(name)
@@ -196,6 +330,8 @@ def test_the_config_makes_them_and_labels_alone_are_refused() -> None:
         ({"directions": 0}, "directions must be at least 1"),
         ({"epsilon": 0.0}, "epsilon must be above 0"),
         ({"replay_steps": -1}, "replay_steps must be at least 0"),
+        ({"replay_size": 0}, "replay_size must be at least 1, or null for all, not 0"),
+        ({"generator_optimizer": "lion"}, "generator_optimizer must be one of adam, sgd"),
     ],
 )
 def test_wrong_options_are_named(options: dict[str, object], said: str) -> None:

@@ -61,6 +61,29 @@ def test_jacobian_starts_from_the_pool_and_then_steps_along_the_sign() -> None:
     assert made.max() <= 1
 
 
+@pytest.mark.parametrize(
+    ("initial", "round_size", "asked"),
+    [
+        (150, 100, [100, 150, 250, 350]),
+        (150, 150, [150, 300, 350]),
+        (150, 60, [60, 120, 150, 210, 270, 330, 350]),
+        (40, 100, [40, 80, 160, 260, 350]),
+    ],
+)
+def test_jacobian_starts_from_all_its_seeds_however_small_a_round(
+    tmp_path: Path, initial: int, round_size: int, asked: list[int]
+) -> None:
+    """As Algorithm 1 does: the set only grows by new images once all of the first have been answered."""
+    oracle = TruthOracle()
+    run = extraction(tmp_path, Jacobian(initial, 0.1), budget=350, round_size=round_size)
+    run.run(oracle, evaluation())
+    assert [result.queries for result in run.rounds] == asked
+    seen = torch.cat([batch.images for batch in oracle.batches])
+    own = {tuple(row) for row in pool().images.flatten(1).tolist()}
+    is_from_the_pool = [tuple(row) in own for row in (255 * seen.flatten(1)).round().int().tolist()]
+    assert is_from_the_pool == [True] * initial + [False] * (350 - initial)
+
+
 def extraction(path: Path, attack: Attack | None = None, **options: object) -> Extraction:
     settings = {"budget": 300, "round_size": 100, "answers": "hard", "seed": 5} | options
     substitute = SubstituteSettings(network, Recipe(epochs=5, batch_size=16, learning_rate=0.1, momentum=0.9))

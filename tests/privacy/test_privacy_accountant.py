@@ -96,6 +96,21 @@ def test_bounds_and_conversions_keep_their_order(log_q: float, sigma: float, del
     assert 0 <= float(tighter) < float(classical)
 
 
+@pytest.mark.parametrize(("sigma", "delta"), [(2.0, 1e-5), (7.0, 1e-6), (10.0, 1e-5), (40.0, 1e-5)])
+def test_a_querys_own_epsilon_is_that_of_the_published_minimum_and_a_sum_of_rdp_is_not(
+    sigma: float, delta: float
+) -> None:
+    log_q = -np.geomspace(0.11, 2000, 500)
+
+    def epsilon(bound: gnmax.Bound, composed: bool) -> torch.Tensor:
+        each = gnmax.rdp(log_q, sigma, gnmax.ORDERS, bound)
+        total = each.sum(0, keepdim=True) if composed else each
+        return gnmax.epsilon(total, gnmax.ORDERS, delta)
+
+    assert torch.allclose(epsilon("data_dependent", False), epsilon("tightest", False), rtol=1e-6, atol=0)
+    assert float(epsilon("tightest", True)) < 0.95 * float(epsilon("data_dependent", True))
+
+
 def test_wrong_words_name_the_valid_ones() -> None:
     for options, said in (
         ({"how": "averaged"}, r"privacy\.accounting must be one of summed, composed"),

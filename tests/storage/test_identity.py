@@ -22,14 +22,14 @@ NOT_IN_KEYS = ("hydra", "dataset", "query_pool", "trainer")
 """Groups of conf/ that no key holds: images enter by their content, and of the trainer only its numerics."""
 
 GOLDEN = {
-    *("attack/copycat", "attack/deepfool", "attack/dfme", "attack/entropy", "attack/entropyrev"),
-    *("attack/gap", "attack/greedy", "attack/inoutdist", "attack/jacobian", "attack/jacobian_tr"),
-    *("attack/knockoff", "attack/knockoff_adaptive", "attack/maxprivacy", "attack/maze"),
-    *("attack/mixmatch", "attack/standard", "attack/worstcase", "attack/worstcase_pate"),
+    *("attack/copycat", "attack/deepfool", "attack/dfme@2", "attack/entropy", "attack/entropyrev"),
+    *("attack/gap", "attack/greedy", "attack/inoutdist", "attack/jacobian@2", "attack/jacobian_tr@2"),
+    *("attack/knockoff", "attack/knockoff_adaptive@2", "attack/maxprivacy", "attack/maze@2"),
+    *("attack/mixmatch", "attack/pretrained", "attack/standard", "attack/worstcase", "attack/worstcase_pate"),
     *("recipe/augmentation", "recipe/data_free", "recipe/mixmatch", "recipe/supervised"),
     *("network/lenet5", "network/mnistnet", "network/resnet8", "network/resnet10", "network/resnet18"),
     *("network/resnet34", "network/torchvision"),
-    *("defense/adaptive_misinformation", "defense/gaussian_noise", "defense/label_only", "defense/mad"),
+    *("defense/adaptive_misinformation", "defense/gaussian_noise", "defense/label_only", "defense/mad@2"),
     *("defense/modelguard_w", "defense/pow", "defense/prada", "defense/reverse_sigmoid"),
     *("defense/rounding", "defense/top_k", "misinformer"),
     *("measure/entropy", "measure/gap", "measure/pate", "measure/pknn"),

@@ -6,6 +6,7 @@ import mpmath
 import numpy as np
 import pytest
 import torch
+from scipy.optimize import brentq
 
 from support.defended import CPU, answers, images, perturbed, small_net, victim
 from training.fit import fit, predict_logits
@@ -27,6 +28,7 @@ KEEP_LABELS = [
     LabelOnly(),
     Rounding(10),
     ReverseSigmoid(0.0, 0.2),
+    *(ReverseSigmoid(beta, gamma, keep_label=True) for beta, gamma in ((0.8, 0.2), (3.0, 0.5))),
     *(Mad(epsilon, "kept", small_net) for epsilon in (0.0, 0.5, 1.0, 2.0)),
     *(ModelGuardW(epsilon) for epsilon in (0.0, 0.5, 1.0, 2.0)),
 ]
@@ -70,6 +72,37 @@ def test_an_answer_depends_on_its_own_image_and_probabilities_alone(defense: Per
     apart = torch.cat([perturbed(defense, probabilities[i::3], asked[i::3]) for i in range(3)])
     order = torch.cat([torch.arange(COUNT)[i::3] for i in range(3)])
     assert torch.allclose(together[order], apart, atol=1e-6)
+
+
+def test_the_reverse_sigmoid_may_change_labels_below_a_probability() -> None:
+    """Where its answer to the label falls below that to 0, by a root finder; and never above."""
+
+    def answer_to(y: float) -> float:
+        return y - 0.8 * (1 / (1 + (1 / y - 1) ** 0.2) - 0.5)
+
+    least = brentq(lambda y: answer_to(y) - 0.8 / 2, 0.1, 0.9)
+    assert least == pytest.approx(0.381, abs=5e-4), "as the documents say"
+    flipped = {}
+    for largest in (least - 0.01, least + 0.01):
+        rest = (1 - largest) / 2
+        worst = torch.tensor([[largest, rest, rest, 0.0]])
+        changed = perturbed(ReverseSigmoid(0.8, 0.2), worst, images(1))
+        flipped[largest] = int(changed.argmax()) != 0
+    assert list(flipped.values()) == [True, False]
+    probabilities = torch.cat([answers(COUNT, seed=seed) for seed in range(5)])
+    sure = probabilities[probabilities.amax(1) >= least]
+    kept = perturbed(ReverseSigmoid(0.8, 0.2), sure, images(len(sure))).argmax(1) == sure.argmax(1)
+    assert len(sure) > 100 and kept.all()
+
+
+def test_a_kept_label_swaps_two_answers_and_no_more() -> None:
+    probabilities = torch.tensor([[0.30, 0.29, 0.29, 0.12, 0.0], [0.9, 0.05, 0.05, 0.0, 0.0]])
+    free, kept = (
+        perturbed(ReverseSigmoid(0.8, 0.2, keep), probabilities, images(2)) for keep in (False, True)
+    )
+    assert free[0].argmax() == 4 and kept[0].argmax() == 0
+    assert torch.allclose(kept[0], free[0][[4, 1, 2, 3, 0]], atol=1e-6)
+    assert torch.equal(kept[1], free[1])
 
 
 def test_no_budget_changes_nothing() -> None:

@@ -77,6 +77,62 @@ def test_distances_and_the_alarm_against_a_loop(sizes: list[int]) -> None:
     assert seen["alarm"].tolist() == [number >= alarm for number in range(120)]
 
 
+def by_the_authors(images: Tensor, labels: Tensor, delta: float, minimum: int, least: int) -> list[bool]:
+    """Whether the attacker is present after each query: lists of distances by class, tested after each."""
+    found, _ = by_a_loop(images, labels, delta, minimum)
+    by_class: dict[int, list[float]] = {}
+    present, states = False, []
+    for distance, label in zip(found, labels.tolist(), strict=True):
+        if not np.isnan(distance):
+            by_class.setdefault(label, []).append(distance)
+            counted = np.array([d for own in by_class.values() if len(own) >= least for d in own])
+            if len(counted) >= minimum:
+                near = counted[abs(counted - counted.mean()) < 3 * counted.std()]
+                present = bool(shapiro(near).statistic < delta)
+        states.append(present)
+    return states
+
+
+def three_times() -> tuple[Tensor, Tensor]:
+    """Images, near copies of them, and images that lie far apart again; a fourth class has few."""
+    random = torch.Generator().manual_seed(3)
+    apart = torch.rand(150, 1, 5, 5, generator=random)
+    images = torch.cat([apart[:40], (apart[:30] + 0.01 * apart[40:70]).clamp(0, 1), apart[70:]])
+    labels = torch.randint(0, 3, (len(images),), generator=random)
+    labels[torch.arange(5, len(labels), 25)] = 3
+    return images, labels
+
+
+@pytest.mark.parametrize("sizes", [[150], [1] * 150, [7, 60, 1, 82]])
+@pytest.mark.parametrize("least", [1, 5, 10])
+def test_an_alarm_is_taken_back_as_by_the_authors(least: int, sizes: list[int]) -> None:
+    images, labels = three_times()
+    expected = by_the_authors(images, labels, 0.93, 30, least)
+    assert expected != sorted(expected) and True in expected, "the data must be such that an alarm goes"
+    watch = Prada(0.93, 30, 1, "report", 10, class_minimum=least, lasts=False).watch()
+    assert observed(watch, images, labels, sizes)["alarm"].tolist() == expected
+    lasting = Prada(0.93, 30, 1, "report", 10, class_minimum=least).watch()
+    first = expected.index(True)
+    assert observed(lasting, images, labels, sizes)["alarm"].tolist() == [n >= first for n in range(150)]
+
+
+def test_who_is_blocked_stays_blocked() -> None:
+    images, labels = three_times()
+    watch = Prada(0.93, 30, 1, "block", 10, lasts=False).watch()
+    seen = observed(watch, images[:100], labels[:100], [100])
+    first = by_the_authors(images, labels, 0.93, 30, 1).index(True)
+    assert len(seen) == first + 1 < 100 and watch.is_blocked(0)
+
+
+def test_distances_of_rare_classes_count_once_there_are_enough() -> None:
+    counts = {}
+    for least in (1, 10):
+        watch = PradaWatch(Prada(0.9, 30, 1, "report", 10, class_minimum=least))
+        observed(watch, *three_times(), [150])
+        counts[least] = len(watch._counted(watch.accounts[0], 140))
+    assert counts[1] == 140 > counts[10] > 100
+
+
 def test_tested_after_every_seventh_distance_it_raises_the_alarm_there() -> None:
     images, labels = queries(120)
     found, _ = by_a_loop(images, labels, delta=0.9, minimum=30)
@@ -200,8 +256,10 @@ def test_a_blocked_account_costs_its_budget_no_more(tmp_path: Path) -> None:
         ({"delta": 1.5}, "defense.prada.delta must be between 0 and 1, not 1.5"),
         ({"minimum": 2}, "defense.prada.minimum must be a whole number of at least 3, not 2"),
         ({"every": 0}, "defense.prada.every must be a whole number of at least 1, not 0"),
+        ({"class_minimum": 0}, "defense.prada.class_minimum must be a whole number of at least 1, not 0"),
+        ({"lasts": "long"}, "defense.prada.lasts must be one of True, False, not 'long'"),
         ({"at_alarm": "shout"}, "defense.prada.at_alarm must be one of report, block, charge"),
-        ({"surcharge": 0.5}, "defense.prada.surcharge must be at least 1, not 0.5"),
+        ({"surcharge": 0.5}, "defense.prada.surcharge must be a number of at least 1, not 0.5"),
     ],
 )
 def test_options_without_sense_are_refused(options: dict[str, object], said: str) -> None:

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from victims.datasets.near_duplicates import SIDE, small_versions
+
 CONFORM_BLOCK = 4096
 """Images resized at a time, which bounds the memory for their float32 copies."""
 
@@ -106,6 +108,11 @@ class ImageSet:
     def fingerprint(self) -> str:
         """Hash of the images, the labels and the number of classes."""
         return content_hash(f"{self.num_classes} classes", self.images, self.labels)
+
+    @cached_property
+    def small_versions(self) -> Tensor:
+        """What near duplicates are told by, float32 `[n, 64]`; see victims.datasets.near_duplicates."""
+        return small_versions(self.conform((1, SIDE, SIDE)).images).cpu()
 
     def select(self, index: Tensor | slice) -> ImageSet:
         """Return some of the images, by their positions in this set."""

@@ -11,11 +11,15 @@ from dataclasses import dataclass, replace
 import torch
 
 from victims.datasets.images import ImageSet
+from victims.datasets.near_duplicates import near_duplicates
 
 log = logging.getLogger(__name__)
 
 TOLERATED_DUPLICATES = 0.01
 """Share of a set's images whose pixels may also occur in another set (see `overlap`)."""
+
+TOLERATED_NEAR_DUPLICATES = 0.05
+"""Share of a set's images of which another set may hold near duplicates."""
 
 IN_ORDER = "_in_order"
 """What follows a part's name in a slice that takes it as it lies there, though parts are shuffled."""
@@ -125,18 +129,26 @@ def _bound(text: str | None, length: int, default: int, where: str, hint: str) -
 
 
 def overlap(first: ImageSet, second: ImageSet) -> int:
-    """Count the images of `first` that are also in `second`: same rows of one source, or same pixels.
+    """Count the images of `first` that are also in `second`: same rows of one source, same pixels, or alike.
 
-    Published data sets contain a few images twice. Equal pixels in other rows are therefore not counted, but
-    only warned about, if they are at most TOLERATED_DUPLICATES of the smaller set.
+    Published data sets contain a few images twice, or nearly. Equal pixels in other rows are therefore not
+    counted, but only warned about, if they are at most TOLERATED_DUPLICATES of the smaller set; so are near
+    duplicates that are at most TOLERATED_NEAR_DUPLICATES of it, and not even that below the former share.
     """
     same_rows = 0 if first.source != second.source else int(torch.isin(first.rows, second.rows).sum())
-    same_pixels = int(torch.isin(first.ids, second.ids).sum())
-    if same_pixels > max(same_rows, TOLERATED_DUPLICATES * min(len(first), len(second))):
+    has_same_pixels = torch.isin(first.ids, second.ids)
+    same_pixels, smaller = int(has_same_pixels.sum()), min(len(first), len(second))
+    if same_pixels > max(same_rows, TOLERATED_DUPLICATES * smaller):
         return same_pixels
-    if same_pixels > same_rows:
-        log.warning("%d images have the pixels of others that should differ from them", same_pixels)
-    return same_rows
+    if same_rows:  # they are refused whatever else there is
+        return same_rows
+    is_alike = has_same_pixels | near_duplicates(first.small_versions, second.small_versions)
+    alike = int(is_alike.sum())
+    if alike > TOLERATED_NEAR_DUPLICATES * smaller:
+        return alike
+    if same_pixels or alike > TOLERATED_DUPLICATES * smaller:
+        log.warning("%d images have the pixels of others that should differ from them, or nearly", alike)
+    return 0
 
 
 def check_disjoint(sets: Mapping[str, ImageSet]) -> None:
@@ -145,8 +157,8 @@ def check_disjoint(sets: Mapping[str, ImageSet]) -> None:
         shared = overlap(images, other)
         if shared:
             raise ValueError(
-                f"{name} and {other_name} share {shared:,} images; change dataset.splits or query_pool, or "
-                "set dataset.allow_overlap=true if that is meant"
+                f"{name} and {other_name} share {shared:,} images, equal or nearly so; change dataset.splits "
+                "or query_pool, or set dataset.allow_overlap=true if that is meant"
             )
 
 

@@ -4,8 +4,13 @@ Orekondy et al. 2020, "Prediction Poisoning: Towards Defenses Against DNN Model 
 attacker's gradient of a query is G^T y, where row k of G is the gradient of log p_k of a substitute for the
 attacker's network. The answer y' turns it as far as it can, within ||y - y'||_1 <= epsilon. As in the
 published code, G is that of the last layer's weights. There row k is (e_k - p) h^T, with h the layer's
-input, so the inner products G G^T are those of the vectors e_k - p, times |h|^2, which no angle needs: no
-gradient has to be computed.
+input, so G^T y is (y - p) h^T: the angle is that between y - p and y' - p, and no gradient has to be
+computed.
+
+The paper looks for the extreme of the answers that turns the gradient most, and goes towards it as far as
+epsilon allows. With many classes that is not the way that turns it most: near the uniform answer gradients
+are short, and their angle says little of the way there. So `compares: answers` tries where each way ends,
+and `compares: extremes` does as published.
 """
 
 from __future__ import annotations
@@ -23,27 +28,37 @@ from victims.architectures.build import Architecture, build_network
 from victims.defenses.base import DefendedVictim, Perturb, Perturbation, kept_label
 
 Label = Literal["kept", "free"]
+Compares = Literal["answers", "extremes"]
 
 ENUMERATED = 10
-"""With so many classes or fewer, all extremes of the answers that keep the label are tried."""
+"""With so many classes or fewer, all extremes of the answers that keep the label are tried, as published."""
+
+TRIED = 1024
+"""Extremes that are tried for a larger set, class by class, with more classes; the published number."""
+
+UNBOUNDED = 2.0
+"""An epsilon that every extreme is within: no two answers differ by more."""
 
 ENTRIES = 2**24
 """Of candidates that are compared at a time."""
 
 
-@stable_id("defense/mad")
+@stable_id("defense/mad@2")
 class Mad(Perturbation):
     """The answer moves from y towards the extreme that turns the gradient most, as far as `epsilon` allows.
 
     With the label free, the extremes are the classes. With the label kept, they are the equal shares of sets
-    of classes that hold the label; of more than 10 classes, of every size that set whose other classes have
-    the least inner product with the true gradient. The substitute is an untrained network of `architecture`.
+    of classes that hold the label; of more than 10 classes, those of `some_sets`, or as published of
+    `growing_sets`. The substitute is an untrained network of `architecture`.
     """
 
-    def __init__(self, epsilon: float, argmax: Label, architecture: Architecture) -> None:
+    def __init__(
+        self, epsilon: float, argmax: Label, architecture: Architecture, compares: Compares = "answers"
+    ) -> None:
         check_between("defense.mad.epsilon", epsilon, 0, 2)
         check_choice("defense.mad.argmax", argmax, Label)
-        self.epsilon, self.argmax, self.architecture = epsilon, argmax, architecture
+        check_choice("defense.mad.compares", compares, Compares)
+        self.epsilon, self.argmax, self.architecture, self.compares = epsilon, argmax, architecture, compares
 
     def bind(self, victim: DefendedVictim) -> Perturb:
         """See Perturbation."""
@@ -55,56 +70,54 @@ class Mad(Perturbation):
         def perturb(images: Tensor, probabilities: Tensor, first: int) -> Tensor:
             y = probabilities.double()
             p = predict_logits(substitute, images, victim.hardware).double().softmax(1).to(y.device)
-            changed = within(y, self.extreme(y, p), self.epsilon).float()
+            changed = self.turned(y, p).float()
             return kept_label(changed, probabilities) if self.argmax == "kept" and self.epsilon else changed
 
         return perturb
 
-    def extreme(self, y: Tensor, p: Tensor) -> Tensor:
-        """The extreme that turns the gradient most, `[n, classes]`; p is what the substitute says."""
+    def turned(self, y: Tensor, p: Tensor) -> Tensor:
+        """The answers that turn the gradient most, `[n, classes]`, for answers y; p is the substitute's."""
         classes = y.shape[1]
-        size = max(1, ENTRIES // (max(classes, 2**ENUMERATED) * classes))
+        size = max(1, ENTRIES // (max(classes, 2 ** (ENUMERATED - 1)) * classes))
         parts = zip(y.split(size), p.split(size), strict=True)
-        return torch.cat([self._extreme(own, gram(substitutes)) for own, substitutes in parts])
+        return torch.cat([self._turned(own, substitutes) for own, substitutes in parts])
 
-    def _extreme(self, y: Tensor, products: Tensor) -> Tensor:
+    def _turned(self, y: Tensor, p: Tensor) -> Tensor:
         classes = y.shape[1]
+        compared_at = self.epsilon if self.compares == "answers" else UNBOUNDED
         if self.argmax == "free":
-            extremes = torch.eye(classes, dtype=y.dtype, device=y.device)
-            return extremes[most_turned(y, products, extremes)]
-        if classes <= ENUMERATED:
-            order = label_first(y)
-            rows = products.gather(1, order[:, :, None].expand_as(products))
-            ordered = rows.gather(2, order[:, None, :].expand_as(products))
-            extremes = all_sets(classes, y.device)
-            best = extremes[most_turned(y.gather(1, order), ordered, extremes)]
-            return torch.empty_like(y).scatter_(1, order, best)
-        candidates = leading_sets(y, products)
-        inner = torch.einsum("nk,nkj,ncj->nc", y, products, candidates)
-        squares = torch.einsum("nck,nkj,ncj->nc", candidates, products, candidates)
-        best = least_cosine(inner, squares)
-        return candidates[torch.arange(len(y), device=y.device), best]
+            extremes = torch.eye(classes, dtype=y.dtype, device=y.device).expand(len(y), -1, -1)
+        elif classes <= ENUMERATED:
+            extremes = all_sets(y)
+        elif self.compares == "answers":
+            extremes = some_sets(y, p, self.epsilon)
+        else:
+            extremes = growing_sets(y, p, UNBOUNDED)
+        best = cosines(y, p, extremes, compared_at).argmin(1)
+        return within(y, extremes[torch.arange(len(y), device=y.device), best], self.epsilon)
 
 
-def most_turned(y: Tensor, products: Tensor, extremes: Tensor) -> Tensor:
-    """Which of the `extremes` `[m, classes]` turns the gradient of each answer most, int64 `[n]`.
-
-    All of them at once: their squared lengths are linear in the inner products `[n, classes, classes]`.
-    """
-    inner = torch.einsum("nk,nkj->nj", y, products) @ extremes.mT
-    pairs = (extremes[:, :, None] * extremes[:, None, :]).flatten(1)
-    return least_cosine(inner, products.flatten(1) @ pairs.mT)
+def cosines(y: Tensor, p: Tensor, extremes: Tensor, epsilon: float) -> Tensor:
+    """Of the angles by which going towards `extremes` `[n, m, classes]` turns the gradients, `[n, m]`."""
+    own = (y - p)[:, None]
+    other = within(y[:, None], extremes, epsilon) - p[:, None]
+    lengths = other.square().sum(2) * own.square().sum(2)
+    return (own * other).sum(2) / lengths.clamp_min(1e-30).sqrt()
 
 
-def least_cosine(inner: Tensor, squares: Tensor) -> Tensor:
-    """Which candidate has the least cosine, int64 `[n]`: inner products and squared lengths `[n, m]`."""
-    return (inner / squares.clamp_min(1e-30).sqrt()).argmin(1)
+def shares(chosen: Tensor) -> Tensor:
+    """Sets of classes, bool `[..., classes]`, as the answers that give each of their classes the same."""
+    return chosen.double() / chosen.sum(-1, keepdim=True)
 
 
-def gram(p: Tensor) -> Tensor:
-    """Inner products of the vectors e_k - p, `[n, classes, classes]`, for probabilities p `[n, classes]`."""
-    rows = torch.eye(p.shape[1], dtype=p.dtype, device=p.device) - p[:, None, :]
-    return rows @ rows.mT
+def all_sets(y: Tensor) -> Tensor:
+    """Equal shares of every set that holds the label: float64 `[n, 2^(classes - 1), classes]`."""
+    classes = y.shape[1]
+    numbers = torch.arange(2 ** (classes - 1), device=y.device)
+    others = numbers[:, None] >> torch.arange(classes - 1, device=y.device) & 1 > 0
+    chosen = torch.cat([torch.ones_like(others[:, :1]), others], 1)
+    place = label_first(y).argsort(1)
+    return shares(chosen.T[place].mT)
 
 
 def label_first(y: Tensor) -> Tensor:
@@ -114,28 +127,40 @@ def label_first(y: Tensor) -> Tensor:
     return torch.cat([label, others + (others >= label)], 1)
 
 
-def all_sets(classes: int, device: torch.device) -> Tensor:
-    """Equal shares of every set that holds the first class: float64 `[2^(classes - 1), classes]`."""
-    numbers = torch.arange(2 ** (classes - 1), device=device)
-    others = (numbers[:, None] >> torch.arange(classes - 1, device=device) & 1).double()
-    chosen = torch.cat([torch.ones_like(others[:, :1]), others], 1)
-    return chosen / chosen.sum(1, keepdim=True)
+def some_sets(y: Tensor, p: Tensor, epsilon: float) -> Tensor:
+    """Equal shares of sets that hold the label, `[n, m, classes]`, of which one turns the gradient far.
 
-
-def leading_sets(y: Tensor, products: Tensor) -> Tensor:
-    """Equal shares of the label and the m classes of least inner product with G^T y, m = 0, 1, ...
-
-    `[n, classes, classes]`.
+    Of every size that set whose other classes have the least y - p, which is the least inner product with the
+    true gradient. And as published, sets that grow from the label by that class which turns the gradient
+    most, until `TRIED` extremes were tried.
     """
-    own = torch.einsum("nk,nkj->nj", y, products).scatter(1, y.argmax(1, keepdim=True), -torch.inf)
+    return torch.cat([leading_sets(y, p), growing_sets(y, p, epsilon)], 1)
+
+
+def leading_sets(y: Tensor, p: Tensor) -> Tensor:
+    """Equal shares of the label and the m classes of least y - p, m = 0, 1, ...: `[n, classes, classes]`."""
+    own = (y - p).scatter(1, y.argmax(1, keepdim=True), -torch.inf)
     rank = own.argsort(dim=1, stable=True).argsort(1)
     size = torch.arange(y.shape[1], device=y.device)
-    chosen = (rank[:, None, :] <= size[None, :, None]).to(y.dtype)
-    return chosen / chosen.sum(2, keepdim=True)
+    return shares(rank[:, None, :] <= size[None, :, None])
+
+
+def growing_sets(y: Tensor, p: Tensor, epsilon: float) -> Tensor:
+    """Equal shares of the label and the classes found one after the other, `[n, m, classes]`."""
+    classes = y.shape[1]
+    chosen = torch.zeros_like(y, dtype=torch.bool).scatter(1, y.argmax(1, keepdim=True), True)
+    single = torch.eye(classes, dtype=torch.bool, device=y.device)
+    found: list[Tensor] = []
+    while sum(classes - size for size in range(1, len(found) + 1)) < TRIED and len(found) < classes - 1:
+        turned = cosines(y, p, shares(chosen[:, None] | single), epsilon)
+        next_class = turned.masked_fill(chosen, torch.inf).argmin(1, keepdim=True)
+        chosen = chosen.scatter(1, next_class, True)
+        found.append(shares(chosen))
+    return torch.stack(found, 1)
 
 
 def within(y: Tensor, target: Tensor, epsilon: float) -> Tensor:
-    """The farthest point on the way from `y` to `target` `[n, classes]` within `epsilon` in L1."""
+    """The farthest point on the way from `y` to `target` `[..., classes]` within `epsilon` in L1."""
     step = target - y
-    length = step.abs().sum(1, keepdim=True)
+    length = step.abs().sum(-1, keepdim=True)
     return y + step * (epsilon / length.clamp_min(1e-30)).clamp_max(1)

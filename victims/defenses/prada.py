@@ -6,6 +6,9 @@ account's distances. Where d exceeds the class's threshold, the query joins the 
 distances, and the threshold rises to their mean less their standard deviation, if that is more. An honest
 user's distances are taken to be normal: the alarm is raised once the statistic W of Shapiro and Wilk, over
 the distances within three standard deviations of their mean, falls below delta.
+
+The authors' code tests after each tenth query, leaves out classes with fewer than ten distances, and takes
+the alarm back when W rises again: `class_minimum: 10`, `lasts: false`.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from __future__ import annotations
 import warnings
 from collections import defaultdict
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -21,7 +25,7 @@ from scipy.stats import shapiro
 from torch import Tensor
 
 from storage.identity import stable_id
-from storage.options import check_between, check_choice
+from storage.options import check_between, check_choice, check_number
 from victims.defenses.base import AtAlarm, Watch, Watching
 from victims.types import Answer, QueryBatch
 
@@ -34,24 +38,34 @@ SAME = 1e-5
 
 @stable_id("defense/prada")
 class Prada(Watching):
-    """Raises an alarm for an account once W, of at least `minimum` distances, is below `delta`; for good.
+    """Raises an alarm for an account once W, of at least `minimum` distances, is below `delta`.
 
-    W is computed when the number of distances is a multiple of `every`. From the alarm on the account gets
-    no further answer (`at_alarm: block`), or its toll is multiplied by `surcharge` (`charge`), or neither
-    (`report`). The query at which it is raised is answered.
+    Distances count from `class_minimum` of them in their class on. W is computed when the number of all
+    distances is a multiple of `every`. The alarm `lasts`, or goes when W is not below `delta` at a later
+    test. While it lasts, the account gets no answer (`at_alarm: block`; it does not come to a later test),
+    or its toll is multiplied by `surcharge` (`charge`), or neither (`report`). The query at which it is
+    raised is answered.
     """
 
-    def __init__(self, delta: float, minimum: int, every: int, at_alarm: AtAlarm, surcharge: float) -> None:
+    def __init__(
+        self,
+        delta: float,
+        minimum: int,
+        every: int,
+        at_alarm: AtAlarm,
+        surcharge: float,
+        class_minimum: int = 1,
+        lasts: bool = True,
+    ) -> None:
         check_between("defense.prada.delta", delta, 0, 1)
         check_choice("defense.prada.at_alarm", at_alarm, AtAlarm)
-        if not isinstance(minimum, int) or minimum < 3:
-            raise ValueError(f"defense.prada.minimum must be a whole number of at least 3, not {minimum!r}")
-        if not isinstance(every, int) or every < 1:
-            raise ValueError(f"defense.prada.every must be a whole number of at least 1, not {every!r}")
-        if not surcharge >= 1:
-            raise ValueError(f"defense.prada.surcharge must be at least 1, not {surcharge!r}")
-        self.delta, self.minimum, self.every = delta, minimum, every
-        self.at_alarm, self.surcharge = at_alarm, surcharge
+        check_choice("defense.prada.lasts", lasts, Literal[True, False])
+        check_number("defense.prada.minimum", minimum, 3, whole=True)
+        check_number("defense.prada.every", every, 1, whole=True)
+        check_number("defense.prada.class_minimum", class_minimum, 1, whole=True)
+        check_number("defense.prada.surcharge", surcharge, 1)
+        self.delta, self.minimum, self.every, self.class_minimum = delta, minimum, every, class_minimum
+        self.at_alarm, self.surcharge, self.lasts = at_alarm, surcharge, lasts
 
     def watch(self) -> Watch:
         """See Watching."""
@@ -100,10 +114,11 @@ class GrowingSet:
 
 @dataclass(eq=False)
 class Account:
-    """What is known of an account: its growing sets by class, its distances, whether it is suspect."""
+    """What is known of an account: its growing sets by class, its distances and whose, if it is suspect."""
 
     sets: dict[int, GrowingSet] = field(default_factory=dict)
     distances: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    classes: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     alarm: bool = False
 
 
@@ -135,26 +150,33 @@ class PradaWatch:
             rows = np.flatnonzero(labels == label)
             growing = account.sets.setdefault(int(label), GrowingSet(points[:0]))
             found[rows] = growing.distances(points[torch.from_numpy(rows).to(points.device)])
-        alarms = self._alarms(account, found)
+        alarms = self._alarms(account, found, labels)
         answered = len(found)
         if self.prada.at_alarm == "block" and account.alarm:
             answered = int(alarms.argmax()) + 1  # what lies behind is forgotten: the account never asks again
         return pd.DataFrame({"prada_distance": found, "alarm": alarms})[:answered]
 
-    def _alarms(self, account: Account, found: np.ndarray) -> np.ndarray:
-        """Whether the alarm is raised at each query, bool `[n]`; the account's distances grow by `found`."""
+    def _alarms(self, account: Account, found: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """Whether there is an alarm at each query, bool `[n]`; the account's distances grow by `found`."""
         alarms = np.full(len(found), account.alarm)
-        known = len(account.distances)
-        account.distances = np.concatenate([account.distances, found[~np.isnan(found)]])
-        counts = known + np.cumsum(~np.isnan(found))
-        is_tested = (counts >= self.prada.minimum) & (counts % self.prada.every == 0)
-        for number in np.flatnonzero(~np.isnan(found) & is_tested):
-            if account.alarm:
+        is_new, known = ~np.isnan(found), len(account.distances)
+        account.distances = np.concatenate([account.distances, found[is_new]])
+        account.classes = np.concatenate([account.classes, labels[is_new]])
+        counts = known + np.cumsum(is_new)
+        stays = self.prada.lasts or self.prada.at_alarm == "block"
+        for number in np.flatnonzero(is_new & (counts % self.prada.every == 0)):
+            if stays and account.alarm:
                 break
-            if normality(account.distances[: counts[number]]) < self.prada.delta:
-                account.alarm = True
-                alarms[number:] = True
+            counted = self._counted(account, counts[number])
+            if len(counted) >= self.prada.minimum:
+                account.alarm = normality(counted) < self.prada.delta
+                alarms[number:] = account.alarm
         return alarms
+
+    def _counted(self, account: Account, count: int) -> np.ndarray:
+        """Of an account's first `count` distances those of classes that have enough."""
+        distances, classes = account.distances[:count], account.classes[:count]
+        return distances[np.bincount(classes)[classes] >= self.prada.class_minimum]
 
 
 def normality(distances: np.ndarray) -> float:

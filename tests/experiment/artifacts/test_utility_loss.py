@@ -64,12 +64,16 @@ def test_defenses_hear_how_many_were_answered_before() -> None:
 
 
 class AfterThree(Watching):
-    """Watches: an alarm at an account's third query, if the first was about the brightest of ten images."""
+    """Watches: an alarm from an account's third query to its fifth, if its first had the brightest image.
+
+    It keeps what each account asked about.
+    """
 
     surcharge = 1.0
 
-    def __init__(self, at_alarm: AtAlarm) -> None:
-        self.at_alarm = at_alarm
+    def __init__(self, at_alarm: AtAlarm, images: int) -> None:
+        self.at_alarm, self.images = at_alarm, images
+        self.asked: list[list[int]] = []
 
     def watch(self) -> AfterThree:
         return self
@@ -79,27 +83,62 @@ class AfterThree(Watching):
 
     def observe(self, batch: QueryBatch, answer: Answer) -> pd.DataFrame:
         brightness = batch.images.flatten(1).mean(1)
-        assert len(set(brightness.tolist())) == len(brightness) == len(answer), "no image twice"
+        self.asked.append(brightness.int().tolist())
         assert torch.equal(answer.values[:, 0], brightness), "each image with its own answer"
-        alarm = (np.arange(len(batch)) >= 2) & (float(brightness[0]) == 9)
+        number = np.arange(len(batch))
+        alarm = (number >= 2) & (number < 5) & (float(brightness[0]) == self.images - 1)
         is_blocked = self.at_alarm == "block" and alarm.any()
         return pd.DataFrame({"alarm": alarm})[: 3 if is_blocked else len(alarm)]
+
+
+def watched(at_alarm: AtAlarm, images: int, queries: int) -> tuple[dict[str, Any], list[list[int]]]:
+    shown = torch.arange(float(images))[:, None].expand(images, 3)
+    pictures = shown[:, :1, None, None].expand(images, 1, 2, 2)
+    watch = AfterThree(at_alarm, images)
+    losses = watch_losses(watch, pictures, shown, queries, torch.Generator().manual_seed(0))
+    return losses, watch.asked
 
 
 @pytest.mark.parametrize("at_alarm", ["report", "block"])
 @pytest.mark.parametrize(("queries", "asked"), [(5, 5), (40, 10)])
 def test_losses_by_a_watch(at_alarm: AtAlarm, queries: int, asked: int) -> None:
-    images = torch.arange(10.0)[:, None, None, None].expand(10, 1, 2, 2)
-    shown = torch.arange(10.0)[:, None].expand(10, 3)
-    random = torch.Generator().manual_seed(0)
-    losses = watch_losses(AfterThree(at_alarm), images, shown, queries, random)
-    alarms = losses["false_alarms"]
-    assert alarms is not None
-    assert abs(alarms - 0.1) < 0.1, f"a tenth of {WATCHED_USERS} users, within five deviations"
-    assert alarms > 0
-    assert losses["false_alarms_after"] == [3] * round(alarms * WATCHED_USERS)
+    losses, queried = watched(at_alarm, 10, queries)
+    assert {len(each) for each in queried} == {asked} and len(queried) == WATCHED_USERS
+    alarms = sum(each[0] == 9 for each in queried)
+    assert losses["false_alarms"] == alarms / WATCHED_USERS and alarms > 0
+    assert losses["false_alarms_once"] == sum(each[0] == 9 for each in queried[::2]) / 100
+    assert losses["false_alarms_repeating"] == sum(each[0] == 9 for each in queried[1::2]) / 100
+    assert losses["false_alarms_after"] == [3] * alarms
+    goes = at_alarm == "report" and asked > 5
+    assert losses["false_alarms_until"] == [6] * (alarms if goes else 0)
     cut = (asked - 3) / asked if at_alarm == "block" else 0.0
-    assert losses["refused"] == pytest.approx(alarms * cut, abs=1e-12)
+    assert losses["refused"] == pytest.approx(alarms / WATCHED_USERS * cut, abs=1e-12)
+
+
+def test_every_other_user_repeats_images_and_no_two_samples_share_any() -> None:
+    losses, queried = watched("report", 100, 30)
+    assert all(len(set(each)) == 30 for each in queried[::2]), "no image twice"
+    assert all(len(set(each)) < 30 for each in queried[1::2]), "drawn with repetition"
+    assert losses["false_alarms_samples"] == 3
+    first = [set(each) for each in queried[:6]]
+    for number, own in enumerate(first):
+        assert all(own.isdisjoint(other) for other in first[number + 2 - number % 2 :])
+    assert all(set(each) <= {*range(100)} - first[2] - first[4] for each in queried[::6]), "the same again"
+
+
+@pytest.mark.parametrize(
+    ("images", "samples", "high"), [(10, 1, 0.975), (400, 40, 0.0881), (4000, 200, 0.0183)]
+)
+def test_an_interval_is_that_of_users_with_images_of_their_own(
+    images: int, samples: int, high: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The published upper ends of Clopper and Pearson for none of so many."""
+    monkeypatch.setattr(
+        AfterThree, "observe", lambda self, batch, answer: pd.DataFrame({"alarm": [False] * 10})
+    )
+    losses, _ = watched("report", images, 10)
+    assert (losses["false_alarms"], losses["false_alarms_samples"]) == (0, samples)
+    assert (losses["false_alarms_low"], losses["false_alarms_high"]) == pytest.approx((0, high), abs=1e-4)
 
 
 @pytest.fixture(scope="module")

@@ -136,6 +136,12 @@ def test_an_honest_users_false_alarm_against_a_loop() -> None:
     assert work.expected_hashes[1:] == pytest.approx(np.cumsum(hashes))
 
 
+def test_an_alarm_that_went_is_paid_for_no_longer() -> None:
+    surcharge = Surcharge(5.0, np.array([10, 20, 60]), users=4, alarms_until=np.array([30, 70]))
+    shares = surcharge.share(np.array([9, 10, 29, 30, 60, 69, 70, 100]))
+    assert shares.tolist() == [0, 0.25, 0.5, 0.25, 0.5, 0.5, 0.25, 0.25]
+
+
 def test_an_honest_users_work_is_a_mean() -> None:
     """It lies between the cheapest and the most expensive image's, and is the same for the same seed."""
     priced = pd.DataFrame({"cost_pate": np.linspace(0.0, 1.0, 40)})

@@ -9,7 +9,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 import yaml
+
+from extraction.checkpoint import packed
 
 
 def write_cell(
@@ -23,9 +26,13 @@ def write_cell(
     overhead: float = 2.0,
     honest_overhead: float = 1.1,
     cheapest_overhead: float | None = None,
+    right: np.ndarray | None = None,
     **result: Any,
 ) -> None:
-    """A finished cell of 100 queries a round; `result` is added to result.json."""
+    """A finished cell of 100 queries a round; `result` is added to result.json.
+
+    `right` `[rounds, images]` says which test images its rounds got right, and that the victim does.
+    """
     folder.mkdir(parents=True)
     rounds = np.arange(1, len(accuracies) + 1)
     curve = pd.DataFrame(
@@ -49,6 +56,10 @@ def write_cell(
     if cheapest_overhead is not None:
         curve["cheapest_overhead"] = cheapest_overhead
     curve.drop(columns=list(without)).to_csv(folder / "curve.csv", index=False)
+    if right is not None:
+        bits = [packed(torch.from_numpy(row)) for row in right]
+        told = {"round": rounds, "images": right.shape[1], "right": bits, "agrees": bits}
+        pd.DataFrame(told).to_csv(folder / "test_images.csv", index=False)
     if config is not None:
         (folder / "config.yaml").write_text(yaml.safe_dump(config))
     content = {

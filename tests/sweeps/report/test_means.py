@@ -77,6 +77,91 @@ def test_the_interval_holds_the_truth() -> None:
     assert 0.94 <= held <= 0.96
 
 
+def hits(seeds: int, images: int, random: np.random.Generator) -> np.ndarray:
+    """Which images each seed gets right, bool `[seeds, images]`: some images are hard, some seeds poor.
+
+    The mean over all images and seeds there could be is 0.7534, by millions of draws.
+    """
+    ease, skill = random.normal(3, 4, images), random.normal(0, 0.1, (seeds, 1))
+    right: np.ndarray = random.random((seeds, images)) < 1 / (1 + np.exp(-(ease + skill)))
+    return right
+
+
+def rows_of(right: np.ndarray, other: np.ndarray | None = None, attack: str = "standard") -> pd.DataFrame:
+    """Points of one attack, a row a seed, with the images `[seeds, images]` that were right."""
+
+    def bits(table: np.ndarray) -> list[bytes]:
+        return [np.packbits(row).tobytes() for row in table]
+
+    columns: dict[str, Any] = {"accuracy": right.mean(1), "right": bits(right), "images": right.shape[1]}
+    if other is not None:
+        change = right.mean(1) - other.mean(1)
+        columns |= {"right_undefended": bits(other), "accuracy_change": change}
+    rows = pd.DataFrame(columns)
+    return rows.assign(attack=attack, knows="", gave_up=False, seed=range(len(rows)))
+
+
+def test_intervals_hold_the_sampling_of_test_images_too() -> None:
+    """Three seeds share 300 images: in 600 sets the interval holds the truth in 95 %; Student's does not."""
+    random = np.random.default_rng(0)
+    sets = [hits(3, 300, random) for _ in range(600)]
+    rows = pd.concat([rows_of(right, attack=str(number)) for number, right in enumerate(sets)])
+    shares = []
+    for told in (rows, rows.drop(columns=["right", "images"])):
+        table = over_seeds(told, ["attack"])
+        shares.append(float((abs(table["accuracy"] - 0.7534) <= table["accuracy_interval"]).mean()))
+    assert 0.94 <= shares[0] <= 0.99 and shares[1] < 0.9
+
+
+def test_an_interval_is_that_of_a_bootstrap_over_seeds_and_images() -> None:
+    """Of sixty seeds, of which a bootstrap says what there is to know."""
+    random = np.random.default_rng(1)
+    right = hits(60, 101, random)
+    draws = [right[random.integers(0, 60, 60)][:, random.integers(0, 101, 101)].mean() for _ in range(4000)]
+    (row,) = over_seeds(rows_of(right), ["attack"]).to_dict("records")
+    assert row["accuracy_interval"] == pytest.approx(1.96 * np.std(draws), rel=0.05)
+
+
+def test_one_seed_has_the_interval_of_its_images() -> None:
+    right = np.arange(1000)[None] < 900
+    (row,) = over_seeds(rows_of(right), ["attack"]).to_dict("records")
+    assert row["accuracy_interval"] == pytest.approx(1.96 * np.sqrt(0.9 * 0.1 / 1000), rel=1e-3)
+
+
+def test_paired_differences_are_sharper_than_two_means() -> None:
+    """Two models that differ in six of a thousand images: a normal interval of the six."""
+    right = np.repeat(np.arange(1000)[None] < 900, 2, axis=0)
+    other = right.copy()
+    other[:, :6] = False
+    (row,) = over_seeds(rows_of(other, right), ["attack"]).to_dict("records")
+    assert row["accuracy_change"] == pytest.approx(-0.006)
+    assert row["accuracy_change_interval"] == pytest.approx(1.96 * np.sqrt(0.006 * 0.994 / 1000), rel=1e-3)
+    assert row["accuracy_interval"] > 3 * row["accuracy_change_interval"]
+
+
+def test_a_report_pairs_each_defense_with_none(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    expected = []
+    for seed in (0, 1):
+        free = random.random((2, 50)) < 0.9
+        defended = free & (random.random((2, 50)) < 0.9)
+        for name, right in (("none", free), ("mad", defended)):
+            accuracies = right.mean(1).tolist()
+            folder = tmp_path / f"{name}{seed}"
+            write_cell(folder, "knockoff", seed, accuracies, defense=name, calibration=None, right=right)
+        expected.append(float(defended[1].mean() - free[1].mean()))
+    sweep = report.load([tmp_path])
+    of_mad, of_none = report.table(sweep).sort_values("defense").to_dict("records")
+    assert of_mad["accuracy_change"] == pytest.approx(np.mean(expected))
+    assert np.isnan(of_none["accuracy_change"]) and np.isnan(of_none["accuracy_change_interval"])
+    assert 0 < of_mad["accuracy_change_interval"] < 1
+    text = markdown(report.table(sweep), sweep)
+    assert "against none, points" in text and f"| {100 * np.mean(expected):+.2f} ±" in text
+    (tmp_path / "mad0" / "test_images.csv").write_text("round,images\n1,50\n")
+    again = report.table(report.load([tmp_path])).sort_values("defense").to_dict("records")
+    assert again[0]["accuracy_change"] == pytest.approx(np.mean(expected)), "without its images, too"
+
+
 def priced(reached: bool, seconds: float) -> dict[str, Any]:
     """What result.json says of the price to reach, and of honest users."""
     bill = {"reached": reached, "queries": 10 * seconds, "pow_seconds": seconds, "attacker_usd": 0.001}
