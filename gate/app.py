@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from gate.gate import Gate, Service
 from gate.http import openapi
 from gate.http.access_log import AccessLog
 from gate.http.answering import Model, Predict
+from gate.http.effort import Effort
 from gate.http.endpoints import Endpoints
 from gate.http.metrics import Metrics
 from gate.http.pages import add_page
@@ -35,6 +37,9 @@ log = logging.getLogger("tollgate.gate")
 SWEEP_SECONDS = 30.0
 """Seconds between two sweeps of the ledger."""
 
+LOAD_SECONDS = 5.0
+"""Seconds over which the load is measured that work follows."""
+
 KEYS_SECONDS = 5.0
 """Seconds after which signing keys that another host made are known."""
 
@@ -46,12 +51,14 @@ class Hosting:
     Args:
         model_seconds: Seconds that the model may take for a batch; longer, and its requests are refused.
         on_stuck: Called once when it takes longer: a process can end itself, so that another one begins.
+        load_target: Share of time that the model is busy from which work rises; see Effort.
         strangers_a_minute: Requests without a key that an address may make in a minute.
         observed: Whether the application shows its own counts and documents itself; see `observing_app`.
     """
 
     model_seconds: float = 60.0
     on_stuck: Callable[[], None] | None = None
+    load_target: float | None = None
     strangers_a_minute: int = 600
     observed: bool = True
 
@@ -96,6 +103,7 @@ class _Application:
 
     def __init__(self, predict: Predict, gate: Gate, hosting: Hosting) -> None:
         self.gate, self.hosting, self.metrics = gate, hosting, Metrics()
+        self.effort = Effort(hosting.load_target)
         self.model = Model(predict, gate, self.metrics, hosting.model_seconds)
         self.endpoints = Endpoints(gate, self.model, self.metrics, Strangers(hosting.strangers_a_minute))
         self.app = _DocumentedApp(
@@ -140,6 +148,7 @@ class _Application:
             asyncio.create_task(self._from_time_to_time(SWEEP_SECONDS, self._sweep)),
             asyncio.create_task(self._from_time_to_time(KEYS_SECONDS, self.gate.refresh_keys)),
             asyncio.create_task(self.model.watch(self.hosting.on_stuck)),
+            asyncio.create_task(self._follow_the_load()),
         ]
         try:
             yield
@@ -148,6 +157,15 @@ class _Application:
                 duty.cancel()
             await self.model.close()
             await anyio.to_thread.run_sync(self.gate.ledger.close)
+
+    async def _follow_the_load(self) -> None:
+        """Have the work follow the load, where it shall."""
+        while self.hosting.load_target is not None:
+            before, began = self.model.batcher.busy, time.monotonic()
+            await asyncio.sleep(LOAD_SECONDS)
+            self.effort.follow((self.model.batcher.busy - before) / (time.monotonic() - began))
+            self.gate.effort = self.effort.factor
+            self.metrics.effort.set(self.effort.factor)
 
     def _sweep(self) -> None:
         self.gate.ledger.sweep(self.gate.clock())

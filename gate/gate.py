@@ -135,6 +135,9 @@ class Gate:
         ledger: Accounts, standings and answers; several gates may share it.
         clock: Gives the time in seconds since 1970.
 
+    Attributes:
+        effort: What all work is multiplied by, for a while.
+
     Raises:
         ValueError: The ledger counts something else than this service; see Ledger.count_as.
     """
@@ -149,6 +152,7 @@ class Gate:
         self.service, self.meter, self.ledger, self.clock = service, meter, ledger, clock
         self.tariff = tariff_of(service.calibration, service.puzzle, service.spread, meter.cost)
         self.keyring = shared_keyring(ledger)
+        self.effort = 1.0
         other = ledger.count_as(service.counted)
         if other is not None:
             raise ValueError(f"the ledger counts {other}, not {service.counted}")
@@ -257,7 +261,7 @@ class Gate:
     def _challenge(self, account: str, id: bytes, query: str, hashes: float) -> Challenge:
         """A challenge of so many hashes, which lives long enough to be solved on a slow device."""
         service = self.service
-        puzzle = service.puzzle.puzzle(b"any", hashes)
+        puzzle = service.puzzle.puzzle(b"any", hashes * self.effort)
         return Challenge(
             id=id.hex(),
             account=account,

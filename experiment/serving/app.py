@@ -42,6 +42,7 @@ def make_app(config: Config, on_stuck: Callable[[], None] | None = None) -> Fast
         hosting=Hosting(
             model_seconds=server["model_seconds"],
             on_stuck=on_stuck,
+            load_target=server["load_target"],
             strangers_a_minute=server["strangers_a_minute"],
             observed=server["metrics_bind"] is None,
         ),

@@ -11,7 +11,7 @@ from experiment.serving.ledger import Totals, server_ledger
 from gate.api_keys import check_name
 from gate.gate import AnswerKind
 from storage.errors import InputError
-from storage.options import check_choice, check_number
+from storage.options import check_choice, check_inside, check_number
 
 WHOLE = {
     "workers": 1,
@@ -56,6 +56,8 @@ def _check_numbers(server: Config) -> None:
     check_number("server.port", server["port"], 0, MOST_PORT, whole=True)
     for name, least in WHOLE.items():
         check_number(f"server.{name}", server[name], least, MOST_WORKERS if name == "workers" else MOST, True)
+    if server["load_target"] is not None:
+        check_inside("server.load_target", server["load_target"], 0, 1)
     for name in ("lifetime", "model_seconds"):
         check_number(f"server.{name}", server[name], LEAST_SECONDS, MOST)
 

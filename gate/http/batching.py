@@ -42,6 +42,8 @@ class Batcher:
     def __init__(self, evaluate: Evaluate, largest: int, waiting: int, seconds: float = math.inf) -> None:
         self.evaluate, self.largest, self.limit, self.seconds = evaluate, largest, waiting, seconds
         self._began: float | None = None
+        self.busy = 0.0
+        """Seconds that have been spent on computations."""
         self._queue: list[_Waiting] = []
         self._arrived = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
@@ -91,6 +93,7 @@ class Batcher:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, self.evaluate, images)
         finally:
+            self.busy += time.monotonic() - self._began
             self._began = None
 
     async def _one_by_one(self, batch: list[_Waiting], error: Exception) -> None:

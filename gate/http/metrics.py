@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
 MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
@@ -35,6 +35,13 @@ class Metrics:
             "Seconds from a query's arrival at the model to its answer.",
             registry=registry,
         )
+        self.effort = Gauge(
+            "tollgate_effort",
+            "What work is multiplied by, because of the load.",
+            registry=registry,
+            multiprocess_mode="max",
+        )
+        self.effort.set(1.0)
         if several:
             MultiProcessCollector(self.registry)
 
