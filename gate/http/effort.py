@@ -1,7 +1,7 @@
 """Under load the work that is asked for rises for everyone, so that those who can wait make room.
 
-As Tor's onion services do (proposal 327): each who asks pays for what others ask at the same time. It is asked
-on top of what an answer reveals, and nobody's standing remembers it.
+As Tor's onion services do (proposal 327): each who asks pays for what others ask at the same time. It is
+asked on top of what an answer reveals, and nobody's standing remembers it.
 """
 
 from __future__ import annotations

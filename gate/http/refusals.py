@@ -66,8 +66,7 @@ def guarded_endpoint(endpoint: Endpoint) -> Endpoint:
             raise
         except Unavailable as error:
             log.warning("%s", error)
-            detail = "the ledger cannot be used at the moment; nothing is lost"
-            raise Problem("busy", detail, retry_after=5) from error
+            raise Problem("busy", "the ledger cannot be used at the moment", retry_after=5) from error
         except Exception as error:
             log.exception("a request failed")
             raise Problem("failure", "something went wrong here; it is logged") from error
