@@ -27,8 +27,8 @@ from gate.http.effort import Effort
 from gate.http.endpoints import Endpoints
 from gate.http.metrics import Metrics
 from gate.http.pages import add_page
-from gate.http.refusals import Endpoint, add_refusals, guarded_endpoint
-from gate.http.strangers import Strangers
+from gate.http.refusals import Endpoint, Refusals, guarded_endpoint
+from gate.http.strangers import Strangers, StrangersFirst
 from gate.ledgers.base import Ledger, Unavailable
 from gate.meters import GateMeter
 
@@ -139,7 +139,9 @@ class _Application:
         health = guarded_endpoint(does.healthz)
         app.add_api_route("/healthz", health, methods=["HEAD"], include_in_schema=False, response_model=None)
         add_page(app)
-        add_refusals(app, self.metrics)
+        refusals = Refusals(self.metrics)
+        refusals.add_to(app)
+        app.add_middleware(StrangersFirst, strangers=does.strangers, refuse=refusals.refuse)
         app.add_middleware(AccessLog, metrics=self.metrics)
 
     @asynccontextmanager

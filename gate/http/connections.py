@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import cached_property
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -27,7 +29,7 @@ class Connections:
     Args:
         most: Connections at a time.
         an_address: Connections of an address at a time.
-        trusted: Addresses that may have all, such as a proxy's.
+        trusted: Addresses and networks that may have all, such as a proxy's.
         idle_seconds: Seconds that one may be idle.
     """
 
@@ -41,7 +43,7 @@ class Connections:
 
     def admits(self, connection: GuardedProtocol, address: str) -> bool:
         """Whether a new connection may stay; makes place for it where that takes another one's."""
-        if address not in self.trusted and self.by_address[address] >= self.an_address:
+        if self.by_address[address] >= self.an_address and not self.trusts(address):
             oldest = next((each for each in self.idle if each.address == address), None)
         elif self.by_address.total() >= self.most:
             oldest = next(iter(self.idle), None)
@@ -51,6 +53,18 @@ class Connections:
             return False
         oldest.drop()
         return True
+
+    def trusts(self, address: str) -> bool:
+        """Whether an address, or a network of 64 bits, is a trusted one's."""
+        try:
+            own = ip_network(address)
+            return any(own.version == it.version and own.subnet_of(it) for it in self._networks)  # type: ignore[arg-type]
+        except ValueError:
+            return False
+
+    @cached_property
+    def _networks(self) -> list[IPv4Network | IPv6Network]:
+        return [ip_network(each) for each in self.trusted]
 
     def __call__(self, *arguments: Any, **named: Any) -> GuardedProtocol:
         """Make the protocol of a new connection; given to uvicorn's `http`."""

@@ -105,7 +105,6 @@ class Endpoints:
 
     async def ask_account(self, request: Request) -> Response:
         """Answer POST /v1/accounts: issue a challenge for a new account."""
-        self.strangers.count(request)
         await read_body(request, 0)
         signed = self.gate.ask_account()
         self._count_asked(0, signed)
@@ -116,7 +115,6 @@ class Endpoints:
 
     async def open_account(self, request: Request) -> Response:
         """Answer POST /v1/accounts/redeem: open an account for a solution."""
-        self.strangers.count(request)
         solution = await read_solution(request)
         async with self.strangers_checks("strangers"):
             opened = await anyio.to_thread.run_sync(
@@ -201,7 +199,6 @@ class Endpoints:
         """Return the account whose API key the request bears."""
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not key:
-            self.strangers.count(request)
             raise Problem("no_key", "an API key is needed: Authorization: Bearer KEY")
         account = await self._read(self.gate.ledger.find_account, key_digest(key.strip()))
         if account is None:

@@ -21,16 +21,16 @@ log = logging.getLogger("tollgate.gate")
 Endpoint = Callable[..., Awaitable[Response]]
 
 
-def add_refusals(app: FastAPI, metrics: Metrics) -> None:
-    """Have an application refuse by problems, and count them."""
-    refusals = _Refusals(metrics)
-    app.add_exception_handler(Problem, refusals.refuse)
-    app.add_exception_handler(HTTPException, refusals.refuse_route)
+class Refusals:
+    """Turns problems into responses, and counts them in `metrics`."""
 
-
-class _Refusals:
     def __init__(self, metrics: Metrics) -> None:
         self.metrics = metrics
+
+    def add_to(self, app: FastAPI) -> None:
+        """Have an application refuse so."""
+        app.add_exception_handler(Problem, self.refuse)
+        app.add_exception_handler(HTTPException, self.refuse_route)
 
     async def refuse(self, request: Request, problem: Exception) -> Response:
         """Turn a Problem into its response, and count it."""

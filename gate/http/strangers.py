@@ -5,9 +5,11 @@ from __future__ import annotations
 import ipaddress
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gate.problems import Problem
 
@@ -44,6 +46,36 @@ class Strangers:
         if count >= self.limit:
             detail = f"{self.limit} requests a minute are allowed without an account"
             raise Problem("too_many_requests", detail, retry_after=MINUTE - (now - since))
+
+
+class StrangersFirst:
+    """ASGI middleware that counts each request without a key, whatever it asks for, before it is answered.
+
+    Args:
+        app: The application.
+        strangers: Counts them.
+        refuse: Turns a Problem into its response.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        strangers: Strangers,
+        refuse: Callable[[Request, Exception], Awaitable[Response]],
+    ) -> None:
+        self.app, self.strangers, self.refuse = app, strangers, refuse
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or refuse it."""
+        if scope["type"] == "http" and not any(name == b"authorization" for name, _ in scope["headers"]):
+            request = Request(scope, receive)
+            try:
+                self.strangers.count(request)
+            except Problem as problem:
+                response = await self.refuse(request, problem)
+                await response(scope, receive, send)
+                return
+        await self.app(scope, receive, send)
 
 
 def address_of(request: Request) -> str:

@@ -190,7 +190,7 @@ class Ledger(ABC):
 
         Returns:
             None, or the token that the same attempt brought before, if its challenge has not expired; then
-            nothing is counted or held.
+            the request is counted, but no place is held.
 
         Raises:
             LimitReached: A limit is reached; nothing is counted or held.

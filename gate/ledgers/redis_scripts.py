@@ -133,6 +133,8 @@ if before then
         local fields = call('HMGET', key('challenge:' .. before), 'digest', 'token')
         if fields[1] ~= digest then return {'another'} end
         if not fields[2] then return {'in progress'} end
+        if is_full(account, window, most_requests) then return {'rate'} end
+        count(account, window)
         return {'repeated', fields[2]}
     end
     forget(before)

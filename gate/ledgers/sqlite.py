@@ -233,6 +233,7 @@ class SqliteLedger(Ledger):
         """See Ledger."""
         with self._transaction() as database:
             if attempt is not None and (token := _attempted(database, account, attempt, now)) is not None:
+                _count(database, account, now, limits.requests_a_minute)
                 return token
             # An account at its limit may ask again when the limit-th from the last to expire has expired.
             in_the_way = database.execute(PENDING, (account, now, limits.pending - 1)).fetchone()

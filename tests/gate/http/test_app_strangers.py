@@ -108,6 +108,23 @@ def test_a_trusted_proxy_has_all_and_names_its_clients(
             strangers[0].recv(1)
 
 
+def test_a_network_of_proxies_is_trusted() -> None:
+    connections = Connections(9, 9, trusted=frozenset({"172.16.0.0/12", "192.0.2.7", "2001:db8::/32"}))
+    for address in ("172.18.0.3", "192.0.2.7", network_of("2001:db8::5")):
+        assert connections.trusts(address)
+    for address in ("172.32.0.1", "192.0.2.8", network_of("2001:db9::5"), "", "testclient"):
+        assert not connections.trusts(address)
+
+
+def test_whatever_a_stranger_asks_for_is_counted(tmp_path: Path) -> None:
+    with serving(tmp_path, hosting=Hosting(strangers_a_minute=4)) as server:
+        for path in ("/", "/healthz", "/nowhere", "/v1/model"):
+            server.get(path)
+        for path in ("/", "/healthz", "/page/page.css"):
+            assert_refused(server.get(path), 429, "too_many_requests")
+        server.ask()
+
+
 def test_strangers_of_an_address_are_counted_and_accounts_are_not(tmp_path: Path) -> None:
     with serving(tmp_path, hosting=Hosting(strangers_a_minute=3)) as server:
         for _ in range(3):

@@ -108,7 +108,10 @@ class DictLedger(Ledger):
         if before is not None and self.entries[before].expires <= now:
             del self.entries[before]
         elif before is not None:
-            return self.repeated(self.entries[before], attempt)
+            token = self.repeated(self.entries[before], attempt)
+            self.check_rate(account, now, limits.requests_a_minute)
+            self.requests[account, now // WINDOW_SECONDS] += 1
+            return token
         mine = [
             entry for entry in self.entries.values() if (entry.account, entry.redeemed) == (account, None)
         ]

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from gate.ledgers.base import Attempt, Ledger, Limits, NotRedeemable, NotRepeatable
+from gate.ledgers.base import Attempt, Ledger, LimitReached, Limits, NotRedeemable, NotRepeatable
 from gate.ledgers.redis import RedisLedger
 from support.gates.ledgers import (
     ANYTHING,
@@ -91,6 +91,15 @@ def test_the_same_attempt_brings_the_same_challenge_and_holds_nothing(ledger: Le
     assert redeem(ledger, challenge(0)) == b"answer"
     assert attempt(ledger, 3, "one") == "token", "also once it is redeemed"
     assert refusal(ledger, "ann", NOW, Limits(1, 9)) == ("pending", 30), "only the second one is open"
+
+
+def test_attempts_are_counted_however_often_they_come(ledger: Ledger) -> None:
+    few = (NOW, NOW + 30, Limits(9, 3), Attempt("one", b"body"))
+    assert ledger.admit("ann", challenge(0), *few) is None
+    keep(ledger, challenge(0), "ann", b"answer", NOW + 60)
+    assert [ledger.admit("ann", challenge(1), *few) for _ in range(2)] == ["token"] * 2
+    with pytest.raises(LimitReached, match="rate"):
+        ledger.admit("ann", challenge(1), *few)
 
 
 def test_an_attempt_is_forgotten_with_its_challenge(ledger: Ledger) -> None:
