@@ -4,7 +4,11 @@ import { asQuery, paint, readPicture, scaleTo } from "./images.js";
 
 const SOLVED_HERE = "sha256";
 const SHOWN_CLASSES = 10;
-const PASSING = [0, 429, 500, 502, 503, 504]; // statuses of passing trouble; 0 means no answer
+const PASSING = [0, 408, 409, 429, 500, 502, 503, 504]; // statuses of passing trouble; 0 means no answer
+const TRIES = 5; // of a request, under passing trouble
+const FIRST_WAIT = 0.5; // seconds before the second try, doubled each time; after a minute's wait nobody is left
+const LONGEST_WAIT = 20;
+const MUCH_WORK = 2e9; // expected hashes, some ten minutes of a core, that are not begun without being told
 
 const element = (id) => document.getElementById(id);
 const pad = element("pad");
@@ -17,6 +21,8 @@ let bill = null; // the challenge that is being paid or was paid last, and the p
 let idle = false; // whether the visitor may ask
 let cancel = null; // stops the solver, while there is one
 let pen = null; // where the pen is, during a stroke
+
+const EXPIRED = "The puzzle has expired before it was solved. Ask again for a new one.";
 
 /** Says in plain words why there is no answer; `goesOn` means that solving can go on where it stopped. */
 class Refusal extends Error {
@@ -170,10 +176,19 @@ async function ask() {
   forgetAnswer();
   say("Asking …");
   const key = element("key").value.trim();
-  const asked = await call("v1/predict", { key, content: { images: [asQuery(picture)] }, expected: 402 });
+  const content = { images: [asQuery(picture)] };
+  const asked = await call("v1/predict", { key, content, expected: 402, attempt: randomName() });
   bill = { key, ...asked, done: { nonces: [], next: 0, tried: 0 }, spent: 0 };
   showToll(bill);
+  if (bill.puzzle.expected_hashes > MUCH_WORK) {
+    throw new Refusal("That is much work for a browser. Begin it only if you want to.", true);
+  }
   await pay(bill);
+}
+
+/** A name for one question: sent again under it, it is counted once and gets the same puzzle. */
+function randomName() {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 async function pay(bill) {
@@ -189,6 +204,8 @@ async function pay(bill) {
 async function solve(bill) {
   const worker = new Worker(new URL("solver.js", import.meta.url));
   const before = { tried: bill.done.tried, spent: bill.spent, at: performance.now() };
+  const left = bill.until - performance.now();
+  let ending = null;
   showToggle("Cancel");
   try {
     await new Promise((resolve, reject) => {
@@ -204,27 +221,45 @@ async function solve(bill) {
       };
       worker.onerror = (event) => reject(new Refusal(`The solver failed: ${event.message ?? "not loaded"}.`, true));
       cancel = () => reject(new Cancelled());
+      ending = setTimeout(() => reject(new Refusal(EXPIRED)), Math.min(left, 2 ** 31 - 1));
       worker.postMessage({ puzzle: bill.puzzle, done: bill.done });
     });
   } finally {
+    clearTimeout(ending);
     worker.terminate();
     cancel = null;
   }
 }
 
-/** Return the gate's response. Rejects with a Refusal for any status but the expected one. */
-async function call(path, { key, content, expected = 200 } = {}) {
+/**
+ * Return the gate's response, and under `until` when what it asks expires, by this page's clock. Passing trouble is
+ * waited out. Rejects with a Refusal for any status but the expected one.
+ */
+async function call(path, { key, content, expected = 200, attempt } = {}) {
   const request = { cache: "no-store", headers: {} };
   if (key) request.headers.Authorization = `Bearer ${key}`;
+  if (attempt) request.headers["Idempotency-Key"] = attempt;
   if (content) {
     request.method = "POST";
     request.headers["Content-Type"] = "application/json";
     request.body = JSON.stringify(content);
   }
-  const response = await fetch(path, request).catch(() => null);
-  const said = await response?.json().catch(() => null);
-  if (said && response.status === expected) return said;
-  throw new Refusal(inWords(response, said), PASSING.includes(response?.status ?? 0));
+  for (let tried = 1; ; tried++) {
+    const response = await fetch(path, request).catch(() => null);
+    const said = await response?.json().catch(() => null);
+    if (said && response.status === expected) return { ...said, until: untilWhen(response, said) };
+    const passes = PASSING.includes(response?.status ?? 0) && said?.reason !== "spent";
+    const wait = Number(response?.headers.get("Retry-After")) || FIRST_WAIT * 2 ** (tried - 1) * (0.5 + Math.random() / 2);
+    if (!passes || tried === TRIES || wait > LONGEST_WAIT) throw new Refusal(inWords(response, said), passes);
+    say(`${inWords(response, said)} Trying again …`);
+    await new Promise((resolve) => setTimeout(resolve, 1000 * wait));
+  }
+}
+
+/** When a challenge expires, in this page's milliseconds: the gate's clock may differ from ours. */
+function untilWhen(response, { expires = Infinity }) {
+  const now = Date.parse(response.headers.get("Date") ?? "") || Date.now();
+  return performance.now() + 1000 * expires - now;
 }
 
 function inWords(response, said) {
@@ -296,23 +331,25 @@ function forgetAnswer() {
   say("");
 }
 
-function showToll({ puzzle, done }) {
+function showToll({ puzzle, done, until }) {
   element("no-toll").hidden = true;
   element("facts").hidden = false;
   element("kind").textContent = puzzle.kind;
   element("expected").textContent = whole(puzzle.expected_hashes);
   element("parts").textContent = whole(puzzle.parts);
+  element("expires").textContent = `in ${duration(Math.max(0, until - performance.now()) / 1000)}`;
   element("work").hidden = puzzle.kind !== SOLVED_HERE;
-  showProgress({ puzzle, done, spent: 0 }, 0);
+  showProgress({ puzzle, done, spent: 0, until }, 0);
   bringIntoView("toll");
 }
 
-function showProgress({ puzzle, done, spent }, rate) {
+function showProgress({ puzzle, done, spent, until }, rate) {
   const share = done.tried / puzzle.expected_hashes;
   element("bar").value = done.nonces.length === puzzle.parts ? 1 : Math.min(share, 1);
   element("tried").textContent = `${whole(done.tried)} of some ${whole(puzzle.expected_hashes)}`;
   element("rate").textContent = rate ? `${rounded(rate)} hashes/s` : "";
   element("elapsed").textContent = duration(spent);
+  element("expires").textContent = `in ${duration(Math.max(0, until - performance.now()) / 1000)}`;
   if (done.tried) say(milestone(share));
 }
 

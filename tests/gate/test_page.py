@@ -16,7 +16,7 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import BrowserContext, ConsoleMessage, Page, Request, expect, sync_playwright
+from playwright.sync_api import BrowserContext, ConsoleMessage, Page, Request, Route, expect, sync_playwright
 
 from gate.client import Client, read_image
 from gate.http.pages import PAGE
@@ -223,6 +223,53 @@ def test_a_cancelled_puzzle_is_gone_on_with(gate: RunningGate, page: Page, pictu
         page.get_by_role("button", name="Go on").click()
     assert content(redeemed.value)["nonces"][0] >= 512
     assert len(shown_probabilities(page)) == CLASSES
+
+
+def test_a_reply_that_is_lost_is_asked_for_again(gate: RunningGate, page: Page, picture: Path) -> None:
+    lost: list[str] = []
+
+    def lose_the_first(route: Route) -> None:
+        path = urlsplit(route.request.url).path
+        if path in lost:
+            route.continue_()
+            return
+        lost.append(path)
+        route.fetch()  # the gate has done its part
+        route.abort("connectionreset")
+
+    visit(page, gate)
+    page.route("**/v1/predict", lose_the_first)
+    page.route("**/v1/redeem", lose_the_first)
+    asked: list[str | None] = []
+    page.on("request", lambda request: asked.append(request.header_value("idempotency-key")))
+    choose(page, picture)
+    ask(page)
+    assert len(shown_probabilities(page)) == CLASSES
+    keys = [key for key in asked if key]
+    assert lost == ["/v1/predict", "/v1/redeem"] and len(keys) == 2 and len({*keys}) == 1
+
+
+def test_a_puzzle_that_expires_is_said(page: Page, picture: Path, tmp_path: Path) -> None:
+    with running_gate(tmp_path, hashes=2**30, lifetime=1.0, slowest_rate=1e12) as gate:
+        visit(page, gate)
+        choose(page, picture)
+        ask(page)
+        expect(page.locator("#expires")).to_contain_text("in ")
+        alert = page.get_by_role("alert").filter(visible=True)
+        expect(alert).to_have_text("The puzzle has expired before it was solved. Ask again for a new one.")
+        expect(page.get_by_role("button", name="Go on")).to_be_hidden()
+
+
+def test_much_work_is_not_begun_without_being_told(page: Page, picture: Path, tmp_path: Path) -> None:
+    with running_gate(tmp_path, hashes=2**32) as gate:
+        visit(page, gate)
+        choose(page, picture)
+        ask(page)
+        alert = page.get_by_role("alert").filter(visible=True)
+        expect(alert).to_have_text("That is much work for a browser. Begin it only if you want to.")
+        expect(page.locator("#expected")).to_have_text("4,294,967,296")
+        page.get_by_role("button", name="Go on").click()
+        expect(page.get_by_role("button", name="Cancel")).to_be_visible()
 
 
 @pytest.mark.parametrize(
