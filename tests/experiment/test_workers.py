@@ -1,0 +1,71 @@
+"""Workers are replaced when they end, and end when their supervisor does."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import psutil
+
+from experiment.serving.workers import supervise
+from support.commands import ROOT
+
+
+def work(folder: Path) -> None:
+    """Leave a file with one's number, and wait."""
+    (folder / str(os.getpid())).touch()
+    time.sleep(60)
+
+
+def main(folder: str) -> None:
+    supervise(partial(work, Path(folder)), 2, grace=5)
+
+
+@contextmanager
+def supervised(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that supervises two workers."""
+    code = f"from test_workers import main; main({str(folder)!r})"
+    path = os.pathsep.join([str(ROOT), str(ROOT / "tests"), str(Path(__file__).parent)])
+    process = subprocess.Popen([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": path})
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def workers(folder: Path, count: int) -> list[int]:
+    """The numbers of all workers that there have been, once there have been so many."""
+    deadline = time.monotonic() + 30
+    while len(found := sorted(int(path.name) for path in folder.iterdir())) < count:
+        assert time.monotonic() < deadline, "there are not so many"
+        time.sleep(0.02)
+    return found
+
+
+def test_a_worker_that_is_killed_is_replaced_and_all_end_together(tmp_path: Path) -> None:
+    with supervised(tmp_path) as process:
+        first = workers(tmp_path, 2)
+        os.kill(first[0], signal.SIGKILL)
+        all_of_them = workers(tmp_path, 3)
+        process.terminate()
+        assert process.wait(10) == 0
+        assert not any(psutil.pid_exists(number) for number in all_of_them)
+
+
+def test_workers_follow_a_supervisor_that_is_killed(tmp_path: Path) -> None:
+    with supervised(tmp_path) as process:
+        both = workers(tmp_path, 2)
+        process.kill()
+        process.wait()
+        deadline = time.monotonic() + 10
+        while any(psutil.pid_exists(number) for number in both):
+            assert time.monotonic() < deadline, "they work on"
+            time.sleep(0.02)
