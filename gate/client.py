@@ -21,6 +21,7 @@ import httpx
 import numpy as np
 
 from gate import protocol
+from gate.kept import Kept, Solved
 from gate.protocol import (
     Call,
     Exchange,
@@ -29,7 +30,6 @@ from gate.protocol import (
     Receipt,
     Refused,
     Solve,
-    Solved,
     Step,
     TooExpensive,
     Willing,
@@ -143,6 +143,8 @@ class Client:
         timeout: Seconds that the gate may take for a step of a reply.
         ca: File with the certificate authorities to trust instead of the system's.
         proxy: Address of a proxy; else the environment's, but for a gate on this machine.
+        keep: Folder in which work is kept until it is answered. A client that was killed goes on with it
+            when it is asked the same again, and pays once.
 
     Raises:
         ValueError: What is given is no address, key, proxy or file of certificates.
@@ -159,8 +161,10 @@ class Client:
         timeout: float = 60.0,
         ca: str | Path | None = None,
         proxy: str | None = None,
+        keep: Path | None = None,
     ) -> None:
         self.willing = willing or Willing()
+        self.kept = Kept(keep, url, key) if keep is not None and key is not None else None
         self.http = httpx.Client(**_connection(url, key, timeout, ca, proxy))
 
     def model(self) -> Model:
@@ -175,7 +179,7 @@ class Client:
 
     def request(self, images: np.ndarray) -> Receipt:
         """The answer to one request's images float32 in [0, 1] or uint8 `[n, c, h, w]`, and its price."""
-        receipt: Receipt = self._carry_out(protocol.request(images, self.willing))
+        receipt: Receipt = self._carry_out(protocol.request(images, self.willing, self.kept))
         return receipt
 
     def redeem(self, solved: Solved) -> np.ndarray:
@@ -234,8 +238,10 @@ class AsyncClient:
         timeout: float = 60.0,
         ca: str | Path | None = None,
         proxy: str | None = None,
+        keep: Path | None = None,
     ) -> None:
         self.willing = willing or Willing()
+        self.kept = Kept(keep, url, key) if keep is not None and key is not None else None
         self.http = httpx.AsyncClient(**_connection(url, key, timeout, ca, proxy))
 
     async def model(self) -> Model:
@@ -250,7 +256,7 @@ class AsyncClient:
 
     async def request(self, images: np.ndarray) -> Receipt:
         """See Client."""
-        receipt: Receipt = await self._carry_out(protocol.request(images, self.willing))
+        receipt: Receipt = await self._carry_out(protocol.request(images, self.willing, self.kept))
         return receipt
 
     async def redeem(self, solved: Solved) -> np.ndarray:
@@ -318,10 +324,12 @@ def read_image(path: Path, image_shape: tuple[int, int, int]) -> np.ndarray:
     return pixels.reshape(height, width, channels).transpose(2, 0, 1)[None].copy()
 
 
-def sentences(answers: np.ndarray) -> list[str]:
-    """The first image's label, or its five most probable classes."""
-    answer = answers[0]
-    if answers.ndim == 1:
-        return [f"class {answer}"]
-    best = np.argsort(-answer, kind="stable")[:5]
-    return [f"class {label}  {100 * answer[label]:6.2f} %" for label in best]
+def sentences(receipt: Receipt) -> list[str]:
+    """The first image's label, or its five most probable classes, and what the answer was paid with."""
+    answer = receipt.answer[0]
+    if receipt.answer.ndim == 1:
+        lines = [f"class {answer}"]
+    else:
+        best = np.argsort(-answer, kind="stable")[:5]
+        lines = [f"class {label}  {100 * answer[label]:6.2f} %" for label in best]
+    return [*lines, f"paid with {receipt.tried_hashes:,} hashes in {receipt.solve_seconds:.2f} s"]

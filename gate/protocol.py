@@ -11,17 +11,17 @@ import io
 import json
 import math
 import random
-import secrets
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
 import numpy as np
 
+from gate.kept import Forgetful, Solved, Work
 from pow.puzzles import KINDS, Puzzle, PuzzleSettings, Solution
 
 NPY = "application/x-npy"
@@ -34,6 +34,9 @@ RETRIED = {408, 409, 429, *range(500, 600)}
 FINAL = {"spent"}
 """Reasons after which it is not, whatever the status."""
 
+GONE = {"expired", "spent", "forged_challenge"}
+"""Reasons for which a challenge brings nothing any more, so that the query is asked anew."""
+
 FIRST_WAIT = 0.5
 LONGEST_WAIT = 60.0
 """Seconds until a request is sent again: the first wait, which doubles each time, and the longest. A wait of
@@ -44,35 +47,6 @@ ASKED_ANEW = 3
 
 IN_TIME = 2.0
 """Seconds before a challenge expires by which its solution must be found, or half of what it lives yet."""
-
-
-@dataclass(frozen=True)
-class Solved:
-    """A solution that was not redeemed: what the gate still owes an answer for.
-
-    Args:
-        token: The challenge.
-        nonces: Its solution.
-        expires: Seconds since 1970, by the gate's clock, until which it may be redeemed.
-    """
-
-    token: str
-    nonces: tuple[int, ...]
-    expires: float
-
-    def text(self) -> str:
-        """The same as a line of JSON."""
-        return json.dumps({"challenge": self.token, "nonces": self.nonces, "expires": self.expires})
-
-    @classmethod
-    def of(cls, text: str) -> Solved:
-        """What `text` gave; raises ValueError for anything else."""
-        try:
-            fields = json.loads(text)
-            token, nonces = str(fields["challenge"]), tuple(int(nonce) for nonce in fields["nonces"])
-            return cls(token, nonces, float(fields["expires"]))
-        except (TypeError, KeyError, ValueError) as error:
-            raise ValueError("this is no solution that a client kept") from error
 
 
 class Refused(Exception):
@@ -278,31 +252,54 @@ def describe(willing: Willing) -> Exchange:
         return Model(tuple(model["image_shape"]), model["classes"], model["answers"], model["largest_batch"])
 
 
-def request(images: np.ndarray, willing: Willing) -> Exchange:
+def request(images: np.ndarray, willing: Willing, kept: Forgetful | None = None) -> Exchange:
     """Ask about images, solve the puzzle and redeem it; the result is a Receipt.
 
     Args:
         images: Images of one request, float32 in [0, 1] or uint8, `[n, c, h, w]`.
         willing: The work that the client accepts.
+        kept: Keeps what was begun, and has what was begun for the same images before.
 
     Raises:
         Refused: The gate refuses, or does not answer; `solved` holds the work that was done for it.
         TooExpensive: The puzzle takes more hashes than `willing.max_hashes`, or no puzzle could be solved
             before it expired.
     """
-    body = encode(images)
+    body, kept = encode(images), kept or Forgetful()
     for _ in range(ASKED_ANEW):
-        attempt = secrets.token_hex(16)  # one for each challenge: sent again, it brings the same one
-        asked = yield from _send(Call("POST", "/v1/predict", body, NPY, attempt), willing.retries)
-        challenge = _affordable(asked, willing)
-        started = time.perf_counter()
-        solution: Solution | None = yield Solve(challenge.puzzle, challenge.seconds)
-        seconds = time.perf_counter() - started
-        if solution is None:
+        work = kept.recall(body) or Work.begun()
+        solved = work.solved
+        if solved is None:
+            kept.remember(body, work)  # before it is sent, so that it is never sent under another key
+            try:
+                solved = yield from _solution(body, work.attempt, willing)
+            except Refused as error:
+                if 400 <= error.status < 500 and error.status not in RETRIED:
+                    kept.forget(body)  # it was refused for good, so nothing was booked
+                raise
+            if solved is None:
+                kept.forget(body)
+                continue
+            kept.remember(body, replace(work, solved=solved))
+        try:
+            answer = yield from redeem(solved, willing)
+        except Refused as error:
+            if error.reason not in GONE:
+                raise
+            kept.forget(body)  # it came too late
             continue
-        answer = yield from redeem(challenge.solved(solution), willing)
-        return Receipt(answer, challenge.puzzle.expected_hashes, solution.tried, seconds)
+        kept.forget(body)
+        return Receipt(answer, solved.expected_hashes, solved.tried_hashes, solved.seconds)
     raise TooExpensive(f"{ASKED_ANEW} challenges expired before this machine had solved them")
+
+
+def _solution(body: bytes, attempt: str, willing: Willing) -> Generator[Step, Any, Solved | None]:
+    """Ask for a challenge and solve it; the result is None where it expires before."""
+    asked = yield from _send(Call("POST", "/v1/predict", body, NPY, attempt), willing.retries)
+    challenge = _affordable(asked, willing)
+    started = time.perf_counter()
+    solution: Solution | None = yield Solve(challenge.puzzle, challenge.seconds)
+    return None if solution is None else challenge.solved(solution, time.perf_counter() - started)
 
 
 def redeem(solved: Solved, willing: Willing) -> Exchange:
@@ -345,15 +342,15 @@ def _word(text: str) -> str:
 
 @dataclass(frozen=True)
 class _Asked:
-    """What a gate asks for: a puzzle, its token, until when, and how many seconds that leaves."""
+    """What a gate asks for: a puzzle, its token, and how many seconds there are to solve it."""
 
     puzzle: Puzzle
     token: str
-    expires: float
     seconds: float
 
-    def solved(self, solution: Solution) -> Solved:
-        return Solved(self.token, solution.nonces, self.expires)
+    def solved(self, solution: Solution, seconds: float) -> Solved:
+        expected = self.puzzle.expected_hashes
+        return Solved(self.token, solution.nonces, expected, solution.tried, seconds)
 
 
 def _affordable(response: httpx.Response, willing: Willing) -> _Asked:
@@ -364,7 +361,7 @@ def _affordable(response: httpx.Response, willing: Willing) -> _Asked:
         expires = float(asked.get("expires", math.inf))
     _check_affordable(puzzle, willing)
     left = max(0.0, expires - _gates_time(response))
-    return _Asked(puzzle, token, expires, left - min(IN_TIME, left / 2))
+    return _Asked(puzzle, token, left - min(IN_TIME, left / 2))
 
 
 def _check_affordable(puzzle: Puzzle, willing: Willing) -> None:

@@ -74,8 +74,8 @@ class Server:
     def redeem(self, challenge: str, nonces: Any, account: str = "alice") -> httpx.Response:
         return self.post("/v1/redeem", json.dumps({"challenge": challenge, "nonces": nonces}), account)
 
-    def client(self, account: str = "alice", **willing: Any) -> Client:
-        return Client(self.url, self.keys[account], Willing(**{"workers": 1} | willing))
+    def client(self, account: str = "alice", keep: Path | None = None, **willing: Any) -> Client:
+        return Client(self.url, self.keys[account], Willing(**{"workers": 1} | willing), keep=keep)
 
     def queries(self, account: str = "alice") -> int:
         """How many were booked."""
