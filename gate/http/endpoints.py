@@ -20,6 +20,7 @@ from gate.challenges import Signed
 from gate.gate import Asked, Gate
 from gate.http.answering import Model
 from gate.http.bodies import read_body
+from gate.http.flushes import Flushes
 from gate.http.metrics import Metrics
 from gate.http.solutions import Solution, read_solution
 from gate.http.strangers import Strangers
@@ -49,6 +50,10 @@ them, so they must not take the threads that accounts need."""
 QUICK_PARTS = 64
 """Parts of a puzzle up to which a check takes less than a thread."""
 
+QUICK_BYTES = 2**14
+QUICK_NUMBERS = 2**10
+"""Bytes of a body up to which reading its images takes less than a thread, and numbers of its answer."""
+
 BODIES_AT_ONCE = 32
 BODIES_EACH = 4
 """Bodies that are read or decoded at a time, in all and of one account; the others wait unread."""
@@ -70,6 +75,7 @@ class Endpoints:
         self.checks = Turns("solutions", CHECKS_AT_ONCE, 1, CHECKS_WAITING)
         self.strangers_checks = Turns("solutions", 1, 1, STRANGERS_WAITING)
         self._ledger_calls = anyio.CapacityLimiter(LEDGER_CALLS)
+        self._flushed = Flushes(gate.ledger.flush)
 
     async def ask(self, request: Request) -> Response:
         """Answer POST /v1/predict: price a query, keep its answer and issue a challenge."""
@@ -77,17 +83,18 @@ class Endpoints:
         kind = request.headers.get("content-type", "")
         async with self.bodies(account.name):
             body = await read_body(request, self._body_limit(kind))
-            admitted = await self.in_thread(
-                self._admitted, account, body, kind, _attempt(request, body, kind)
-            )
+            attempt, is_quick = _attempt(request, body, kind), len(body) <= QUICK_BYTES
+            admitted = await self._ledger(is_quick, self._admitted, account, body, kind, attempt)
         if isinstance(admitted, Signed):
+            await self._flushed()
             return JSONResponse(_challenge_content(admitted), 402, media_type=PROBLEM_JSON)
         id, images = admitted
         try:
             asked = await self._charged(account, id, images)
         except BaseException:
-            await asyncio.shield(self.in_thread(self.gate.give_up, id))
+            await asyncio.shield(self._ledger(True, self.gate.give_up, id))
             raise
+        await self._flushed()
         difficulty = asked.signed.challenge.difficulty
         request.state.noted = {"images": len(images), "cost": asked.cost, "difficulty": difficulty}
         self._count_asked(len(images), asked.signed)
@@ -97,7 +104,7 @@ class Endpoints:
         """Answer POST /v1/redeem: give the answer for a solution, or again what was given for it before."""
         account = await self._account(request)
         solution = await read_solution(request)
-        answer = await self._read(self.gate.given, account.name, solution.challenge)
+        answer = await self._ledger(True, self.gate.given, account.name, solution.challenge)
         if answer is None:
             answer = await self._paid(account, solution)
             self.metrics.solved.inc()
@@ -154,9 +161,9 @@ class Endpoints:
         called = partial(call, *arguments, **named)
         return await anyio.to_thread.run_sync(called, limiter=self._ledger_calls)
 
-    async def _read(self, call: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
-        """Return what a call gives that only reads the ledger."""
-        if self.gate.ledger.reads_at_once:
+    async def _ledger(self, is_quick: bool, call: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+        """Return what a call of the ledger gives, made here if all of it is quick, else in a thread."""
+        if is_quick and self.gate.ledger.at_once:
             return call(*arguments, **named)
         return await self.in_thread(call, *arguments, **named)
 
@@ -181,7 +188,8 @@ class Endpoints:
     async def _charged(self, account: Account, id: bytes, images: np.ndarray) -> Asked:
         """Have the model answer an admitted request's images, and return the challenge for the answers."""
         probabilities, revealed = await self.model(images)
-        return await self.in_thread(self.gate.ask, account.name, id, images, probabilities, revealed)
+        answer = (account.name, id, images, probabilities, revealed)
+        return await self._ledger(probabilities.size <= QUICK_NUMBERS, self.gate.ask, *answer)
 
     async def _paid(self, account: Account, solution: Solution) -> bytes:
         """Check a solution, in turn where that takes long, and return the answer that it releases."""
@@ -191,7 +199,7 @@ class Endpoints:
 
         puzzle = self.gate.service.puzzle
         if not puzzle.kind.memory_hard and puzzle.parts <= QUICK_PARTS:
-            return await self.in_thread(released)
+            return await self._ledger(True, released)
         async with self.checks(account.name):
             return await anyio.to_thread.run_sync(released)
 
@@ -200,7 +208,7 @@ class Endpoints:
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not key:
             raise Problem("no_key", "an API key is needed: Authorization: Bearer KEY")
-        account = await self._read(self.gate.ledger.find_account, key_digest(key.strip()))
+        account = await self._ledger(True, self.gate.ledger.find_account, key_digest(key.strip()))
         if account is None:
             self.strangers.count(request)
             raise Problem("unknown_key", "the API key is not known")

@@ -116,12 +116,12 @@ class Ledger(ABC):
     """A store that several threads and several processes may use at once.
 
     Each method is atomic: it takes effect whole or not at all, even if a process is killed. Once it has
-    returned, a killed process loses nothing of it. Times are seconds since 1970; the caller gives them.
-    Every method raises Unavailable where the store fails.
+    returned, a killed process loses nothing of it; after `flush`, a power cut does not either. Times are
+    seconds since 1970; the caller gives them. Every method raises Unavailable where the store fails.
     """
 
-    reads_at_once: ClassVar[bool] = False
-    """Whether `find_account` and `redeemed` take microseconds and wait for nobody, so need no thread."""
+    at_once: ClassVar[bool] = False
+    """Whether each call but `flush` takes microseconds, so that it needs no thread."""
 
     # Accounts
 
@@ -277,6 +277,10 @@ class Ledger(ABC):
     @abstractmethod
     def add_signing_key(self, key: bytes, keep: int) -> list[bytes]:
         """Put a new signing key first and keep `keep` old ones; return all that are kept."""
+
+    @abstractmethod
+    def flush(self) -> None:
+        """Return once all that was told before outlives a power cut, where the ledger is to outlive one."""
 
     @abstractmethod
     def check(self) -> None:

@@ -247,6 +247,9 @@ class RedisLedger(Ledger):
         """See Ledger."""
         return list(self._run("add_signing_key", key, keep))
 
+    def flush(self) -> None:
+        """See Ledger: the server does it with each call, if `appendfsync` says always."""
+
     def sweep(self, now: float) -> int:
         """See Ledger."""
         return int(self._run("sweep", float(now)))

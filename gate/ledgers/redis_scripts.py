@@ -137,13 +137,14 @@ if before then
         count(account, window)
         return {'repeated', fields[2]}
     end
-    forget(before)
 end
 local in_the_way = call('ZREVRANGEBYSCORE', key('pending:' .. account), '+inf', '(' .. now,
                         'WITHSCORES', 'LIMIT', most_pending - 1, 1)
 if #in_the_way > 0 then return {'pending', in_the_way[2]} end
 if is_full(account, window, most_requests) then return {'rate'} end
-if call('ZADD', key('expiries'), 'NX', until_, challenge) == 0 then return {'taken'} end
+if call('ZSCORE', key('expiries'), challenge) and challenge ~= before then return {'taken'} end
+if before then forget(before) end
+call('ZADD', key('expiries'), until_, challenge)
 call('HSET', key('challenge:' .. challenge), 'account', account)
 if attempt ~= '' then
     call('HSET', key('challenge:' .. challenge), 'attempt', attempt, 'digest', digest)

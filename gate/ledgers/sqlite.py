@@ -71,8 +71,8 @@ PENDING = """
     SELECT expires FROM challenges INDEXED BY pending
     WHERE account = ? AND state != 'redeemed' AND expires > ? ORDER BY expires DESC LIMIT 1 OFFSET ?
 """
-ATTEMPTED = "SELECT digest, token, expires FROM challenges WHERE account = ? AND attempt = ?"
-FORGET_ATTEMPT = "DELETE FROM challenges WHERE account = ? AND attempt = ? AND expires <= ?"
+ATTEMPTED = "SELECT digest, token FROM challenges WHERE account = ? AND attempt = ? AND expires > ?"
+FORGET_ATTEMPT = "DELETE FROM challenges WHERE account = ? AND attempt = ?"
 HOLD = """
     INSERT INTO challenges (challenge, account, expires, state, attempt, digest)
     VALUES (?, ?, ?, 'held', ?, ?)
@@ -108,22 +108,22 @@ class SqliteLedger(Ledger):
 
     Args:
         path: The file, made if there is none.
-        synchronous: "full" survives a power cut: what was charged and what was paid for it. (That a request
-            was counted, or an answer given, may be forgotten then: it may be asked for again.) With "normal"
-            a power cut, but not a killed process, may undo the last calls, each as a whole.
+        synchronous: With "full" what was flushed survives a power cut, and so do changes of accounts and
+            keys. With "normal" a power cut, but not a killed process, may undo the last calls, each as a
+            whole.
 
     Raises:
         OSError: The file cannot be opened.
         ValueError: `synchronous` is not a valid word, or another version or program wrote the file.
     """
 
-    reads_at_once = True
+    at_once = True
 
     def __init__(self, path: Path, synchronous: Synchronous = "full") -> None:
         check_choice("synchronous", synchronous, Synchronous)
         # Threads queue for one connection, which is fair. Connections that wait for each other would poll.
         self._lock, self._reader_lock = threading.Lock(), threading.Lock()
-        self._durable, self._counted = synchronous, ""
+        self._path, self._durable, self._counted = path, synchronous, ""
         _make_for_its_owner(path)
         try:
             self._connection = _connected(path)
@@ -160,8 +160,7 @@ class SqliteLedger(Ledger):
     def _transaction(self, durable: bool = False) -> Iterator[sqlite3.Connection]:
         """Yield the connection within a transaction, which an exception undoes.
 
-        What is durable outlives a power cut, as does all before it. It costs most of the time, so what may
-        be forgotten at no harm waits for it.
+        What is durable outlives a power cut, as does all before it.
         """
         with self._lock, _told():
             database = self._connection
@@ -241,6 +240,7 @@ class SqliteLedger(Ledger):
                 raise LimitReached("pending", in_the_way[0] - now)
             _count(database, account, now, limits.requests_a_minute)
             told = (attempt.key, attempt.digest) if attempt else (None, None)
+            database.execute(FORGET_ATTEMPT, (account, told[0]))
             try:
                 database.execute(HOLD, (challenge, account, float(until), *told))
             except sqlite3.IntegrityError as error:
@@ -257,7 +257,7 @@ class SqliteLedger(Ledger):
     ) -> Charge:
         """See Ledger."""
         find = "SELECT numbers FROM standings WHERE counted = ? AND payer = ?"
-        with self._transaction(durable=True) as database:
+        with self._transaction() as database:
             row = database.execute(find, (self._counted, payer)).fetchone()
             charge = change(_numbers(row[0]) if row else None)
             kept = (challenge, account, charge.answer, charge.token, float(charge.expires))
@@ -317,6 +317,19 @@ class SqliteLedger(Ledger):
             database.execute("INSERT INTO signing_keys (secret) VALUES (?)", (key,))
             database.execute(forget, (keep,))
             return _signing_keys(database)
+
+    def flush(self) -> None:
+        """See Ledger. Commits lie in the write-ahead log; SQLite flushes that itself before it empties it."""
+        if self._durable != "full":
+            return
+        try:
+            log = os.open(self._path.with_name(f"{self._path.name}-wal"), os.O_RDONLY)
+        except FileNotFoundError:
+            return
+        try:
+            os.fsync(log)
+        finally:
+            os.close(log)
 
     def check(self) -> None:
         """See Ledger."""
@@ -404,11 +417,10 @@ def _account(name: str, disabled: int, pending: int | None, requests_a_minute: i
 
 def _attempted(database: sqlite3.Connection, account: str, attempt: Attempt, now: float) -> str | None:
     """Return the token that the attempt brought before, or None; raise NotRepeatable."""
-    database.execute(FORGET_ATTEMPT, (account, attempt.key, now))
-    row = database.execute(ATTEMPTED, (account, attempt.key)).fetchone()
+    row = database.execute(ATTEMPTED, (account, attempt.key, now)).fetchone()
     if row is None:
         return None
-    digest, token, _ = row
+    digest, token = row
     if digest != attempt.digest:
         raise NotRepeatable("another")
     if token is None:

@@ -105,9 +105,7 @@ class DictLedger(Ledger):
         attempt: Attempt | None = None,
     ) -> str | None:
         before = self.attempted(account, attempt)
-        if before is not None and self.entries[before].expires <= now:
-            del self.entries[before]
-        elif before is not None:
+        if before is not None and self.entries[before].expires > now:
             token = self.repeated(self.entries[before], attempt)
             self.check_rate(account, now, limits.requests_a_minute)
             self.requests[account, now // WINDOW_SECONDS] += 1
@@ -119,8 +117,9 @@ class DictLedger(Ledger):
         if len(pending) >= limits.pending:
             raise LimitReached("pending", pending[len(pending) - limits.pending] - now)
         self.check_rate(account, now, limits.requests_a_minute)
-        if challenge in self.entries:
+        if challenge in self.entries and challenge != before:
             raise ValueError
+        self.entries.pop(before or b"", None)
         self.requests[account, now // WINDOW_SECONDS] += 1
         self.entries[challenge] = Entry(account, until, attempt)
         return None
@@ -194,6 +193,9 @@ class DictLedger(Ledger):
     def add_signing_key(self, key: bytes, keep: int) -> list[bytes]:
         self.secrets = [key, *self.secrets[:keep]]
         return self.secrets
+
+    def flush(self) -> None:
+        pass
 
     def check(self) -> None:
         pass
