@@ -23,6 +23,7 @@ NOT_IN_KEYS = ("hydra", "dataset", "query_pool", "trainer")
 
 GOLDEN = {
     *(
+        "attack/activethief",
         "attack/copycat",
         "attack/deepfool",
         "attack/dfme@2",
