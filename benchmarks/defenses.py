@@ -4,9 +4,9 @@
 
 Each defense has a row, with its options as configured (overrides change them): milliseconds of a batch beside
 those of the victim's forward pass. The time of PRADA grows with the queries that an account has asked;
-`asked` is their number, and the row is the mean. The loop is MAD as one would first write it, and as its
-authors publish it: image by image, with a backward pass for each class, then every extreme point. Both must
-agree.
+`asked` is their number, and the row is the mean. The loop is MAD as one would first write it, with gradients
+as its authors compute them: image by image, with a backward pass for each class, then the way to every
+extreme point. Both must agree.
 """
 
 from __future__ import annotations
@@ -104,8 +104,9 @@ def mad_loop(substitute: nn.Module, images: Tensor, probabilities: Tensor, epsil
         gradients = [torch.autograd.grad(value, weight, retain_graph=True)[0] for value in log_probs]
         rows = torch.stack([gradient.flatten() for gradient in gradients]).double()
         extremes = sets_with(int(y.argmax()), len(y))
-        cosine = torch.cosine_similarity(extremes @ rows, (y @ rows)[None], dim=1)
-        answers.append(within(y[None], extremes[cosine.argmin()][None], epsilon)[0])
+        ways = within(y[None], extremes, epsilon)
+        cosine = torch.cosine_similarity(ways @ rows, (y @ rows)[None], dim=1)
+        answers.append(ways[cosine.argmin()])
     return torch.stack(answers)
 
 

@@ -49,7 +49,7 @@ class UtilityLoss(Artifact[dict[str, Any]]):
         own = self.victim.log_probabilities(images).exp()
         perturbations = bind_perturbations(cell, self.victim)
         answers = defended(perturbations, images, own, cell.hardware.batch_size)
-        losses: dict[str, Any] = {**answer_losses(own, answers, test.labels[sample])}
+        losses: dict[str, Any] = {"images": len(images), **answer_losses(own, answers, test.labels[sample])}
         losses |= {"false_alarms": None, "refused": 0.0}
         if cell.stack.watching is not None:
             random = generator(seed, "watched users")

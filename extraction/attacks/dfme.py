@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
@@ -16,6 +16,7 @@ from training.fit import make_trainer, run_trainer
 from training.recipe import Recipe
 from training.seeds import derive_seed, seeded
 from victims.datasets.images import ImageSet
+from victims.types import AnswerKind
 
 Schedule = Literal["steps", "cosine"]
 
@@ -38,8 +39,14 @@ class Dfme(Attack):
         ValueError: An option is out of range.
     """
 
-    answers = ("soft",)
+    answers: ClassVar[tuple[AnswerKind, ...]] = ("soft",)
     keeps_transfer_set = False
+
+    loop: ClassVar[type[DataFree]] = DataFree
+    """What trains student and generator."""
+
+    estimates_gradients: ClassVar[bool] = True
+    """Whether the generator's gradient is estimated by queries."""
 
     def __init__(
         self,
@@ -54,6 +61,9 @@ class Dfme(Attack):
             raise ValueError(f"attack.rule.milestones must be shares from 0 to 1, not {list(milestones)!r}")
         if not 0 < decay <= 1:
             raise ValueError(f"attack.rule.decay must be above 0 and at most 1, not {decay!r}")
+        if self.estimates_gradients != (recipe.directions > 0):
+            rule = "at least 1" if self.estimates_gradients else "0: this attack estimates no gradient"
+            raise ValueError(f"attack.rule.recipe.directions must be {rule}, not {recipe.directions}")
         self.recipe, self.budget, self.schedule = recipe, budget, schedule
         self.milestones, self.decay = tuple(milestones), decay
         self.spent = 0
@@ -76,22 +86,30 @@ class Dfme(Attack):
         with seeded(attacker.seed, "data free", attacker.round):
             run_trainer(trainer, module.train(), iterations)
         self.spent += count
+        self.optimizers = [optimizer.state_dict() for optimizer in trainer.optimizers]
+        self._keep(module)
+        attacker.hardware.place(module.student)
+
+    def _keep(self, module: DataFree) -> None:
+        """Keep for later rounds what the loop has trained besides the substitute."""
         self.generator = {
             name: value.detach().cpu().clone() for name, value in module.generator.state_dict().items()
         }
-        self.optimizers = [optimizer.state_dict() for optimizer in trainer.optimizers]
-        attacker.hardware.place(module.student)
+
+    def _student(self, attacker: Attacker) -> nn.Module:
+        """Return what the loop trains on the answers."""
+        assert attacker.student is not None
+        return attacker.student
 
     def _module(self, attacker: Attacker, ask: Ask) -> DataFree:
         """Return student and generator in the states that the last round left them in."""
-        assert attacker.student is not None
         with seeded(attacker.seed, "generator"):
             generator = Generator(attacker.pool.image_shape, self.recipe.latent, self.recipe.width)
         if self.generator is not None:
             generator.load_state_dict(self.generator)
         spent = self.spent
-        return DataFree(
-            attacker.student,
+        return self.loop(
+            self._student(attacker),
             generator,
             lambda images: ask(images).values,
             self.recipe,

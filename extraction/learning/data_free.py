@@ -39,7 +39,8 @@ class DataFreeRecipe:
         width: Channels of the generator's last hidden layer.
         generator_steps: Generator steps in an iteration.
         student_steps: Student steps in an iteration.
-        directions: Random directions by which a gradient is estimated.
+        directions: Random directions by which a gradient is estimated; 0: none is, and generator steps ask
+            nothing.
         epsilon: Distance of the forward differences, before images are squashed to [0, 1].
         disagreement: How student and victim are compared (see `disagreement`).
         student_rate: Learning rate of the student's SGD.
@@ -77,17 +78,22 @@ class DataFreeRecipe:
         check_choice("attack.rule.recipe.disagreement", self.disagreement, Disagreement)
         check_choice("attack.rule.recipe.generator_optimizer", self.generator_optimizer, GeneratorOptimizer)
         check = partial(check_options, self, "attack.rule.recipe")
-        whole = ("batch_size", "latent", "width", "generator_steps", "student_steps", "directions")
+        whole = ("batch_size", "latent", "width", "generator_steps", "student_steps")
         check(*whole, valid=lambda it: it >= 1, rule="at least 1")
         rates = ("epsilon", "student_rate", "generator_rate")
         check(*rates, valid=lambda it: it > 0, rule="above 0")
-        check("replay_steps", valid=lambda it: it >= 0, rule="at least 0")
+        check("replay_steps", "directions", valid=lambda it: it >= 0, rule="at least 0")
+        if self.reuse and not self.directions:
+            raise ValueError(
+                "attack.rule.recipe.reuse=true needs attack.rule.recipe.directions of at least 1"
+            )
         check("replay_size", valid=lambda it: it is None or it >= 1, rule="at least 1, or null for all")
 
     @property
     def queries_per_image(self) -> int:
         """Queries that an iteration asks for each image of its batch."""
-        return self.generator_steps * (self.directions + 1) + self.student_steps - self.reuse
+        estimate = self.directions + 1 if self.directions else 0
+        return self.generator_steps * estimate + self.student_steps - self.reuse
 
 
 class Generator(nn.Module):
@@ -256,6 +262,10 @@ class DataFree(pl.LightningModule):
     def _latent(self, count: int) -> Tensor:
         return torch.randn(count, self.recipe.latent, generator=self.random).to(self.device)
 
+    def _images(self, raw: Tensor) -> Tensor:
+        """Return images in [0, 1] of what the generator gives."""
+        return squash(raw)
+
     def _generator_step(self, count: int) -> None:
         """Raise the disagreement: backpropagate the estimated gradient through the generator alone."""
         self.generator.train()
@@ -287,7 +297,7 @@ class DataFree(pl.LightningModule):
             images, answers = self.last_asked
         else:
             with torch.no_grad():
-                images = squash(self.generator(self._latent(count))).float()
+                images = self._images(self.generator(self._latent(count))).float()
             with torch.autocast(self.device.type, enabled=False):
                 answers = self.victim(images)
         self._train_student(images, answers)

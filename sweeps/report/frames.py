@@ -155,7 +155,8 @@ def _description(cell: CellResult) -> dict[str, object]:
 def _measured(cell: CellResult) -> dict[str, float]:
     """UTILITY_LOSS, ALARM and TRANSFERABILITY of a cell; NaN where there is none, or in early versions."""
     honest, worth = cell.result.get("honest") or {}, cell.result.get("transferability") or {}
-    losses = {name: _figure(honest.get(name.removeprefix("honest_"))) for name in UTILITY_LOSS}
+    told = (*UTILITY_LOSS, "honest_images")
+    losses = {name: _figure(honest.get(name.removeprefix("honest_"))) for name in told}
     queries = cell.result.get("queries_until_alarm")
     is_watched = honest.get("false_alarms") is not None
     alarm = {"alarm": _figure(float(queries is not None) if is_watched else None)}

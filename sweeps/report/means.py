@@ -23,7 +23,7 @@ from sweeps.report.results import HITS
 NORMAL = float(ndtri(0.975))
 """Half the width of a 95 % interval in standard errors, of many."""
 
-NOT_MEASURED = ["cell", "seed", "strength", "round", *HITS, "right_undefended"]
+NOT_MEASURED = ["cell", "seed", "strength", "round", *HITS, "right_undefended", "honest_images"]
 """Columns of a sweep's frames whose means would say nothing."""
 
 ON_TEST_IMAGES = {
@@ -77,7 +77,8 @@ def over_seeds(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     groups = figures.groupby(list(by), sort=False)
     means, factor = groups.mean(numeric_only=True), _students_factor(groups)
     half_widths = groups.sem(ddof=1, numeric_only=True) * factor[means.columns]
-    half_widths = _with_images(half_widths, rows, by).where(means.notna())
+    half_widths = _with_images(half_widths, rows, by)
+    half_widths = _with_honest_images(half_widths, means, rows, by).where(means.notna())
     table = pd.concat([means, half_widths.add_suffix("_interval")], axis=1)
     if on_log_scale := multiples(list(means.columns)):
         table = _with_geometric(table, figures, by, on_log_scale, factor)
@@ -100,6 +101,23 @@ def _with_images(half_widths: pd.DataFrame, rows: pd.DataFrame, by: Sequence[str
         of_seeds = half_widths[name].where(of_images.isna(), half_widths[name].fillna(0))
         half_widths[name] = np.hypot(of_seeds, NORMAL * of_images.fillna(0))
     return half_widths
+
+
+def _with_honest_images(
+    half_widths: pd.DataFrame, means: pd.DataFrame, rows: pd.DataFrame, by: Sequence[str]
+) -> pd.DataFrame:
+    """Half widths with the sampling of the images that honest users' accuracy is measured on.
+
+    It is not told which of them were right, so it is taken that all seeds fail at the same ones: no less than
+    what the sampling brings.
+    """
+    if "honest_images" not in rows or "honest_accuracy" not in means:
+        return half_widths
+    share, images = means["honest_accuracy"], rows.groupby(list(by), sort=False)["honest_images"].min()
+    of_images = NORMAL * (share * (1 - share) / images) ** 0.5
+    of_seeds = half_widths["honest_accuracy"]
+    of_seeds = of_seeds.where(of_images.isna(), of_seeds.fillna(0))
+    return half_widths.assign(honest_accuracy=np.hypot(of_seeds, of_images.fillna(0)))
 
 
 def _image_error(group: pd.DataFrame, name: str) -> float:

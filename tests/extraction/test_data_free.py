@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from extraction.attacks.dfme import Dfme, Schedule
+from extraction.attacks.disguide import Disguide
 from extraction.attacks.maze import Maze
 from extraction.extract import Evaluation, Extraction
 from extraction.learning.data_free import (
@@ -23,12 +25,13 @@ from extraction.learning.data_free import (
     estimated_gradient,
     squash,
 )
+from extraction.learning.ensemble import Ensemble, EnsembleLoop, generator_loss, renewed
 from extraction.learning.replay import Replay
 from extraction.settings import ExtractionSettings, SubstituteSettings
 from support.extracting import CPU, configured, evaluation, network, pool
 from training.fit import fit, make_trainer, predict_logits, run_trainer
 from training.recipe import Recipe
-from victims.types import Answer, QueryBatch
+from victims.types import Answer, AnswerKind, QueryBatch
 
 
 def test_l1_recovers_the_victims_logits_but_for_their_mean() -> None:
@@ -106,14 +109,15 @@ def test_the_generator_makes_images_of_any_shape(shape: tuple[int, int, int]) ->
 class NetworkOracle:
     """Answers with a network's probabilities, and counts."""
 
-    def __init__(self, victim: nn.Module) -> None:
-        self.victim = victim
+    def __init__(self, victim: nn.Module, hard: bool = False) -> None:
+        self.victim, self.hard = victim, hard
         self.asked = 0
 
     def query(self, batch: QueryBatch) -> Answer:
         assert batch.images.min() >= 0 and batch.images.max() <= 1
         self.asked += len(batch)
-        return Answer(predict_logits(self.victim, batch.images, CPU).softmax(1))
+        probabilities = predict_logits(self.victim, batch.images, CPU).softmax(1)
+        return Answer(probabilities.argmax(1) if self.hard else probabilities)
 
 
 @pytest.fixture(scope="module")
@@ -138,16 +142,28 @@ RECIPES = {
         reuse=True,
         replay_steps=4,
     ),
+    Disguide: DataFreeRecipe(
+        batch_size=64,
+        latent=32,
+        width=16,
+        student_rate=0.03,
+        generator_rate=1e-3,
+        student_steps=1,
+        directions=0,
+        replay_steps=3,
+    ),
 }
 
 
-def extraction(kind: type[Dfme], path: Path, budget: int, round_size: int) -> Extraction:
+def extraction(
+    kind: type[Dfme], path: Path, budget: int, round_size: int, answers: AnswerKind = "soft"
+) -> Extraction:
     return Extraction(
         kind(RECIPES[kind], budget),
         pool(),
         10,
         SubstituteSettings(network, Recipe()),
-        ExtractionSettings(budget=budget, round_size=round_size, warm_start=True, seed=1),
+        ExtractionSettings(budget=budget, round_size=round_size, answers=answers, warm_start=True, seed=1),
         CPU,
         path / "checkpoint.pt",
     )
@@ -159,20 +175,31 @@ def by_the_victim(victim: nn.Module) -> Evaluation:
     return Evaluation(images.images, images.truth, labels)
 
 
-@pytest.mark.parametrize("kind", [Dfme, Maze])
-def test_a_victim_is_stolen_without_any_image(kind: type[Dfme], victim: nn.Module, tmp_path: Path) -> None:
-    run, oracle = extraction(kind, tmp_path, budget=120_000, round_size=40_000), NetworkOracle(victim)
+@pytest.mark.parametrize(("kind", "budget"), [(Dfme, 120_000), (Maze, 120_000), (Disguide, 9_000)])
+def test_a_victim_is_stolen_without_any_image(
+    kind: type[Dfme], budget: int, victim: nn.Module, tmp_path: Path
+) -> None:
+    run, oracle = extraction(kind, tmp_path, budget, budget // 3), NetworkOracle(victim)
     run.run(oracle, by_the_victim(victim))
     assert oracle.asked == run.queries
-    assert 0.999 * 120_000 < run.queries <= 120_000
+    assert 0.999 * budget < run.queries <= budget
     assert len(run.transfer_set) == 0
     assert run.rounds[-1].fidelity > 0.4, "ten classes: chance is 0.1"
 
 
-@pytest.mark.parametrize("kind", [Dfme, Maze])
+def test_disguide_steals_with_labels_alone(victim: nn.Module, tmp_path: Path) -> None:
+    run = extraction(Disguide, tmp_path, budget=9_000, round_size=4_500, answers="hard")
+    oracle = NetworkOracle(victim, hard=True)
+    run.run(oracle, by_the_victim(victim))
+    assert oracle.asked == run.queries
+    assert run.rounds[-1].fidelity > 0.3, "ten classes: chance is 0.1"
+
+
+@pytest.mark.parametrize("kind", [Dfme, Maze, Disguide])
 def test_resumed_it_goes_on_to_the_same_weights(kind: type[Dfme], victim: nn.Module, tmp_path: Path) -> None:
-    whole = extraction(kind, tmp_path / "whole", 6000, 2000)
-    cut = extraction(kind, tmp_path / "cut", 6000, 2000)
+    sizes = (1500, 500) if kind is Disguide else (6000, 2000)
+    whole = extraction(kind, tmp_path / "whole", *sizes)
+    cut = extraction(kind, tmp_path / "cut", *sizes)
     for path in (whole.checkpoint_path, cut.checkpoint_path):
         path.parent.mkdir()
 
@@ -186,7 +213,7 @@ def test_resumed_it_goes_on_to_the_same_weights(kind: type[Dfme], victim: nn.Mod
     whole.run(NetworkOracle(victim), by_the_victim(victim))
     with pytest.raises(KilledError):
         cut.run(NetworkOracle(victim), by_the_victim(victim), kill)
-    again = extraction(kind, tmp_path / "cut", 6000, 2000)
+    again = extraction(kind, tmp_path / "cut", *sizes)
     assert len(again.rounds) == 2
     again.run(NetworkOracle(victim), by_the_victim(victim))
     assert whole.substitute is not None and again.substitute is not None
@@ -302,6 +329,69 @@ def test_the_replay_keeps_the_newest_and_draws_each_with_its_answer(
     assert torch.equal(replay.images[: len(replay)], other.images[: len(other)])
 
 
+def test_the_generators_loss_is_what_numpy_makes_of_the_clones() -> None:
+    logits = torch.randn(3, 6, 10, dtype=torch.float64)
+    exps = np.exp(logits.numpy())
+    p = exps / exps.sum(2, keepdims=True)
+    spread = np.mean([np.std(p[:, i, k], ddof=1) for i in range(6) for k in range(10)])
+    mean = p.mean((0, 1)) + 1e-6
+    assert float(generator_loss(logits, 0.3)) == pytest.approx(-spread - 0.3 * -(mean * np.log(mean)).sum())
+
+
+class GeneratorAlone(EnsembleLoop):
+    """Trains the generator, and remembers its loss on the same latent vectors before each step."""
+
+    def training_step(self, batch: tuple[int, int], batch_index: int) -> None:
+        self.random = torch.Generator().manual_seed(batch[0])
+        latent = torch.randn(256, 32, generator=torch.Generator().manual_seed(0))
+        logits = self.student(self._images(self.generator(latent)))
+        self.losses = [*getattr(self, "losses", []), float(generator_loss(logits, 0.2).detach())]
+        self._generator_step(batch[1])
+
+
+def test_the_generator_makes_clones_disagree_and_they_learn_nothing_from_it() -> None:
+    torch.manual_seed(0)
+    clones = Ensemble([network((1, 8, 8), 10) for _ in range(2)], diversity=0.2, grey=0)
+    before = [it.clone() for it in clones.parameters()]
+    loop = GeneratorAlone(clones, Generator((1, 8, 8), 32, 16), lambda it: it, RECIPES[Disguide])
+    run_trainer(make_trainer(CPU, epochs=1), loop.train(), Iterations(64 * 60, RECIPES[Disguide], 0))
+    assert loop.losses[-1] < loop.losses[0] - 0.02
+    assert all(torch.equal(*pair) for pair in zip(before, clones.parameters(), strict=True))
+
+
+def test_clones_begin_with_weights_of_their_own_and_some_images_are_grey() -> None:
+    first = network((1, 8, 8), 10)
+    second, again, third = (renewed(first, 0, number) for number in (1, 1, 2))
+    weights = [next(it.parameters()) for it in (first, second, again, third)]
+    assert torch.equal(weights[1], weights[2])
+    assert not any(torch.equal(weights[1], weights[other]) for other in (0, 3))
+    loop = EnsembleLoop(
+        Ensemble([first, second], 0.2, grey=3), Generator((3, 8, 8), 2, 2), lambda it: it, DataFreeRecipe()
+    )
+    images = loop._images(torch.randn(7, 3, 8, 8))
+    is_grey = [bool((image - image.mean(0)).abs().max() < 1e-6) for image in images]
+    assert is_grey == [True, False, False, True, False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"clones": 1}, "clones must be a whole number of at least 2, not 1"),
+        ({"grey": -1}, "grey must be a whole number of at least 0, not -1"),
+        (
+            {"recipe": DataFreeRecipe()},
+            r"recipe\.directions must be 0: this attack estimates no gradient, not 1",
+        ),
+    ],
+)
+def test_a_disguide_without_sense_is_refused(options: dict[str, Any], said: str) -> None:
+    sensible: dict[str, Any] = {"recipe": RECIPES[Disguide], "budget": 100}
+    with pytest.raises(ValueError, match=rf"attack\.rule\.{said}"):
+        Disguide(**sensible | options)
+    with pytest.raises(ValueError, match=r"attack\.rule\.recipe\.directions must be at least 1, not 0"):
+        Dfme(RECIPES[Disguide], 100)
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -327,7 +417,11 @@ def test_the_config_makes_them_and_labels_alone_are_refused() -> None:
     ("options", "said"),
     [
         ({"disagreement": "l3"}, "disagreement must be one of l1, kl"),
-        ({"directions": 0}, "directions must be at least 1"),
+        ({"directions": -1}, "directions must be at least 0"),
+        (
+            {"directions": 0, "reuse": True},
+            r"reuse=true needs .*\.directions of at least 1",
+        ),
         ({"epsilon": 0.0}, "epsilon must be above 0"),
         ({"replay_steps": -1}, "replay_steps must be at least 0"),
         ({"replay_size": 0}, "replay_size must be at least 1, or null for all, not 0"),

@@ -22,7 +22,15 @@ NOT_IN_KEYS = ("hydra", "dataset", "query_pool", "trainer")
 """Groups of conf/ that no key holds: images enter by their content, and of the trainer only its numerics."""
 
 GOLDEN = {
-    *("attack/copycat", "attack/deepfool", "attack/dfme@2", "attack/entropy", "attack/entropyrev"),
+    *(
+        "attack/activethief",
+        "attack/copycat",
+        "attack/deepfool",
+        "attack/dfme@2",
+        "attack/disguide",
+        "attack/entropy",
+        "attack/entropyrev",
+    ),
     *("attack/gap", "attack/greedy", "attack/inoutdist", "attack/jacobian@2", "attack/jacobian_tr@2"),
     *("attack/knockoff", "attack/knockoff_adaptive@2", "attack/maxprivacy", "attack/maze@2"),
     *("attack/mixmatch", "attack/pretrained", "attack/standard", "attack/worstcase", "attack/worstcase_pate"),

@@ -85,24 +85,44 @@ class Mad(Perturbation):
     def _turned(self, y: Tensor, p: Tensor) -> Tensor:
         classes = y.shape[1]
         compared_at = self.epsilon if self.compares == "answers" else UNBOUNDED
+        if self.argmax == "kept" and classes <= ENUMERATED:
+            order = label_first(y)
+            extremes, turned = all_sets(classes, y.device), (y.gather(1, order), p.gather(1, order))
+            best = extremes[cosines(*turned, extremes, compared_at).argmin(1)]
+            return within(y, torch.empty_like(y).scatter_(1, order, best), self.epsilon)
         if self.argmax == "free":
             extremes = torch.eye(classes, dtype=y.dtype, device=y.device).expand(len(y), -1, -1)
-        elif classes <= ENUMERATED:
-            extremes = all_sets(y)
         elif self.compares == "answers":
             extremes = some_sets(y, p, self.epsilon)
         else:
             extremes = growing_sets(y, p, UNBOUNDED)
-        best = cosines(y, p, extremes, compared_at).argmin(1)
-        return within(y, extremes[torch.arange(len(y), device=y.device), best], self.epsilon)
+        chosen = cosines(y, p, extremes, compared_at).argmin(1)
+        return within(y, extremes[torch.arange(len(y), device=y.device), chosen], self.epsilon)
 
 
 def cosines(y: Tensor, p: Tensor, extremes: Tensor, epsilon: float) -> Tensor:
-    """Of the angles by which going towards `extremes` `[n, m, classes]` turns the gradients, `[n, m]`."""
-    own = (y - p)[:, None]
-    other = within(y[:, None], extremes, epsilon) - p[:, None]
-    lengths = other.square().sum(2) * own.square().sum(2)
-    return (own * other).sum(2) / lengths.clamp_min(1e-30).sqrt()
+    """Of the angles by which going towards extremes turns the gradients, float64 `[n, m]`.
+
+    Args:
+        y: The answers, `[n, classes]`.
+        p: What the substitute says.
+        extremes: Those of each answer, `[n, m, classes]`, or the same for all, `[m, classes]`.
+        epsilon: How far to go, in L1.
+    """
+    v = y - p
+
+    def products(vectors: Tensor) -> Tensor:
+        if extremes.dim() == 2:
+            return vectors @ extremes.mT
+        return (extremes @ vectors[:, :, None])[:, :, 0]
+
+    # v + share * (extreme - y) is where a way ends, less p; its products follow from those of its parts.
+    length = torch.cdist(y[:, None], extremes, p=1)[:, 0]
+    share = (epsilon / length.clamp_min(1e-30)).clamp_max(1)
+    own, across = v.square().sum(1, keepdim=True), products(v) - (v * y).sum(1, keepdim=True)
+    step = extremes.square().sum(-1) - 2 * products(y) + y.square().sum(1, keepdim=True)
+    squares = own + 2 * share * across + share.square() * step
+    return (own + share * across) / (squares * own).clamp_min(1e-30).sqrt()
 
 
 def shares(chosen: Tensor) -> Tensor:
@@ -110,14 +130,11 @@ def shares(chosen: Tensor) -> Tensor:
     return chosen.double() / chosen.sum(-1, keepdim=True)
 
 
-def all_sets(y: Tensor) -> Tensor:
-    """Equal shares of every set that holds the label: float64 `[n, 2^(classes - 1), classes]`."""
-    classes = y.shape[1]
-    numbers = torch.arange(2 ** (classes - 1), device=y.device)
-    others = numbers[:, None] >> torch.arange(classes - 1, device=y.device) & 1 > 0
-    chosen = torch.cat([torch.ones_like(others[:, :1]), others], 1)
-    place = label_first(y).argsort(1)
-    return shares(chosen.T[place].mT)
+def all_sets(classes: int, device: torch.device) -> Tensor:
+    """Equal shares of every set that holds the first class: float64 `[2^(classes - 1), classes]`."""
+    numbers = torch.arange(2 ** (classes - 1), device=device)
+    others = numbers[:, None] >> torch.arange(classes - 1, device=device) & 1 > 0
+    return shares(torch.cat([torch.ones_like(others[:, :1]), others], 1))
 
 
 def label_first(y: Tensor) -> Tensor:

@@ -139,6 +139,22 @@ def test_paired_differences_are_sharper_than_two_means() -> None:
     assert row["accuracy_interval"] > 3 * row["accuracy_change_interval"]
 
 
+def test_an_honest_users_accuracy_has_the_interval_of_its_images_at_least() -> None:
+    """Against Student's of three seeds and the normal one of a share of 2,000 images, added as variances."""
+    shares = np.array([0.95, 0.96, 0.97])
+    rows = seeds_of(honest_accuracy=shares, honest_images=[2000.0] * 3)
+    (row,) = over_seeds(rows, ["attack"]).to_dict("records")
+    of_seeds = stats.t.ppf(0.975, 2) * stats.sem(shares)
+    of_images = 1.96 * np.sqrt(0.96 * 0.04 / 2000)
+    expected = np.sqrt(of_seeds**2 + of_images**2)
+    assert row["honest_accuracy_interval"] == pytest.approx(expected, rel=1e-4)
+    assert "honest_images" not in row
+    (single,) = over_seeds(rows.head(1), ["attack"]).to_dict("records")
+    assert single["honest_accuracy_interval"] == pytest.approx(1.96 * np.sqrt(0.95 * 0.05 / 2000), rel=1e-4)
+    (old,) = over_seeds(rows.drop(columns="honest_images"), ["attack"]).to_dict("records")
+    assert old["honest_accuracy_interval"] == pytest.approx(of_seeds)
+
+
 def test_a_report_pairs_each_defense_with_none(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     expected = []
