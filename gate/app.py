@@ -30,7 +30,7 @@ from starlette.requests import ClientDisconnect
 from gate import openapi
 from gate.access_log import AccessLog
 from gate.api_keys import key_digest
-from gate.batching import Batcher, Full
+from gate.batching import Batcher, Full, Predict, fitted
 from gate.challenges import TOKEN_LIMIT, Keyring
 from gate.gate import Asked, Gate, Service
 from gate.ledgers.base import Ledger
@@ -41,9 +41,6 @@ from gate.problems import Problem, first_fault
 from pow.puzzles.base import MOST_PARTS, NONCES
 
 log = logging.getLogger("tollgate.gate")
-
-Predict = Callable[[np.ndarray], np.ndarray]
-"""Takes images in [0, 1], float32 `[n, c, h, w]`, and returns probabilities `[n, classes]`."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -92,19 +89,30 @@ REDEEM_LIMIT = 2 * TOKEN_LIMIT + MOST_PARTS * (len(str(NONCES)) + 4)
 
 
 def create_app(
-    predict: Predict, meter: GateMeter, service: Service, ledger: Ledger, keyring: Keyring
+    predict: Predict,
+    meter: GateMeter,
+    service: Service,
+    ledger: Ledger,
+    keyring: Keyring,
+    *,
+    defended: bool = False,
 ) -> FastAPI:
-    """Make the application, which closes the ledger when it shuts down.
+    """Make the application, which closes the ledger when it shuts down. The model is tried first.
 
     Args:
-        predict: The model.
+        predict: The model. One that takes a single image at a time is asked so.
         meter: Measures what its answers reveal.
         service: What is served, and for what work.
         ledger: Accounts, totals and answers.
         keyring: Signs challenges.
+        defended: Whether defenses change the answers, which need not sum to 1 then.
+
+    Raises:
+        ValueError: The model does not take the service's images, or answers no probabilities of its classes.
     """
     gate = Gate(service, meter, ledger, keyring)
-    return _Application(predict, gate).app
+    model = fitted(predict, service.image_shape, service.classes, defended)
+    return _Application(model, gate).app
 
 
 class _Application:
@@ -263,12 +271,7 @@ class _Application:
 
     def _evaluate(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return probabilities float32 `[n, classes]`, and what they reveal, float64 `[n, d]`."""
-        probabilities = np.asarray(self.predict(images), dtype=np.float32)
-        expected = (len(images), self.gate.service.classes)
-        if probabilities.shape != expected:
-            raise ValueError(f"the model gave {probabilities.shape} for {expected} images and classes")
-        if not np.isfinite(probabilities).all():
-            raise ValueError("the model gave probabilities that are not finite")
+        probabilities = self.predict(images)
         return probabilities, self.gate.meter.reveal(images, probabilities)
 
     async def _account(self, request: Request) -> str:

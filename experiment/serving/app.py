@@ -38,4 +38,5 @@ def make_app(config: Config) -> FastAPI:
         service=service,
         ledger=server_ledger(server),
         keyring=load_keyring(Path(server["keys"])),
+        defended=bool(cell.stack.perturbations),
     )

@@ -20,7 +20,8 @@ import uvicorn
 from fastapi import FastAPI
 
 from gate.api_keys import new_account
-from gate.app import Predict, create_app
+from gate.app import create_app
+from gate.batching import Predict, trial
 from gate.challenges import load_keyring
 from gate.gate import Service
 from gate.ledgers.base import Limits
@@ -84,7 +85,13 @@ def small_app(
 ) -> FastAPI:
     """The application over the ledger and the keys of a folder."""
     ledger, keyring = small_ledger(folder, synchronous), load_keyring(folder / "keys")
-    return create_app(predict, METER, small_service(**changes), ledger, keyring)
+    return create_app(after_its_trial(predict), METER, small_service(**changes), ledger, keyring)
+
+
+def after_its_trial(model: Predict) -> Predict:
+    """A model that passes the gate's trial, however slow it is, or often it fails, from then on."""
+    tried = trial(IMAGE_SHAPE)
+    return lambda images: predict(images) if np.array_equal(images, tried) else model(images)
 
 
 def add_accounts(folder: Path) -> dict[str, str]:
