@@ -19,7 +19,7 @@ from privacy.accountant import Accounting, HowCostsAdd
 from storage.errors import InputError
 from storage.options import check_choice, check_inside, check_number, instantiate
 from victims.architectures.build import build_network
-from victims.victim import VictimSettings
+from victims.victim import VictimSettings, build_victim, load_weights
 
 MOST_PICTURES = 100
 """Of a row that explains costs; more are too small to be seen."""
@@ -91,11 +91,10 @@ def _check(cell: Cell) -> None:
         )
     if cell.toll is not None:
         _check_measures(cell, cell.toll)
-    checkpoint = cell.victim.checkpoint
-    if checkpoint is not None and not Path(checkpoint).is_file():
-        raise FileNotFoundError(f"victim.checkpoint={checkpoint}: there is no such file")
     build_network(cell.victim.architecture, cell.data.train.image_shape, classes)
     cell.attack.check_substitute(build_network(cell.substitute.architecture, cell.pool.image_shape, classes))
+    if cell.victim.checkpoint is not None:
+        load_weights(build_victim(cell.victim, cell.data.train), Path(cell.victim.checkpoint))
 
 
 def _check_measures(cell: Cell, toll: Toll) -> None:

@@ -85,7 +85,9 @@ class Identity:
         victim = dict(self.named["victim"])
         checkpoint = victim.pop("checkpoint")
         if checkpoint is not None:
-            victim["checkpoint"] = file_hash(Path(checkpoint))
+            victim["checkpoint"] = file_hash(Path(checkpoint))  # which decides what normalize=null means
+        elif victim["normalize"] is None:
+            victim["normalize"] = True
         return {"victim": victim, "train": self.data.train, "numerics": self.numerics}
 
     @property

@@ -22,8 +22,6 @@ from fastapi import FastAPI, Response
 from gate.gate import Gate, Service
 from gate.http import openapi
 from gate.http.access_log import AccessLog
-from gate.http.answering import Model, Predict
-from gate.http.effort import Effort
 from gate.http.endpoints import Endpoints
 from gate.http.metrics import Metrics
 from gate.http.pages import add_page
@@ -31,6 +29,8 @@ from gate.http.refusals import Endpoint, Refusals, guarded_endpoint
 from gate.http.strangers import Strangers, StrangersFirst
 from gate.ledgers.base import Ledger, Unavailable
 from gate.meters import GateMeter
+from gate.model.asking import Model, Predict
+from gate.model.effort import Effort
 
 log = logging.getLogger("tollgate.gate")
 
@@ -53,6 +53,7 @@ class Hosting:
         on_stuck: Called once when it takes longer: a process can end itself, so that another one begins.
         load_target: Share of time that the model is busy from which work rises; see Effort.
         strangers_a_minute: Requests without a key that an address may make in a minute.
+        defended: Whether defenses change the model's answers, which need not sum to 1 then.
         observed: Whether the application shows its own counts and documents itself; see `observing_app`.
     """
 
@@ -60,6 +61,7 @@ class Hosting:
     on_stuck: Callable[[], None] | None = None
     load_target: float | None = None
     strangers_a_minute: int = 600
+    defended: bool = False
     observed: bool = True
 
 
@@ -70,17 +72,18 @@ def create_app(
     ledger: Ledger,
     hosting: Hosting | None = None,
 ) -> FastAPI:
-    """Make the application, which closes the ledger when it shuts down.
+    """Make the application, which closes the ledger when it shuts down. The model is tried first.
 
     Args:
-        predict: The model.
+        predict: The model. One that takes a single image at a time is asked so.
         meter: Measures what its answers reveal.
         service: What is served, and for what work.
         ledger: Accounts, standings, answers and signing keys.
         hosting: How it is run.
 
     Raises:
-        ValueError: The ledger counts something else than the service.
+        ValueError: The ledger counts something else than the service, or the model does not take its images,
+            or answers no probabilities of its classes.
     """
     return _Application(predict, Gate(service, meter, ledger), hosting or Hosting()).app
 
@@ -104,8 +107,9 @@ class _Application:
     def __init__(self, predict: Predict, gate: Gate, hosting: Hosting) -> None:
         self.gate, self.hosting, self.metrics = gate, hosting, Metrics()
         self.effort = Effort(hosting.load_target)
-        self.model = Model(predict, gate, self.metrics, hosting.model_seconds)
-        self.endpoints = Endpoints(gate, self.model, self.metrics, Strangers(hosting.strangers_a_minute))
+        self.model = Model(predict, gate, self.metrics, hosting.model_seconds, hosting.defended)
+        self.strangers = Strangers(hosting.strangers_a_minute)
+        self.endpoints = Endpoints(gate, self.model, self.metrics, self.strangers.count)
         self.app = _DocumentedApp(
             title="Tollgate",
             description="A model whose answers are paid for with work.",
@@ -141,7 +145,7 @@ class _Application:
         add_page(app)
         refusals = Refusals(self.metrics)
         refusals.add_to(app)
-        app.add_middleware(StrangersFirst, strangers=does.strangers, refuse=refusals.refuse)
+        app.add_middleware(StrangersFirst, strangers=self.strangers, refuse=refusals.refuse)
         app.add_middleware(AccessLog, metrics=self.metrics)
 
     @asynccontextmanager

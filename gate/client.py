@@ -307,20 +307,12 @@ class AsyncClient:
 def read_image(path: Path, image_shape: tuple[int, int, int]) -> np.ndarray:
     """A picture as a query uint8 `[1, c, h, w]`: grey or colour, and of the size that the gate takes.
 
-    Raises OSError where there is no picture, and ValueError for one that is too large to be read safely.
+    It is decoded as the images are that models are trained on. Raises ValueError where it cannot be.
     """
-    from PIL import Image, ImageOps
+    from storage.pictures import open_picture, pixels_of  # here, since only pictures need Pillow
 
     channels, height, width = image_shape
-    try:
-        with Image.open(path) as picture:
-            pixels = np.asarray(
-                ImageOps.exif_transpose(picture)
-                .convert("L" if channels == 1 else "RGB")
-                .resize((width, height), Image.Resampling.BILINEAR)
-            )
-    except Image.DecompressionBombError as error:
-        raise ValueError(f"{path}: {error}") from error
+    pixels = pixels_of(open_picture(path, str(path)), (height, width), channels)
     return pixels.reshape(height, width, channels).transpose(2, 0, 1)[None].copy()
 
 

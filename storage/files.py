@@ -7,6 +7,7 @@ import errno
 import glob
 import hashlib
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -55,9 +56,21 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write indented JSON atomically; what JSON has no type for is written as text."""
-    text = json.dumps(content, indent=2, sort_keys=True, default=str)
+    """Write indented JSON atomically; what JSON has no type for is written as text, and NaN as null."""
+    text = json.dumps(_finite(content), indent=2, sort_keys=True, default=str, allow_nan=False)
     write_atomically(path, lambda temporary: write_text(temporary, text + "\n"))
+
+
+def _finite(content: Any) -> Any:
+    """The content with null for numbers that JSON does not have: NaN and infinity."""
+    match content:
+        case float() if not math.isfinite(content):
+            return None
+        case dict():
+            return {name: _finite(value) for name, value in content.items()}
+        case list() | tuple():
+            return [_finite(value) for value in content]
+    return content
 
 
 def file_hash(path: Path) -> str:

@@ -9,6 +9,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from training.divergence import check_losses
 from training.recipe import Recipe
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -52,9 +53,11 @@ class Classifier(pl.LightningModule):
         return nn.functional.cross_entropy(logits, targets, label_smoothing=self.recipe.label_smoothing)
 
     def on_train_epoch_end(self) -> None:
-        """Keep the epoch's mean loss, and log it for the plateau schedule."""
-        mean = torch.stack(self._losses).float().mean()
+        """Keep the epoch's mean loss, and log it for the plateau schedule; raises Diverged for NaN."""
+        losses = torch.stack(self._losses).float()
         self._losses.clear()
+        check_losses(losses, self.current_epoch, self.recipe)
+        mean = losses.mean()
         self.epoch_losses.append(float(mean))
         self.log("loss", mean)
 

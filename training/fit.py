@@ -14,8 +14,10 @@ from pytorch_lightning.plugins.environments import LightningEnvironment
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch import Tensor, nn
 
+from storage.errors import InputError
 from training.batches import TensorBatches, to_float
 from training.classifier import Classifier, Loss
+from training.divergence import check_trained
 from training.recipe import Hardware, Recipe
 from training.seeds import derive_seed, seeded
 
@@ -56,6 +58,7 @@ def run_trainer(trainer: pl.Trainer, module: pl.LightningModule, batches: Iterab
 
     Raises:
         SystemExit: The process was told to terminate (SIGTERM); the exit code says so.
+        Diverged: Weights are NaN or infinite at the end.
     """
     with warnings.catch_warnings():
         # Its advice is more loader processes, but there is nothing to load.
@@ -69,6 +72,7 @@ def run_trainer(trainer: pl.Trainer, module: pl.LightningModule, batches: Iterab
         except SIGTERMException:
             # Lightning's own exit code would be that of success.
             raise SystemExit(128 + signal.SIGTERM) from None
+    check_trained(module.state_dict())
 
 
 def fit(
@@ -97,6 +101,9 @@ def fit(
 
     Returns:
         The mean training loss of each epoch.
+
+    Raises:
+        Diverged: The loss or the weights became NaN or infinite.
     """
     network = hardware.place(network)
     batches = TensorBatches(
@@ -116,7 +123,10 @@ def fit(
 
 @torch.no_grad()
 def predict_logits(network: nn.Module, images: Tensor, hardware: Hardware) -> Tensor:
-    """Return the logits float32 `[n, classes]` of images uint8 or in [0, 1], computed in full precision."""
+    """Return the logits float32 `[n, classes]` of images uint8 or in [0, 1], computed in full precision.
+
+    Raises InputError where the network answers NaN or infinity: the largest of such logits is no class.
+    """
     network.eval()
     outputs = []
     for batch in images.split(hardware.batch_size):
@@ -124,7 +134,11 @@ def predict_logits(network: nn.Module, images: Tensor, hardware: Hardware) -> Te
         if hardware.channels_last:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
         outputs.append(network(inputs).float())
-    return torch.cat(outputs)
+    logits = torch.cat(outputs)
+    if not logits.isfinite().all():
+        row = int((~logits.isfinite().all(1)).nonzero()[0])
+        raise InputError(f"the network answers NaN or infinity, first for image {row} of {len(images)}")
+    return logits
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> float:

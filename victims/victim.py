@@ -6,13 +6,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from training.divergence import Diverged, not_finite
 from training.fit import fit
 from training.recipe import Hardware, Recipe
 from training.seeds import derive_seed, seeded
-from victims.architectures.build import Architecture, build_network
+from victims.architectures.build import Architecture, Normalized, build_network
 from victims.datasets.images import ImageSet
+
+CONTAINERS = ("state_dict", "model_state_dict", "model", "net", "network", "weights")
+"""Where checkpoints keep their weights: Lightning's, those of PyTorch's tutorials and of scripts."""
+
+PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.", "backbone.")
+"""What DataParallel, torch.compile and Lightning modules put before the names of weights."""
+
+NAMED = 5
+"""So many weights, at most, are named for each way in which a checkpoint differs."""
 
 
 @dataclass(frozen=True)
@@ -24,15 +34,23 @@ class VictimSettings:
         recipe: How it is trained.
         seed: Seed of initial weights and training.
         normalize: Whether images are normalised by the training data's channel statistics in front of the
-            network; false for a network of your own that normalises inside itself.
+            network. None: of a network that is trained here, and of a checkpoint of such a one; another
+            checkpoint is served as it was trained, on images in [0, 1].
         checkpoint: File of trained weights to load instead of training; None to train.
     """
 
     architecture: Architecture
     recipe: Recipe
     seed: int
-    normalize: bool = True
+    normalize: bool | None = None
     checkpoint: str | None = None
+
+    @property
+    def normalizes(self) -> bool:
+        """Whether images are normalised; raises ValueError for a checkpoint that cannot be read."""
+        if self.normalize is None and self.checkpoint is not None:
+            return _is_normalized(_read_weights(Path(self.checkpoint)))
+        return self.normalize is not False
 
 
 def build_victim(settings: VictimSettings, train: ImageSet) -> nn.Module:
@@ -42,7 +60,7 @@ def build_victim(settings: VictimSettings, train: ImageSet) -> nn.Module:
             settings.architecture,
             train.image_shape,
             train.num_classes,
-            train.images if settings.normalize else None,
+            train.images if settings.normalizes else None,
         )
 
 
@@ -65,7 +83,10 @@ def make_victim(settings: VictimSettings, train: ImageSet, hardware: Hardware) -
         load_weights(network, Path(settings.checkpoint))
         return hardware.place(network).eval()
     seed = derive_seed(settings.seed, "victim training")
-    fit(network, train.images, train.labels, settings.recipe, hardware, seed, progress=True)
+    try:
+        fit(network, train.images, train.labels, settings.recipe, hardware, seed, progress=True)
+    except Diverged as error:
+        raise Diverged(f"victim: {error}") from error
     return network
 
 
@@ -74,22 +95,84 @@ def load_weights(network: nn.Module, path: Path) -> None:
 
     Args:
         network: The network; the weights may be those of the network inside our normalisation, too.
-        path: A file with a state dict, or a Lightning checkpoint, which holds one under `state_dict`.
+        path: A file with a state dict, or with one in a container, such as a Lightning checkpoint; its names
+            may have the prefixes that DataParallel, torch.compile and Lightning modules put before them.
 
     Raises:
-        ValueError: The file is missing, unreadable or of another network; the message names the option
-            victim.checkpoint.
+        ValueError: The file is missing, unreadable, of another network, or holds NaN; the message names the
+            option victim.checkpoint, and the weights that differ.
     """
+    weights = _read_weights(path)
+    inner = getattr(network, "network", network)
+    targets = (network, inner) if isinstance(network, Normalized) else (network,)
+    for target in targets:
+        renamed = _renamed(weights, set(target.state_dict()))
+        if not _differences(renamed, target.state_dict()):
+            break
+    else:
+        said = "; ".join(_differences(renamed, target.state_dict()))
+        raise ValueError(f"victim.checkpoint={path} does not fit victim.architecture: {said}")
+    if wrong := not_finite(renamed):
+        raise ValueError(f"victim.checkpoint={path}: {wrong} holds NaN or infinity; its training diverged")
+    target.load_state_dict(renamed)
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    """The weights in a file; raises ValueError naming victim.checkpoint where there are none."""
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a file that holds no weights can make the unpickler raise anything
         raise ValueError(f"victim.checkpoint={path} cannot be read as weights: {error}") from error
-    weights = content.get("state_dict", content) if isinstance(content, dict) else None
-    if not isinstance(weights, dict):
+    weights = _state_dict(content)
+    if weights is None:
         raise ValueError(f"victim.checkpoint={path} holds no state dict but a {type(content).__name__}")
-    inner = getattr(network, "network", network)
-    target = network if set(weights) == set(network.state_dict()) else inner
-    try:
-        target.load_state_dict(weights)
-    except RuntimeError as error:
-        raise ValueError(f"victim.checkpoint={path} does not fit victim.architecture: {error}") from error
+    return weights
+
+
+def _is_normalized(weights: dict[str, Tensor]) -> bool:
+    """Whether these are the weights of a network with our normalisation in front."""
+    return {"mean", "std"} < set(weights) and all(
+        name in ("mean", "std") or name.startswith("network.") for name in weights
+    )
+
+
+def _state_dict(content: object) -> dict[str, Tensor] | None:
+    """The weights in a checkpoint's content; None where there are none."""
+    if not isinstance(content, dict):
+        return None
+    if content and all(isinstance(values, Tensor) for values in content.values()):
+        return dict(content)
+    inside = (_state_dict(content[name]) for name in CONTAINERS if name in content)
+    return next((weights for weights in inside if weights), None)
+
+
+def _renamed(weights: dict[str, Tensor], names: set[str]) -> dict[str, Tensor]:
+    """The weights without the prefixes that all those of the network's names share.
+
+    Weights with other prefixes, such as those of a loss or a metric, are left out then.
+    """
+    while not names & set(weights):
+        prefix = next((each for each in PREFIXES if any(name.startswith(each) for name in weights)), None)
+        if prefix is None:
+            break
+        weights = {name.removeprefix(prefix): w for name, w in weights.items() if name.startswith(prefix)}
+    return weights
+
+
+def _differences(weights: dict[str, Tensor], expected: dict[str, Tensor]) -> list[str]:
+    """What the weights lack, what they have too many, and where their shapes differ, in words."""
+    shared = sorted(set(weights) & set(expected))
+    kinds = {
+        "it lacks": sorted(set(expected) - set(weights)),
+        "it has besides": sorted(set(weights) - set(expected)),
+        "other shapes": [
+            f"{name} {tuple(weights[name].shape)} for {tuple(expected[name].shape)}"
+            for name in shared
+            if weights[name].shape != expected[name].shape
+        ],
+    }
+    return [
+        f"{kind}: {', '.join(names[:NAMED])}" + (f" and {len(names) - NAMED} more" if names[NAMED:] else "")
+        for kind, names in kinds.items()
+        if names
+    ]

@@ -53,7 +53,12 @@ class TrainedVictim(Artifact[ServedVictim]):
         """Train the network, measure its accuracy, and keep both."""
         started = time.perf_counter()
         data, hardware = self.cell.data, self.cell.hardware
-        log.info("training the victim on %d images", len(data.train))
+        checkpoint = self.cell.victim.checkpoint
+        if checkpoint is None:
+            log.info("training the victim on %d images", len(data.train))
+        else:
+            normalized = "with" if self.cell.victim.normalizes else "without"
+            log.info("loading the victim from %s, %s normalisation in front", checkpoint, normalized)
         network = make_victim(self.cell.victim, data.train, hardware)
         right = accuracy(predict_logits(network, data.test.images, hardware), data.test.labels)
         log.info("victim: accuracy %.2f %% on %d test images", 100 * right, len(data.test))

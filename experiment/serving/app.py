@@ -44,6 +44,7 @@ def make_app(config: Config, on_stuck: Callable[[], None] | None = None) -> Fast
             on_stuck=on_stuck,
             load_target=server["load_target"],
             strangers_a_minute=server["strangers_a_minute"],
+            defended=bool(cell.stack.perturbations),
             observed=server["metrics_bind"] is None,
         ),
     )

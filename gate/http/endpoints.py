@@ -18,14 +18,13 @@ from fastapi.responses import JSONResponse
 from gate.api_keys import key_digest
 from gate.challenges import Signed
 from gate.gate import Asked, Gate
-from gate.http.answering import Model
 from gate.http.bodies import read_body
 from gate.http.flushes import Flushes
 from gate.http.metrics import Metrics
 from gate.http.solutions import Solution, read_solution
-from gate.http.strangers import Strangers
 from gate.http.turns import Turns
 from gate.ledgers.base import Account, Attempt
+from gate.model.asking import Model
 from gate.payloads import body_limit, decode
 from gate.problems import PROBLEM_JSON, Problem
 
@@ -66,11 +65,13 @@ class Endpoints:
         gate: Prices, keeps and releases.
         model: The model behind it.
         metrics: Counts what is asked and solved.
-        strangers: Counts the requests of strangers.
+        count_stranger: Counts a request of a stranger; raises Problem where there are too many.
     """
 
-    def __init__(self, gate: Gate, model: Model, metrics: Metrics, strangers: Strangers) -> None:
-        self.gate, self.model, self.metrics, self.strangers = gate, model, metrics, strangers
+    def __init__(
+        self, gate: Gate, model: Model, metrics: Metrics, count_stranger: Callable[[Request], None]
+    ) -> None:
+        self.gate, self.model, self.metrics, self.count_stranger = gate, model, metrics, count_stranger
         self.bodies = Turns("queries", BODIES_AT_ONCE, BODIES_EACH, waiting=1000)
         self.checks = Turns("solutions", CHECKS_AT_ONCE, 1, CHECKS_WAITING)
         self.strangers_checks = Turns("solutions", 1, 1, STRANGERS_WAITING)
@@ -210,7 +211,7 @@ class Endpoints:
             raise Problem("no_key", "an API key is needed: Authorization: Bearer KEY")
         account = await self._ledger(True, self.gate.ledger.find_account, key_digest(key.strip()))
         if account is None:
-            self.strangers.count(request)
+            self.count_stranger(request)
             raise Problem("unknown_key", "the API key is not known")
         request.state.account = account.name
         if account.disabled:

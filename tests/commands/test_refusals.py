@@ -90,7 +90,7 @@ def test_a_picture_that_would_fill_the_memory_is_not_read(tmp_path: Path) -> Non
     size = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0)
     parts = (chunk(b"IHDR", size), chunk(b"IDAT", zlib.compress(b"\0" * 99)), chunk(b"IEND", b""))
     (tmp_path / "huge.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
-    with pytest.raises(ValueError, match=r"huge.png: Image size"):
+    with pytest.raises(ValueError, match=r"huge.png .*Image size"):
         read_image(tmp_path / "huge.png", (1, 28, 28))
 
 

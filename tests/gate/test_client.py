@@ -23,7 +23,7 @@ import pytest
 from PIL import Image
 
 import gate.client
-import gate.http.answering
+import gate.model.asking
 from commands import ask
 from gate import protocol
 from gate.client import AsyncClient, Client, Refused, TooExpensive, Willing, read_image
@@ -138,7 +138,7 @@ def test_a_client_waits_as_long_as_it_is_told(
 def test_a_client_comes_back_to_a_busy_gate(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, instead_of_waiting: Callable[[Instead], list[float]]
 ) -> None:
-    monkeypatch.setattr(gate.http.answering, "BATCHES_WAITING", 1)
+    monkeypatch.setattr(gate.model.asking, "BATCHES_WAITING", 1)
     model = SlowModel()
     with serving(tmp_path, predict=model) as server, ThreadPoolExecutor(3) as threads:
         waited = instead_of_waiting(lambda seconds: model.go.set())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from training.recipe import Augmentation, Hardware, Recipe
-from training.seeds import seeded
 from victims.architectures.build import channel_statistics
 from victims.architectures.resnet import resnet8
 from victims.datasets import digits
@@ -27,7 +25,6 @@ from victims.teachers import (
     train_teachers,
 )
 from victims.types import Answer, QueryBatch
-from victims.victim import VictimSettings, build_victim, load_weights, make_victim
 
 CPU = Hardware(accelerator="cpu", precision="32-true", channels_last=False)
 
@@ -158,28 +155,3 @@ def test_channel_statistics_against_numpy() -> None:
     values = images.double().numpy() / 255
     assert np.allclose(mean, values.mean((0, 2, 3)))
     assert np.allclose(std, values.std((0, 2, 3)))
-
-
-def test_a_checkpoint_of_ones_own_is_served_as_it_is(tmp_path: Path) -> None:
-    images = train_set(100)
-    with seeded(7, "own"):
-        own = small_net(images.image_shape, 10)
-    for number, content in enumerate((own.state_dict(), {"state_dict": own.state_dict()})):
-        path = tmp_path / f"{number}.pt"
-        torch.save(content, path)
-        for normalize in (True, False):
-            settings = VictimSettings(small_net, Recipe(), 0, normalize, str(path))
-            network = make_victim(settings, images, CPU)
-            inner = network.network if normalize else network
-            assert torch.equal(inner[0].weight, own[0].weight)  # type: ignore[index, union-attr]
-
-
-def test_a_checkpoint_that_does_not_fit_is_named(tmp_path: Path) -> None:
-    network = build_victim(VictimSettings(small_net, Recipe(), 0), train_set(50))
-    path = tmp_path / "weights.pt"
-    path.write_bytes(b"no weights")
-    with pytest.raises(ValueError, match=r"victim.checkpoint=.*cannot be read"):
-        load_weights(network, path)
-    torch.save({"other": torch.zeros(1)}, path)
-    with pytest.raises(ValueError, match=r"does not fit victim\.architecture"):
-        load_weights(network, path)

@@ -69,16 +69,17 @@ def build_network(
     network = architecture(**{k: v for k, v in offered.items() if takes_all or k in parameters})
     if normalize_by is not None:
         network = Normalized(network, *channel_statistics(normalize_by))
-    _check_shapes(network, tuple(image_shape), num_classes)
+    _check_output(network, tuple(image_shape), num_classes)
     return network
 
 
 @torch.no_grad()
-def _check_shapes(network: nn.Module, image_shape: tuple[int, ...], num_classes: int) -> None:
-    """Raise ValueError unless the network gives `num_classes` logits for images of `image_shape`."""
+def _check_output(network: nn.Module, image_shape: tuple[int, ...], num_classes: int) -> None:
+    """Raise ValueError unless the network gives `num_classes` finite logits for images of `image_shape`."""
     training = network.training
+    images = torch.rand(2, *image_shape, generator=torch.Generator().manual_seed(0))
     try:
-        output = network.eval()(torch.zeros(2, *image_shape))
+        output = network.eval()(images)
     except RuntimeError as error:
         raise ValueError(f"this architecture cannot take images of shape {image_shape}: {error}") from error
     finally:
@@ -87,4 +88,11 @@ def _check_shapes(network: nn.Module, image_shape: tuple[int, ...], num_classes:
         raise ValueError(
             f"this architecture answers {tuple(output.shape)[1:]} for one image, but the data set has "
             f"{num_classes} classes, so {num_classes} logits are needed"
+        )
+    if not output.isfinite().all():
+        raise ValueError("this architecture answers NaN or infinity; its initial weights are broken")
+    if num_classes > 1 and bool((output >= 0).all()) and bool((output.sum(1) - 1).abs().max() < 1e-5):
+        raise ValueError(
+            "this architecture answers probabilities, but logits are needed (a softmax follows): leave out "
+            "the softmax at its end"
         )

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
+from storage.pictures import Source, open_picture, pixels_of
 from victims.datasets.images import check_image_size, pixel_id
-
-Source = bytes | str
-"""A compressed image's bytes, or the path of its file."""
-
-GREY_MODES = ("1", "L", "LA")
-DEEP_GREY_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N")
-"""Pillow's modes of 16-bit greys; some versions open them with 32 bits (`I`)."""
 
 
 def decode_images(
@@ -48,29 +39,21 @@ def decode_images(
     check_image_size(image_size)
     if not sources:
         raise ValueError("there are no images")
-    first = _open(sources[0], describe(0))
+    first = open_picture(sources[0], describe(0))
     height, width = image_size if image_size is not None else (first.height, first.width)
 
     def decode(index: int) -> tuple[np.ndarray, int]:
-        image = _open(sources[index], describe(index))
+        image = open_picture(sources[index], describe(index))
         if image_size is None and (image.height, image.width) != (height, width):
             raise ValueError(
                 f"{describe(index)} has {image.height}x{image.width} pixels and others "
                 f"{height}x{width}; dataset.image_size=[height,width] resizes them all"
             )
-        return _pixels(image, (height, width), channels), pixel_id(np.asarray(image))
+        return pixels_of(image, (height, width), channels), pixel_id(np.asarray(image))
 
     with ThreadPoolExecutor() as pool:
         arrays, ids = map(list, zip(*pool.map(decode, range(len(sources))), strict=True))
     return _stacked(arrays), torch.tensor(ids, dtype=torch.int64)
-
-
-def _pixels(image: Image.Image, size: tuple[int, int], channels: int | None) -> np.ndarray:
-    """Return an image resized to `size` (height, width), in grey `[h, w]` or in colour `[h, w, 3]`."""
-    if (image.height, image.width) != size:
-        image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR, reducing_gap=None)
-    mode = {1: "L", 3: "RGB", None: image.mode}[channels]
-    return np.asarray(image if image.mode == mode else image.convert(mode))
 
 
 def _stacked(arrays: list[np.ndarray]) -> Tensor:
@@ -79,26 +62,3 @@ def _stacked(arrays: list[np.ndarray]) -> Tensor:
         arrays = [np.repeat(a[:, :, None], 3, axis=2) if a.ndim == 2 else a for a in arrays]
     stacked = torch.from_numpy(np.stack(arrays))
     return stacked[:, None] if stacked.dim() == 3 else stacked.permute(0, 3, 1, 2).contiguous()
-
-
-def _open(source: Source, name: str) -> Image.Image:
-    """Decode an image into mode L or RGB; raises ValueError naming it if that fails."""
-    try:
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
-            image.load()
-            return _eight_bits(image)
-    except (OSError, ValueError, SyntaxError, TypeError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{name} is not an image that can be decoded: {error}") from error
-
-
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """Convert an image of any mode to 8 bits a pixel, mode L or RGB."""
-    if image.mode in DEEP_GREY_MODES:
-        # Pillow's own conversion would clip them at 255.
-        values: Any = np.asarray(image, dtype=np.float64)
-        if values.min(initial=0) < 0 or values.max(initial=0) > 65535:
-            raise ValueError("its greys are beyond 16 bits; save it with 8 or 16 bits a pixel")
-        return Image.fromarray((values * (255 / 65535)).round().astype(np.uint8))
-    if image.mode == "F":
-        raise ValueError("its pixels are floating-point numbers; save it with 8 or 16 bits a pixel")
-    return image.convert("L" if image.mode in GREY_MODES else "RGB")

@@ -22,11 +22,11 @@ from fastapi import FastAPI
 from gate.api_keys import new_account
 from gate.app import Hosting, create_app
 from gate.gate import Service
-from gate.http.answering import Predict
 from gate.http.connections import Connections
 from gate.ledgers.base import Limits
 from gate.ledgers.sqlite import SqliteLedger, Synchronous
 from gate.meters import SummedMeter
+from gate.model.fitting import Predict, trial
 from pow.calibration import LinearExpectation
 from pow.calibration.constant import ConstantCalibration
 from pow.puzzles import PuzzleSettings, Sha256Puzzle
@@ -89,7 +89,15 @@ def small_app(
 ) -> FastAPI:
     """The application over the ledger of a folder."""
     hosting = Hosting(strangers_a_minute=10**6) if hosting is None else hosting
-    return create_app(predict, METER, small_service(**changes), small_ledger(folder, synchronous), hosting)
+    return create_app(
+        after_its_trial(predict), METER, small_service(**changes), small_ledger(folder, synchronous), hosting
+    )
+
+
+def after_its_trial(model: Predict) -> Predict:
+    """A model that passes the gate's trial, however slow it is, or often it fails, from then on."""
+    tried = trial(IMAGE_SHAPE)
+    return lambda images: predict(images) if np.array_equal(images, tried) else model(images)
 
 
 def add_accounts(folder: Path) -> dict[str, str]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gate.app import Hosting
-from gate.http.effort import MOST, Effort
+from gate.model.effort import MOST, Effort
 from gate.protocol import NPY, encode
 from support.gates.over_http import IMAGES, serving
 from support.gates.server import predict

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gate.http.batching import Batcher, Full
+from gate.model.batching import Batcher, Full
 
 Arrays = tuple[np.ndarray, ...]
 

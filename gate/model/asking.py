@@ -10,14 +10,14 @@ from collections.abc import Callable
 import numpy as np
 
 from gate.gate import Gate
-from gate.http.batching import Batcher, Full, Stuck
 from gate.http.metrics import Metrics
+from gate.model.batching import Batcher, Full, Stuck
+from gate.model.fitting import Predict, fitted
 from gate.problems import Problem
 
-log = logging.getLogger("tollgate.gate")
+__all__ = ["Model", "Predict"]
 
-Predict = Callable[[np.ndarray], np.ndarray]
-"""Takes images in [0, 1], float32 `[n, c, h, w]`, and returns probabilities `[n, classes]`."""
+log = logging.getLogger("tollgate.gate")
 
 BATCHES_WAITING = 16
 """Number of largest batches that may wait for the model; further requests are refused."""
@@ -31,11 +31,19 @@ class Model:
         gate: Says what is served, and meters it.
         metrics: Gets the time that it takes.
         seconds: Seconds that a batch may take.
+        defended: Whether defenses change its answers; see fitted.
+
+    Raises:
+        ValueError: It does not take the service's images, or answers no probabilities of its classes.
     """
 
-    def __init__(self, predict: Predict, gate: Gate, metrics: Metrics, seconds: float) -> None:
-        self.predict, self.gate, self.metrics, self.seconds = predict, gate, metrics, seconds
-        largest = gate.service.largest_batch
+    def __init__(
+        self, predict: Predict, gate: Gate, metrics: Metrics, seconds: float, defended: bool = False
+    ) -> None:
+        service = gate.service
+        self.predict = fitted(predict, service.image_shape, service.classes, defended)
+        self.gate, self.metrics, self.seconds = gate, metrics, seconds
+        largest = service.largest_batch
         self.batcher = Batcher(self._evaluate, largest, BATCHES_WAITING * largest, seconds)
 
     async def __call__(self, images: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -73,10 +81,5 @@ class Model:
 
     def _evaluate(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return probabilities float32 `[n, classes]`, and what they reveal, float64 `[n, d]`."""
-        probabilities = np.asarray(self.predict(images), dtype=np.float32)
-        expected = (len(images), self.gate.service.classes)
-        if probabilities.shape != expected:
-            raise ValueError(f"the model gave {probabilities.shape} for {expected} images and classes")
-        if not np.isfinite(probabilities).all():
-            raise ValueError("the model gave probabilities that are not finite")
+        probabilities = self.predict(images)
         return probabilities, self.gate.meter.reveal(images, probabilities)
