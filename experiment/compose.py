@@ -82,6 +82,11 @@ def _check_numbers(plain: Config) -> None:
 
 def _check(cell: Cell) -> None:
     classes = cell.data.train.num_classes
+    if classes < 2:
+        raise ValueError(
+            f"dataset={cell.config['dataset']['name']} holds images of {classes} class only; a classifier "
+            "needs at least 2"
+        )
     cell.settings.check_against(cell.attack, cell.attack.supply(cell.pool, cell.other_pool), classes)
     if cell.attack.needs_cost and not cell.knows_cost:
         raise ValueError("attack.knows must name cost for this attack, which asks by the defender's own cost")

@@ -147,8 +147,10 @@ def test_what_is_not_a_data_set_is_said(tmp_path: Path) -> None:
     (tmp_path / "train-0.parquet").write_bytes(b"PAR1")
     with pytest.raises(ValueError, match="cannot be read as Parquet"):
         parquet.load(str(tmp_path))
-    pq.write_table(pa.table({"picture": [1]}), tmp_path / "train-0.parquet")
-    with pytest.raises(ValueError, match="no column image or label"):
+    pq.write_table(pa.table({"picture_": [1]}), tmp_path / "train-0.parquet")
+    with pytest.raises(
+        ValueError, match=r"no column image or img .*it has picture_: choose with dataset\.columns"
+    ):
         parquet.load(str(tmp_path))
 
 

@@ -1,7 +1,14 @@
-"""Images in folders: `<path>/<part>/<class>/<file>`, or `<path>/<class>/<file>` for a single part `train`."""
+"""Images in folders: `<path>/<part>/<class>/<file>`, or `<path>/<class>/<file>` for a single part `train`.
+
+What torchvision's ImageFolder finds is found, links to folders too; what is left out is counted and said.
+"""
 
 from __future__ import annotations
 
+import logging
+import os
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -9,6 +16,8 @@ import torch
 from victims.datasets.cache import cached
 from victims.datasets.decoding import decode_images
 from victims.datasets.images import ImageSet
+
+log = logging.getLogger(__name__)
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 
@@ -35,7 +44,7 @@ def load(
         raise ValueError(
             "set dataset.path (or query_pool.source.path) to a folder with a folder of images a class"
         )
-    parts = _parts(Path(path))
+    parts = _parts(Path(path)) if Path(path).is_dir() else {}
     if not parts:
         raise FileNotFoundError(f"{path} holds no images as <part>/<class>/<file> or <class>/<file>")
     first = parts.get("train", next(iter(parts.values())))
@@ -70,7 +79,9 @@ def _load_part(
 
 def _parts(path: Path) -> dict[str, list[Path]]:
     """Return the image files of each part, sorted; all are `train` if they lie at <class>/<file>."""
-    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+    found = sorted(_files(path))
+    files = [file for file in found if file.suffix.lower() in SUFFIXES and not _is_hidden(file, path)]
+    _say_what_is_left_out(path, set(found) - set(files))
     depths = {len(file.relative_to(path).parts) for file in files}
     if depths == {2}:
         return {"train": files}
@@ -83,6 +94,36 @@ def _parts(path: Path) -> dict[str, list[Path]]:
             )
         parts.setdefault(relative[0], []).append(file)
     return parts
+
+
+def _files(path: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
+    """Yield all files below a folder; links to folders are followed, but not back to a folder above."""
+    real = path.resolve()
+    if real in above:
+        return
+    with os.scandir(path) as entries:
+        for entry in entries:
+            below = Path(entry.path)
+            if entry.is_dir():
+                yield from _files(below, (*above, real))
+            else:
+                yield below
+
+
+def _is_hidden(file: Path, path: Path) -> bool:
+    """Whether a file, or a folder that it lies in, is hidden, as what notebooks and macOS leave behind is."""
+    return any(name.startswith(".") or name == "__MACOSX" for name in file.relative_to(path).parts)
+
+
+def _say_what_is_left_out(path: Path, left_out: set[Path]) -> None:
+    """Warn of files that are not taken for images: how many of each suffix, and how many are hidden."""
+    if not left_out:
+        return
+    kinds = Counter("hidden" if _is_hidden(file, path) else file.suffix or "no suffix" for file in left_out)
+    said = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+    log.warning(
+        "%s: %d files are left out, which are no images by their names: %s", path, len(left_out), said
+    )
 
 
 def _check_classes(files: list[Path], classes: tuple[str, ...]) -> None:

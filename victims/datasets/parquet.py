@@ -1,7 +1,7 @@
 """Images in Parquet files, in the layout of the Hugging Face hub.
 
-Files are `<path>/<part>-*.parquet` with columns `image` (a struct with `bytes`) and `label` (an integer). The
-schema's `huggingface` metadata may name the classes.
+Files are `<path>/<part>-*.parquet` with a column of images (their bytes, or a struct with `bytes`) and one of
+labels (integers or words). The schema's `huggingface` metadata may name the classes.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,16 @@ from victims.datasets.decoding import decode_images
 from victims.datasets.images import ImageSet
 
 _PART = re.compile(r"(?P<part>\w+?)(-\d.*)?\.parquet")
+_SHARD = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5}).*\.parquet")
+
+NAMES = b"classes"
+"""Under which a table's metadata keeps the classes' names, once it is read."""
+
+COLUMNS = {
+    "image": ("image", "img", "picture", "jpg", "png"),
+    "label": ("label", "labels", "fine_label", "cls", "class", "target"),
+}
+"""Names that the two columns have on the hub, the first that is there being taken."""
 
 
 def load(
@@ -32,6 +42,7 @@ def load(
     channels: int | None = None,
     num_classes: int | None = None,
     cache: str | None = None,
+    columns: Mapping[str, str] | None = None,
 ) -> dict[str, ImageSet]:
     """Return a part of the data set for each group of files.
 
@@ -41,13 +52,35 @@ def load(
         channels: 1 for grey, 3 for colour; None for grey if all images are grey, else colour.
         num_classes: Number of classes; None takes it from the files.
         cache: Folder of the cache of decoded images; None for no cache.
+        columns: Names of the columns `image` and `label`; None, or one left out: one of `COLUMNS`.
 
     Raises:
-        FileNotFoundError: There are no such files.
+        FileNotFoundError: There are no such files, or some of those that their names count are missing.
         ValueError: An image is broken, or a label is out of range; the message names file and row.
     """
     if num_classes is not None and num_classes < 2:
         raise ValueError(f"dataset.num_classes must be at least 2, or null, not {num_classes}")
+    unknown = set(columns or {}) - set(COLUMNS)
+    if unknown:
+        raise ValueError(f"dataset.columns has image and label, not {', '.join(sorted(map(str, unknown)))}")
+    files = _files(path)
+    options: dict[str, Any] = {
+        "image_size": image_size,
+        "channels": channels,
+        "num_classes": num_classes,
+        "columns": dict(columns or {}),
+    }
+    decode = functools.partial(_decode, **options)
+    parts = {}
+    for part, names in files.items():
+        _check_complete(names)
+        hashes = [file_hash(name) for name in names]
+        parts[part] = cached(cache, {"parquet": hashes, **options}, functools.partial(decode, names))
+    return parts
+
+
+def _files(path: str | None) -> dict[str, list[Path]]:
+    """The files of each part; raises where there is no folder, or nothing in it."""
     if path is None:
         raise ValueError(
             "set dataset.path (or query_pool.source.path) to a folder with <part>-*.parquet files"
@@ -55,13 +88,7 @@ def load(
     files = parquet_parts(Path(path))
     if not files:
         raise FileNotFoundError(f"{path} holds no <part>-*.parquet files")
-    options = {"image_size": image_size, "channels": channels, "num_classes": num_classes}
-    decode = functools.partial(_decode, image_size=image_size, channels=channels, num_classes=num_classes)
-    parts = {}
-    for part, names in files.items():
-        hashes = [file_hash(name) for name in names]
-        parts[part] = cached(cache, {"parquet": hashes, **options}, functools.partial(decode, names))
-    return parts
+    return files
 
 
 def parquet_parts(path: Path) -> dict[str, list[Path]]:
@@ -74,28 +101,45 @@ def parquet_parts(path: Path) -> dict[str, list[Path]]:
     return parts
 
 
+def _check_complete(files: list[Path]) -> None:
+    """Raise FileNotFoundError where files of `<part>-00001-of-00003.parquet` are missing."""
+    shards = [match for file in files if (match := _SHARD.fullmatch(file.name))]
+    if not shards:
+        return
+    counts = {int(shard["count"]) for shard in shards}
+    if len(counts) > 1:
+        raise ValueError(
+            f"{files[0].parent} mixes files of {' and of '.join(map(str, sorted(counts)))} "
+            f"({', '.join(file.name for file in files[:4])}); keep those of one download"
+        )
+    count, stem = counts.pop(), shards[0]["stem"]
+    numbers = sorted(set(range(count)) - {int(shard["number"]) for shard in shards})
+    if numbers:
+        missing = ", ".join(f"{stem}-{number:05}-of-{count:05}.parquet" for number in numbers[:5])
+        raise FileNotFoundError(f"{files[0].parent} lacks {len(numbers)} of {count} files: {missing}")
+
+
 def _decode(
     files: list[Path],
     image_size: tuple[int, int] | None,
     channels: int | None,
     num_classes: int | None,
+    columns: Mapping[str, str],
 ) -> ImageSet:
     """Decode the files of one part; see `load`."""
-    tables = [_read(file) for file in files]
+    tables = [_read(file, columns) for file in files]
     rows = [(file.name, row) for file, table in zip(files, tables, strict=True) for row in range(len(table))]
     column = pa.chunked_array([chunk for table in tables for chunk in table["image"].chunks])
-    sources = [(image or {}).get("bytes") or b"" for image in column.to_pylist()]
+    sources = [_encoded(image) for image in column.to_pylist()]
 
     def describe(index: int) -> str:
         file, row = rows[index]
         return f"{file}, row {row}"
 
     images, ids = decode_images(sources, describe, image_size, channels)
-    labels = torch.cat([_labels(table, file.name) for file, table in zip(files, tables, strict=True)])
-    stated = {file.name: _stated_names(table) for file, table in zip(files, tables, strict=True)}
-    if len(set(stated.values())) > 1:
-        raise ValueError(f"the files name different classes: {stated}")
-    names = _class_names(stated[files[0].name], labels, num_classes)
+    stated = _stated(files, tables)
+    labels = torch.cat([_labels(table, file.name, stated) for file, table in zip(files, tables, strict=True)])
+    names = _class_names(stated, labels, num_classes)
     _check_labels(labels, len(names), describe)
     return ImageSet.decoded(images, labels, names, ids)
 
@@ -110,34 +154,91 @@ def _check_labels(labels: Tensor, num_classes: int, describe: Callable[[int], st
         )
 
 
-def _read(file: Path) -> pa.Table:
-    """Read a file and check its columns."""
+def _encoded(image: bytes | Mapping[str, Any] | None) -> bytes:
+    """The encoded image of a row; empty where the row has none."""
+    return (image if isinstance(image, bytes) else (image or {}).get("bytes")) or b""
+
+
+def _read(file: Path, columns: Mapping[str, str]) -> pa.Table:
+    """Read a file's two columns, under the names `image` and `label`, and check the images' type."""
     try:
         table = pq.read_table(file)
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"{file} cannot be read as Parquet: {error}") from error
-    missing = {"image", "label"} - set(table.column_names)
-    if missing:
-        raise ValueError(f"{file} has no column {' or '.join(sorted(missing))}; it has {table.column_names}")
-    image_type = table.schema.field("image").type
-    if not (pa.types.is_struct(image_type) and image_type.get_field_index("bytes") >= 0):
-        raise ValueError(f"{file}: column image must be a struct with a field bytes, not {image_type}")
-    return table
+    found = {kind: _column(table, kind, columns.get(kind), file) for kind in COLUMNS}
+    names = _stated_names(table, found["label"])
+    table = table.select([found["image"], found["label"]]).rename_columns(["image", "label"])
+    kind = table.schema.field("image").type
+    if not _holds_bytes(kind):
+        raise ValueError(
+            f"{file}: column {found['image']} must hold images' bytes, or a struct with a field "
+            f"bytes, not {kind}"
+        )
+    return table.replace_schema_metadata({NAMES: json.dumps(names)})
 
 
-def _labels(table: pa.Table, name: str) -> Tensor:
-    """Return the labels of a file as int64 `[n]`."""
+def _column(table: pa.Table, kind: str, given: str | None, file: Path) -> str:
+    """The name of the column of images or of labels in a file."""
+    names = (given,) if given else COLUMNS[kind]
+    found = next((name for name in names if name in table.column_names), None)
+    if found is None:
+        raise ValueError(
+            f"{file} has no column {' or '.join(names)}; it has {', '.join(table.column_names)}: choose with "
+            "dataset.columns={image: NAME, label: NAME}"
+        )
+    return found
+
+
+def _holds_bytes(kind: pa.DataType) -> bool:
+    if pa.types.is_struct(kind):
+        return bool(kind.get_field_index("bytes") >= 0)
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
+def _stated(files: list[Path], tables: list[pa.Table]) -> tuple[str, ...]:
+    """The classes' names that all files state, or the words that label their rows, sorted; else none."""
+    stated = {
+        file.name: tuple(json.loads(table.schema.metadata[NAMES]))
+        for file, table in zip(files, tables, strict=True)
+    }
+    if len(set(stated.values())) > 1:
+        raise ValueError(f"the files name different classes: {stated}")
+    names: tuple[str, ...] = stated[files[0].name]
+    if not names and all(_holds_words(table["label"].type) for table in tables):
+        return tuple(
+            sorted({word for table in tables for word in table["label"].to_pylist() if word is not None})
+        )
+    return names
+
+
+def _holds_words(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _labels(table: pa.Table, name: str, classes: tuple[str, ...]) -> Tensor:
+    """Return the labels of a file as int64 `[n]`; words are those of the classes."""
     column = table["label"]
+    if _holds_words(column.type) and not column.null_count:
+        places = {word: place for place, word in enumerate(classes)}
+        words = column.to_pylist()
+        if unknown := sorted(set(words) - set(places)):
+            raise ValueError(f"{name}: label {unknown[0]!r} is none of the classes {', '.join(classes)}")
+        return torch.tensor([places[word] for word in words], dtype=torch.int64)
     if not pa.types.is_integer(column.type) or column.null_count:
-        raise ValueError(f"{name}: column label must hold whole numbers without gaps, not {column.type}")
+        raise ValueError(
+            f"{name}: column label must hold whole numbers or words, without gaps, not {column.type} with "
+            f"{column.null_count} gaps"
+        )
     return torch.from_numpy(column.to_numpy().astype("int64"))
 
 
-def _stated_names(table: pa.Table) -> tuple[str, ...]:
+def _stated_names(table: pa.Table, label: str) -> tuple[str, ...]:
     """Return the classes' names from the schema's metadata; none if it is missing or malformed."""
     try:
         metadata = json.loads((table.schema.metadata or {}).get(b"huggingface", b"{}"))
-        feature: dict[str, Any] = metadata.get("info", {}).get("features", {}).get("label", {})
+        feature: dict[str, Any] = metadata.get("info", {}).get("features", {}).get(label, {})
         return tuple(map(str, feature.get("names") or ()))
     except (ValueError, AttributeError):
         return ()

@@ -78,10 +78,10 @@ def _files(path: Path) -> list[list[str | int]]:
 
 def _where_to_put(name: str, path: str) -> str:
     return (
-        f"{name} is not in {path}. Put train-*.parquet and test-*.parquet there (columns image and label, as "
-        f"on the Hugging Face hub), or what torchvision.datasets.{name}({path!r}, download=True) leaves on a "
-        "machine with a network; paths.data=FOLDER looks for data sets elsewhere, dataset.path=FOLDER "
-        "for this one."
+        f"{name} is not in {path}. Put train-*.parquet and test-*.parquet there (columns image or img, and "
+        f"label, as on the Hugging Face hub), or what torchvision.datasets.{name}({path!r}, download=True) "
+        "leaves on a machine with a network; paths.data=FOLDER looks for data sets elsewhere, "
+        "dataset.path=FOLDER for this one."
     )
 
 
