@@ -22,7 +22,7 @@ def main(arguments: Sequence[str]) -> int:
     options = _parsed(arguments)
     from gate.client import Client, Refused, TooExpensive, Willing, read_image, sentences
 
-    way = {"ca": options.ca, "proxy": options.proxy, "keep": options.keep}
+    way = {"ca": options.ca, "proxy": options.proxy, "keep": options.keep or _cache()}
     try:
         with Client(options.url, options.key, Willing(max_hashes=options.max_hashes), **way) as client:
             receipt = client.request(read_image(options.image, client.model().image_shape))
@@ -46,7 +46,9 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parsing.add_argument(
         "--max-hashes", type=HASHES, default=MAX_HASHES, metavar="N", help="most that the answer may cost"
     )
-    parsing.add_argument("--keep", type=Path, default=_cache(), metavar="FOLDER", help="of unanswered work")
+    parsing.add_argument(
+        "--keep", type=Path, metavar="FOLDER", help="of unanswered work; default: in the user's cache"
+    )
     parsing.add_argument("--ca", type=Path, metavar="FILE", help="certificate authorities to trust")
     parsing.add_argument("--proxy", metavar="URL", help="default: the environment's")
     options = parsing.parse_args(arguments)
