@@ -29,6 +29,15 @@ def _multiple(heading: str, form: str = ".4g", reached: str | None = None) -> Co
     return Column(heading, 1, form, True, reached)
 
 
+OTHER_GOALS = {
+    "80": ("accuracy", "80", "80 %"),
+    "95": ("accuracy", "95", "95 %"),
+    "fidelity_80": ("fidelity", "80", "80 % fidelity"),
+    "fidelity_90": ("fidelity", "90", "90 % fidelity"),
+    "fidelity_95": ("fidelity", "95", "95 % fidelity"),
+}
+"""What else of the victim an attacker may want, by the end of the columns' names: figure, share, in words."""
+
 COLUMNS = {
     "queries": Column("queries", 1, ",.0f"),
     "accuracy": Column("accuracy %", 100, ".2f"),
@@ -53,6 +62,14 @@ COLUMNS = {
     "queries_to_90": _multiple("queries to 90 %", ",.0f", "reached_90"),
     "seconds_to_90": _multiple("price of 90 %, s", ".4g", "reached_90"),
     "usd_to_90": _multiple("price of 90 %, USD", ".2g", "reached_90"),
+    **{
+        f"seconds_to_{goal}": _multiple(f"price of {words}, s", ".4g", f"reached_{goal}")
+        for goal, (_, _, words) in OTHER_GOALS.items()
+    },
+    **{
+        f"reached_{goal}": Column(f"came to {words}, %", 100, ".0f")
+        for goal, (_, _, words) in OTHER_GOALS.items()
+    },
     "honest_q95": _multiple("honest q95, s"),
     "price_over_honest": _multiple("price / honest q95", ".3g", "reached_90"),
     "queries_over_honest": _multiple("queries / honest q95", ".3g", "reached_90"),

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from sweeps.report.columns import OTHER_GOALS
 from sweeps.report.promise import promises
 from sweeps.report.results import CellResult
 from sweeps.report.varying_options import LABELS, varying_options
@@ -29,8 +30,10 @@ PRICES = (
     "honest_q95",
     "price_over_honest",
     "queries_over_honest",
+    *(f"{name}_{goal}" for goal in OTHER_GOALS for name in ("seconds_to", "reached")),
 )
 """What 90 % of the victim's accuracy costs, what 95 % of honest users stay below, and the one over the other.
+Behind them stand the prices of other shares, and of the victim's fidelity.
 
 Where the attacker did not come so far, `reached_90` is 0, and its prices are what it spent in vain: lower
 bounds.
@@ -176,6 +179,11 @@ def _prices(cell: CellResult) -> dict[str, float]:
         prices |= {"seconds_to_90": seconds, "usd_to_90": reached["attacker_usd"], "honest_q95": q95}
         prices["price_over_honest"] = seconds / q95 if q95 else float("nan")
         prices["queries_over_honest"] = reached["queries"] / bill["queries"]["q95"]
+        for goal, (figure, share, _) in OTHER_GOALS.items():
+            other = cell.result["price_to_reach"].get(figure, {}).get(share, {})
+            if other:
+                prices[f"seconds_to_{goal}"] = other["pow_seconds"]
+                prices[f"reached_{goal}"] = float(other["reached"])
     return prices
 
 

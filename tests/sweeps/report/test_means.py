@@ -195,3 +195,20 @@ def test_tables_say_which_prices_are_lower_bounds(tmp_path: Path) -> None:
     shown = terminal_table(report.load_cells([tmp_path]))
     column = next(column for column in shown.columns if "honest q95" in str(column.header))
     assert list(column.cells) == ["25", "> 100"]
+
+
+def test_tables_have_the_prices_of_other_shares_and_of_fidelity(tmp_path: Path) -> None:
+    for seed, reached in enumerate([True, False]):
+        told = priced(True, 100.0)
+        bill = told["price_to_reach"]["accuracy"]["90"]
+        told["price_to_reach"] = {
+            "accuracy": {"90": bill, "80": bill | {"pow_seconds": 7.0}},
+            "fidelity": {"95": bill | {"pow_seconds": 70.0, "reached": reached}},
+        }
+        write_cell(tmp_path / str(seed), "knockoff", seed, [0.9], **told)
+    sweep = report.load([tmp_path])
+    head, _, row = markdown(report.table(sweep), sweep).splitlines()
+    shown = dict(zip(head.split(" | "), row.split(" | "), strict=True))
+    assert shown["price of 80 %, s"].startswith("7")
+    assert shown["price of 95 % fidelity, s"] == "> 70 (1 of 2 came so far)"
+    assert "price of 95 %, s" not in shown, "nobody says what it costs"
