@@ -138,6 +138,7 @@ def test_lists_are_made_from_the_folders_along_the_search_path(own: Path) -> Non
         assert config.hydra.sweeper.params.attack.split(",") == sorted({*ours, "mine"} - {"random"})
 
 
+@pytest.mark.slow  # a whole sweep
 def test_a_sweep_from_a_folder_of_ones_own(own: Path, tmp_path: Path) -> None:
     """An attack of one's own is in the grid of all attacks."""
     process = run_program(

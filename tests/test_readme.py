@@ -149,6 +149,7 @@ def test_one_thing_of_each_kind_as_contributing_adds_them(tmp_path: Path) -> Non
     assert last["queries"] == 40 and last["cost_doubt"] > 0 and last["pow_seconds"] > 0
 
 
+@pytest.mark.slow  # it composes a grid of hundreds of cells
 def test_a_plan(tmp_path: Path) -> None:
     """The whole grid of the paper's size, planned on generated images."""
     small_images(tmp_path, mnist=(28, 28), tinyimagenet32=(32, 32, 3))
@@ -165,6 +166,7 @@ def test_a_plan(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("result.json"))
 
 
+@pytest.mark.slow  # a whole grid
 def test_the_grid_of_defenses(tmp_path: Path) -> None:
     """The command in docs/defenses.md, planned on generated images: every defense against each attacker."""
     small_images(tmp_path, mnist=(28, 28), tinyimagenet32=(32, 32, 3))

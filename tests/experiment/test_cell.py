@@ -109,6 +109,7 @@ def test_what_differs_only_in_price_shares_an_extraction(
     assert expensive["pow_seconds"].to_numpy() == pytest.approx(4 * cheap["pow_seconds"].to_numpy())
 
 
+@pytest.mark.slow  # four processes
 def test_attackers_who_know_share_an_extraction_and_agree_with_replay(
     sweep: tuple[Path, Path, subprocess.CompletedProcess[str]],
 ) -> None:

@@ -175,7 +175,10 @@ def by_the_victim(victim: nn.Module) -> Evaluation:
     return Evaluation(images.images, images.truth, labels)
 
 
-@pytest.mark.parametrize(("kind", "budget"), [(Dfme, 120_000), (Maze, 120_000), (Disguide, 9_000)])
+@pytest.mark.parametrize(
+    ("kind", "budget"),
+    [(Dfme, 120_000), pytest.param(Maze, 120_000, marks=pytest.mark.slow), (Disguide, 9_000)],
+)
 def test_a_victim_is_stolen_without_any_image(
     kind: type[Dfme], budget: int, victim: nn.Module, tmp_path: Path
 ) -> None:
@@ -187,6 +190,7 @@ def test_a_victim_is_stolen_without_any_image(
     assert run.rounds[-1].fidelity > 0.4, "ten classes: chance is 0.1"
 
 
+@pytest.mark.slow  # a whole extraction
 def test_disguide_steals_with_labels_alone(victim: nn.Module, tmp_path: Path) -> None:
     run = extraction(Disguide, tmp_path, budget=9_000, round_size=4_500, answers="hard")
     oracle = NetworkOracle(victim, hard=True)

@@ -232,6 +232,7 @@ def test_a_calibration_and_hardware_of_ones_own(tmp_path: Path) -> None:
     assert last["usd_own"] == last["usd_phone"] > 0
 
 
+@pytest.mark.slow  # four replays
 def test_a_progressive_toll_is_the_same_however_requests_are_cut(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

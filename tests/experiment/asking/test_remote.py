@@ -23,6 +23,10 @@ from storage.errors import InputError
 from support.commands import ROOT
 from support.gates.served import Served, served
 
+pytestmark = (
+    pytest.mark.slow
+)  # servers that train; the README's gate is asked over the wire in test_readme.py
+
 COMMON = [
     "dataset=digits",
     "attack=knockoff",
@@ -140,7 +144,6 @@ def test_another_model_is_recognised(
         run(store, tmp_path / "other", *options)
 
 
-@pytest.mark.slow  # each worker is a new process that imports the libraries: 20 s of a core
 def test_several_workers_share_accounts_and_counts(
     store: Path, server: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -158,7 +161,6 @@ def test_several_workers_share_accounts_and_counts(
     assert not list(tmp_path.glob("tollgate-metrics-*")), "what the workers counted ends with them"
 
 
-@pytest.mark.slow  # it starts a server of its own, and trains
 def test_a_server_changes_answers_before_it_keeps_them(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

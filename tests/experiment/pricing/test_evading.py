@@ -187,6 +187,7 @@ SMALL = [
 ]
 
 
+@pytest.mark.slow  # two whole cells
 def test_a_cell_that_evades(tmp_path: Path) -> None:
     results, curves = {}, {}
     for evade in ("none", "best"):

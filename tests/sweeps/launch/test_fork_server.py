@@ -78,6 +78,7 @@ def test_a_server_that_is_gone_is_told_of(tmp_path: Path) -> None:
     server.close()
 
 
+@pytest.mark.slow  # a whole sweep
 def test_an_interrupted_head_ends_its_jobs_and_says_so(tmp_path: Path) -> None:
     launcher, folder = LocalLauncher(processes=1), SweepFolder(tmp_path)
     jobs = [Job(name, "extract", (Unit(name, "extract", ()),), None) for name in ("job", "next")]

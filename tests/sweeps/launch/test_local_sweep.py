@@ -52,7 +52,8 @@ def test_cells_that_share_an_extraction_run_it_once(swept: Swept) -> None:
 def test_a_cell_leaves_what_hydra_would_leave(swept: Swept) -> None:
     cell = swept[0] / "sweep" / "cell0"
     left = {path.name for path in cell.iterdir()}
-    assert left == {"config.yaml", "curve.csv", "trace.parquet", "result.json", "log", ".hydra"}
+    files = {"config.yaml", "curve.csv", "test_images.csv", "trace.parquet", "result.json", "log"}
+    assert left == {*files, ".hydra"}
     assert "pow_calibration.strength=1" in (cell / ".hydra" / "overrides.yaml").read_text()
     result = json.loads((cell / "result.json").read_text())
     assert result["keys"]["cell"] and result["git_commit"]
