@@ -119,7 +119,7 @@ class _Application:
             docs_url=None,  # FastAPI's pages load their scripts from elsewhere
             redoc_url=None,
         )
-        self.app.state.metrics = self.metrics
+        self.app.state.metrics, self.app.state.model = self.metrics, self.model
         self._add_routes()
 
     def _add_routes(self) -> None:

@@ -11,11 +11,11 @@ import ssl
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import httpx
 import numpy as np
@@ -131,7 +131,28 @@ def _proxy(proxy: str | None) -> httpx.Proxy | None:
         raise ValueError(f"{proxy!r} is not the address of a proxy: {error}") from error
 
 
-class Client:
+class _Asking:
+    """What both clients are made of; see Client."""
+
+    connected: ClassVar[Callable[..., Any]]
+    """Makes the connections, from httpx's options."""
+
+    def __init__(
+        self,
+        url: str,
+        key: str | None = None,
+        willing: Willing | None = None,
+        timeout: float = 60.0,
+        ca: str | Path | None = None,
+        proxy: str | None = None,
+        keep: Path | None = None,
+    ) -> None:
+        self.willing = willing or Willing()
+        self.kept = Kept(keep, url, key) if keep is not None and key is not None else None
+        self.http: Any = type(self).connected(**_connection(url, key, timeout, ca, proxy))
+
+
+class Client(_Asking):
     """Asks a gate as one account. `willing` says how much work it does; see Willing.
 
     Without a key it can open an account. A request whose reply is lost is sent again and booked once.
@@ -153,19 +174,8 @@ class Client:
         TooExpensive: By each method that solves.
     """
 
-    def __init__(
-        self,
-        url: str,
-        key: str | None = None,
-        willing: Willing | None = None,
-        timeout: float = 60.0,
-        ca: str | Path | None = None,
-        proxy: str | None = None,
-        keep: Path | None = None,
-    ) -> None:
-        self.willing = willing or Willing()
-        self.kept = Kept(keep, url, key) if keep is not None and key is not None else None
-        self.http = httpx.Client(**_connection(url, key, timeout, ca, proxy))
+    http: httpx.Client
+    connected = httpx.Client
 
     def model(self) -> Model:
         """What the gate serves."""
@@ -227,22 +237,11 @@ class Client:
         self.close()
 
 
-class AsyncClient:
+class AsyncClient(_Asking):
     """As Client, for asyncio; puzzles are solved in threads."""
 
-    def __init__(
-        self,
-        url: str,
-        key: str | None = None,
-        willing: Willing | None = None,
-        timeout: float = 60.0,
-        ca: str | Path | None = None,
-        proxy: str | None = None,
-        keep: Path | None = None,
-    ) -> None:
-        self.willing = willing or Willing()
-        self.kept = Kept(keep, url, key) if keep is not None and key is not None else None
-        self.http = httpx.AsyncClient(**_connection(url, key, timeout, ca, proxy))
+    http: httpx.AsyncClient
+    connected = httpx.AsyncClient
 
     async def model(self) -> Model:
         """See Client."""

@@ -196,7 +196,7 @@ class Gate:
             probabilities: The model's answers, float32 `[n, classes]`.
             revealed: What the meter makes of them, float64 `[n, d]`.
         """
-        query = query_digest(images)
+        query, issued = query_digest(images), list[Asked]()
         answer = json.dumps(as_json(self.service.answer(probabilities)) | {"query": query}).encode()
 
         def change(numbers: np.ndarray | None) -> Charge:
@@ -206,10 +206,11 @@ class Gate:
             )
             after = self.tariff.after(before, revealed, now)
             challenge = self._challenge(account, id, query, after.price)
-            return Charge(after.vector(), answer, self.keyring.sign(challenge).token, challenge.expires)
+            issued.append(Asked(self.keyring.sign(challenge), after.gain))
+            return Charge(after.vector(), answer, issued[-1].signed.token, challenge.expires)
 
-        charge = self.ledger.charge(id, account, self.service.payer(account), change)
-        return Asked(self._opened(charge.token), Standing.of(charge.numbers).gain)
+        self.ledger.charge(id, account, self.service.payer(account), change)
+        return issued[-1]
 
     def ask_account(self) -> Signed:
         """Issue a challenge for a new account, worth `account_seconds` of work; nothing is kept of it."""
@@ -326,9 +327,13 @@ class Gate:
         if not verify(signed.puzzle, nonces):
             raise Problem("wrong_solution", "the nonces do not solve this challenge's puzzle")
 
-    def release(self, challenge: Challenge) -> bytes:
-        """Return the answer, as JSON, of a checked challenge: the same one each time, until it expires."""
-        remembered = self.service.limits.pending
+    def release(self, challenge: Challenge, limits: Limits | None = None) -> bytes:
+        """Return the answer, as JSON, of a checked challenge: the same one each time, until it expires.
+
+        As many redeemed answers are kept as the account may have challenges open by its `limits`, which are
+        the service's where none are given.
+        """
+        remembered = (limits or self.service.limits).pending
         try:
             return self.ledger.redeem(bytes.fromhex(challenge.id), self.clock(), remembered)
         except NotRedeemable as error:

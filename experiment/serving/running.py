@@ -31,7 +31,7 @@ GRACE_SECONDS = 10
 """Seconds that requests have to end once the server is told to stop."""
 
 STUCK = 70
-"""Exit status of a worker whose model takes too long."""
+"""Exit status of a process whose model takes too long."""
 
 
 def serve(config: DictConfig) -> None:
@@ -67,6 +67,8 @@ def _work(config: Config, bound: socket.socket) -> None:
 def _run(app: FastAPI, server: Config, bound: socket.socket) -> None:
     """Serve an application until told to stop."""
     uvicorn.Server(settings_of(app, server)).run(sockets=[bound])
+    if app.state.model.batcher.is_abandoned:
+        os._exit(STUCK)  # else Python waits for the thread that the model is stuck in
 
 
 def settings_of(app: FastAPI, server: Config) -> uvicorn.Config:

@@ -196,7 +196,8 @@ class Endpoints:
         """Check a solution, in turn where that takes long, and return the answer that it releases."""
 
         def released() -> bytes:
-            return self.gate.release(self.gate.check(account.name, solution.challenge, solution.nonces))
+            challenge = self.gate.check(account.name, solution.challenge, solution.nonces)
+            return self.gate.release(challenge, account.limits(self.gate.service.limits))
 
         puzzle = self.gate.service.puzzle
         if not puzzle.kind.memory_hard and puzzle.parts <= QUICK_PARTS:

@@ -44,6 +44,8 @@ class Batcher:
         self._began: float | None = None
         self.busy = 0.0
         """Seconds that have been spent on computations."""
+        self.is_abandoned = False
+        """Whether it was closed during a computation that was stuck, whose thread nobody can end."""
         self._queue: list[_Waiting] = []
         self._arrived = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
@@ -72,11 +74,12 @@ class Batcher:
 
     async def close(self) -> None:
         """Wait for the batch that is being computed, unless it is stuck, and stop."""
+        self.is_abandoned = self.is_stuck  # a cancelled computation no longer counts as one
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
-        self._thread.shutdown(wait=not self.is_stuck)
+        self._thread.shutdown(wait=not self.is_abandoned)
 
     async def _work(self) -> None:
         while True:

@@ -87,3 +87,20 @@ def test_an_account_that_is_disabled_is_refused(tmp_path: Path) -> None:
         server.ask()
         assert main(["limit", "alice", "--pending", "1", *ledger]) == 0
         assert_refused(asked(server, "two"), 429, "too_many_pending")
+
+
+def test_as_many_answers_are_remembered_as_the_accounts_own_limit_says(tmp_path: Path) -> None:
+    from commands.accounts import main
+
+    with serving(tmp_path) as server:
+        assert main(["limit", "alice", "--pending", "2", "--ledger", str(tmp_path / "ledger.sqlite")]) == 0
+        paid = []
+        for _ in range(3):
+            said = server.ask()
+            nonces = solved(said)
+            assert_answered(server.redeem(said["challenge"], nonces), said)
+            paid.append((said, nonces))
+        first, *others = paid
+        assert_refused(server.redeem(first[0]["challenge"], first[1]), 409, "spent")
+        for said, nonces in others:
+            assert_answered(server.redeem(said["challenge"], nonces), said)

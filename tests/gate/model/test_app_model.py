@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,8 +12,8 @@ import pytest
 
 from gate.app import Hosting
 from gate.protocol import NPY, encode
-from support.gates.over_http import IMAGES, assert_refused, serving
-from support.gates.server import predict, random_images
+from support.gates.over_http import IMAGES, Server, assert_refused, serving
+from support.gates.server import add_accounts, predict, random_images, running, small_app
 
 POISON = np.zeros((1, 1, 8, 8), dtype=np.float32)
 """An image that the models here cannot answer."""
@@ -55,6 +56,29 @@ def test_an_input_that_fails_fails_alone(tmp_path: Path, model: object) -> None:
         for each in (first, *honest):
             assert each.result()["reason"] == "work_required"
         assert server.queries("bob") == 3 and server.queries("alice") == 0
+
+
+def test_a_server_whose_model_hangs_can_be_stopped(tmp_path: Path) -> None:
+    go, began = threading.Event(), threading.Event()
+
+    def hanging(images: np.ndarray) -> np.ndarray:
+        if is_poison(images).any():
+            began.set()
+            assert go.wait(30)
+        return predict(images)
+
+    keys = add_accounts(tmp_path)
+    app = small_app(tmp_path, hanging, hosting=Hosting(model_seconds=0.2))
+    try:
+        with running(app) as url:
+            server = Server(url, keys, tmp_path)
+            assert_refused(server.post("/v1/predict", encode(POISON), kind=NPY), 503, "busy")
+            assert began.is_set()
+            stopped = time.monotonic()
+        assert time.monotonic() - stopped < 10, "it does not wait for the model"
+        assert app.state.model.batcher.is_abandoned, "so its host knows that a thread is left"
+    finally:
+        go.set()
 
 
 def test_a_model_that_hangs_is_told_and_refused(tmp_path: Path) -> None:
