@@ -51,7 +51,8 @@ from gate.gate import Asked, Gate
 from gate.ledgers.base import Account, Limits
 from gate.ledgers.sqlite import Synchronous
 from gate.payloads import as_json, decode
-from gate.protocol import NPY, encode
+from gate.protocol import encode
+from gate.steps import NPY
 from pow.calibration.constant import ConstantCalibration
 from pow.puzzles import PuzzleSettings, Sha256Puzzle
 

@@ -22,18 +22,7 @@ import numpy as np
 
 from gate import protocol
 from gate.kept import Kept, Solved
-from gate.protocol import (
-    Call,
-    Exchange,
-    Model,
-    Opened,
-    Receipt,
-    Refused,
-    Solve,
-    Step,
-    TooExpensive,
-    Willing,
-)
+from gate.steps import Call, Exchange, Model, Opened, Receipt, Refused, Solve, Step, TooExpensive, Willing
 from pow.puzzles import Puzzle, Solution, Unsolved, solve
 
 __all__ = [

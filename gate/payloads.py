@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
 
 from gate.problems import Problem, first_fault
-from gate.protocol import JSON, NPY
+from gate.steps import JSON, NPY
 
 FORMATS = (NPY, JSON)
 JSON_DIGITS = 24

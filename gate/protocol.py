@@ -10,37 +10,33 @@ from __future__ import annotations
 import io
 import json
 import math
-import random
 import time
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Generator
 from dataclasses import dataclass, replace
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
 import numpy as np
 
 from gate.kept import Forgetful, Solved, Work
+from gate.sending import RETRIED, gates_time, read_as_a_gates, send
+from gate.steps import (
+    NPY,
+    Call,
+    Exchange,
+    Model,
+    Opened,
+    Receipt,
+    Refused,
+    Solve,
+    Step,
+    TooExpensive,
+    Willing,
+)
 from pow.puzzles import KINDS, Puzzle, PuzzleSettings, Solution
-
-NPY = "application/x-npy"
-JSON = "application/json"
-"""Content types: images in NumPy's format, and everything else."""
-
-RETRIED = {408, 409, 429, *range(500, 600)}
-"""HTTP statuses after which a request is sent again; 409 says that the same one is being answered."""
-
-FINAL = {"spent"}
-"""Reasons after which it is not, whatever the status."""
 
 GONE = {"expired", "spent", "forged_challenge"}
 """Reasons for which a challenge brings nothing any more, so that the query is asked anew."""
-
-FIRST_WAIT = 0.5
-LONGEST_WAIT = 60.0
-"""Seconds until a request is sent again: the first wait, which doubles each time, and the longest. A wait of
-its own choice is shortened by up to half, at random, so that clients do not come back all at once."""
 
 ASKED_ANEW = 3
 """Times that a query is asked anew whose challenge expired before it was solved."""
@@ -49,205 +45,14 @@ IN_TIME = 2.0
 """Seconds before a challenge expires by which its solution must be found, or half of what it lives yet."""
 
 
-class Refused(Exception):
-    """The gate refused a request, with its word for the reason, a sentence and an HTTP status.
-
-    Where the work was done already, `solved` holds it: Client.redeem gives the answer for it later.
-    """
-
-    def __init__(self, reason: str, detail: str, status: int) -> None:
-        super().__init__(f"{reason.replace('_', ' ')}: {detail}")
-        self.reason, self.detail, self.status = reason, detail, status
-        self.solved: Solved | None = None
-
-
 KIB_HASHES = 12
 """Hashes of SHA-256 that a machine computes while a memory-hard one passes over a KiB, roughly."""
 
 
-class TooExpensive(Exception):
-    """The gate asks for more work than the client is willing to do."""
-
-
-@dataclass(frozen=True)
-class Model:
-    """What a gate serves: images `[c, h, w]`, classes, the kind of answers, and most images in a request."""
-
-    image_shape: tuple[int, int, int]
-    classes: int
-    answers: str
-    largest_batch: int
-
-
-@dataclass(frozen=True, eq=False)
-class Receipt:
-    """An answer and the price that was paid for it.
-
-    Args:
-        answer: Probabilities float32 `[n, classes]`, or labels int64 `[n]`.
-        expected_hashes: Mean hashes of the puzzle.
-        tried_hashes: Hashes that this client computed.
-        solve_seconds: Seconds that it took this client.
-    """
-
-    answer: np.ndarray
-    expected_hashes: float
-    tried_hashes: int
-    solve_seconds: float
-
-
-@dataclass(frozen=True)
-class Opened:
-    """A new account, its API key, which the gate keeps nowhere, and the mean hashes of its puzzle."""
-
-    account: str
-    key: str
-    expected_hashes: float
-
-
-@dataclass(frozen=True)
-class Willing:
-    """The work that a client accepts, and how it solves puzzles.
-
-    Args:
-        max_hashes: Most expected hashes of a request. A hash of a memory-hard puzzle counts for 12 for each
-            KiB that it passes over, which take about as long.
-        solve_seconds: Most seconds of solving a puzzle; None is no limit. It holds within a chunk of hashes,
-            or a single memory-hard one, some seconds at most.
-        max_memory: Most KiB that one hash may take; it may pass over them four times.
-        retries: How often a request is sent again if the gate is busy or does not answer.
-        workers: Processes that solve; None is the fastest way (see `pow.puzzles.solve`).
-    """
-
-    max_hashes: float = 2.0**40
-    solve_seconds: float | None = None
-    max_memory: int = 2**20
-    retries: int = 5
-    workers: int | None = None
-
-
-@dataclass(frozen=True)
-class Call:
-    """Step: send an HTTP request; `kind` is its media type, `attempt` tells it from others.
-
-    The outcome is the response, or the error of the transport.
-    """
-
-    method: str
-    path: str
-    content: bytes = b""
-    kind: str = JSON
-    attempt: str | None = None
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """Its headers."""
-        attempt = {} if self.attempt is None else {"Idempotency-Key": self.attempt}
-        return {"Content-Type": self.kind} | attempt
-
-
-@dataclass(frozen=True)
-class Solve:
-    """Step: solve a puzzle within so many seconds. The outcome is a Solution, or None after that time."""
-
-    puzzle: Puzzle
-    seconds: float = math.inf
-
-
-Step = Call | Solve | float
-"""What an exchange needs next; a number is a step too: wait so many seconds."""
-
-Exchange = Generator[Step, Any, Any]
-"""Yields steps, is sent their outcomes, and returns its result."""
-
-
-def _send(call: Call, retries: int) -> Generator[Step, Any, httpx.Response]:
-    """Send a request until the gate accepts it; raise Refused when it refuses or the retries are used up."""
-    for tries_left in range(retries, -1, -1):
-        response: httpx.Response | Exception = yield call
-        usual = FIRST_WAIT * 2.0 ** (retries - tries_left) * random.uniform(0.5, 1.0)
-        if isinstance(response, Exception):
-            refusal, wait = _unreachable(response), usual
-            if refusal.reason != "unreachable":
-                raise refusal
-        elif response.status_code in (200, 201, 402):
-            return response
-        else:
-            refusal = _refusal(response)
-            if response.status_code not in RETRIED or refusal.reason in FINAL:
-                raise refusal
-            wait = _retry_after(response, usual)
-        if tries_left:
-            yield min(wait, LONGEST_WAIT)
-    raise refusal
-
-
-def _retry_after(response: httpx.Response, usual: float) -> float:
-    """Seconds to wait, which the header gives as a number or as a date; as usual where it gives neither."""
-    text = response.headers.get("retry-after", "")
-    if text.isascii() and text.isdigit():
-        return float(text)
-    try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - _gates_time(response))
-    except (ValueError, TypeError, OverflowError):
-        return usual
-
-
-def _gates_time(response: httpx.Response) -> float:
-    """The time of a response by the clock that dated it, in seconds since 1970; else by our own."""
-    try:
-        return parsedate_to_datetime(response.headers.get("date", "")).timestamp()
-    except (ValueError, TypeError, OverflowError):
-        return time.time()
-
-
-CERTIFICATE = "the certificate of {} is not trusted; give the client its certificate authority"
-NO_TLS = "{} does not speak TLS; begin its address with http://"
-
-
-def _unreachable(error: Exception) -> Refused:
-    """Why a request did not arrive: for a reason that passes, or one that does not."""
-    said = f"{error} {error.__cause__ or ''} {error.__context__ or ''}".lower()
-    request = getattr(error, "_request", None)
-    host = request.url.host if request is not None else "the gate"
-    if "certificate" in said:
-        return Refused("untrusted", CERTIFICATE.format(host), 0)
-    if "wrong_version_number" in said or "wrong version number" in said or "record layer failure" in said:
-        return Refused("no_tls", NO_TLS.format(host), 0)
-    if isinstance(error, httpx.TimeoutException):
-        return Refused("unreachable", "the gate does not answer in time", 0)
-    return Refused("unreachable", "the gate does not answer", 0)
-
-
-def _refusal(response: httpx.Response) -> Refused:
-    """Read a refusal from a response, which may come from something else than a gate."""
-    try:
-        problem = response.json()
-        reason, detail = (_printable(problem[name]) for name in ("reason", "detail"))
-    except (ValueError, KeyError, TypeError):
-        return Refused("no_gate", f"status {response.status_code}, and no problem+json", response.status_code)
-    return Refused(reason, detail, response.status_code)
-
-
-def _printable(text: Any) -> str:
-    """Return a stranger's text without what a terminal would obey."""
-    return "".join(each if each.isprintable() else " " for each in str(text))
-
-
-@contextmanager
-def _read_as_a_gates(response: httpx.Response) -> Iterator[None]:
-    """Raise Refused where a response that was accepted cannot be read as a gate's."""
-    try:
-        yield
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        detail = f"status {response.status_code}, and not what a gate answers"
-        raise Refused("no_gate", detail, response.status_code) from error
-
-
 def describe(willing: Willing) -> Exchange:
     """Ask what is served; the result is a Model."""
-    response = yield from _send(Call("GET", "/v1/model"), willing.retries)
-    with _read_as_a_gates(response):
+    response = yield from send(Call("GET", "/v1/model"), willing.retries)
+    with read_as_a_gates(response):
         model = response.json()
         return Model(tuple(model["image_shape"]), model["classes"], model["answers"], model["largest_batch"])
 
@@ -295,7 +100,7 @@ def request(images: np.ndarray, willing: Willing, kept: Forgetful | None = None)
 
 def _solution(body: bytes, attempt: str, willing: Willing) -> Generator[Step, Any, Solved | None]:
     """Ask for a challenge and solve it; the result is None where it expires before."""
-    asked = yield from _send(Call("POST", "/v1/predict", body, NPY, attempt), willing.retries)
+    asked = yield from send(Call("POST", "/v1/predict", body, NPY, attempt), willing.retries)
     challenge = _affordable(asked, willing)
     started = time.perf_counter()
     solution: Solution | None = yield Solve(challenge.puzzle, challenge.seconds)
@@ -306,8 +111,8 @@ def redeem(solved: Solved, willing: Willing) -> Exchange:
     """Redeem a solution; the result is the answer. Raises Refused, with the solution in it."""
     content = json.dumps({"challenge": solved.token, "nonces": list(solved.nonces)}).encode()
     try:
-        released = yield from _send(Call("POST", "/v1/redeem", content), willing.retries)
-        with _read_as_a_gates(released):
+        released = yield from send(Call("POST", "/v1/redeem", content), willing.retries)
+        with read_as_a_gates(released):
             return _answer(released.json())
     except Refused as error:
         error.solved = solved
@@ -321,14 +126,14 @@ def open_account(willing: Willing) -> Exchange:
         Refused: The gate opens no accounts (`not_found`), or it does not answer.
         TooExpensive: The puzzle takes more hashes than `willing.max_hashes`.
     """
-    asked = yield from _send(Call("POST", "/v1/accounts"), willing.retries)
+    asked = yield from send(Call("POST", "/v1/accounts"), willing.retries)
     challenge = _affordable(asked, willing)
     solution: Solution | None = yield Solve(challenge.puzzle, challenge.seconds)
     if solution is None:
         raise TooExpensive("the challenge expired before this machine had solved it")
     content = json.dumps({"challenge": challenge.token, "nonces": list(solution.nonces)}).encode()
-    response = yield from _send(Call("POST", "/v1/accounts/redeem", content), willing.retries)
-    with _read_as_a_gates(response):
+    response = yield from send(Call("POST", "/v1/accounts/redeem", content), willing.retries)
+    with read_as_a_gates(response):
         opened = response.json()
         return Opened(_word(opened["account"]), _word(opened["key"]), challenge.puzzle.expected_hashes)
 
@@ -355,12 +160,12 @@ class _Asked:
 
 def _affordable(response: httpx.Response, willing: Willing) -> _Asked:
     """Return what a gate asks for; raise TooExpensive for more work than the client accepts."""
-    with _read_as_a_gates(response):
+    with read_as_a_gates(response):
         asked = response.json()
         puzzle, token = _puzzle(asked["puzzle"]), str(asked["challenge"])
         expires = float(asked.get("expires", math.inf))
     _check_affordable(puzzle, willing)
-    left = max(0.0, expires - _gates_time(response))
+    left = max(0.0, expires - gates_time(response))
     return _Asked(puzzle, token, left - min(IN_TIME, left / 2))
 
 

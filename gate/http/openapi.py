@@ -9,7 +9,7 @@ from fastapi.responses import Response
 from gate.challenges import TOKEN_LIMIT
 from gate.gate import AnswerKind, Service
 from gate.problems import PROBLEM_JSON, STATUS
-from gate.protocol import JSON, NPY
+from gate.steps import JSON, NPY
 from pow.puzzles import KINDS
 from pow.puzzles.base import MOST_PARTS, NONCES
 

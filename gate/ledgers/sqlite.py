@@ -13,6 +13,7 @@ from typing import Literal
 
 import numpy as np
 
+from gate.ledgers import sqlite_statements as statements
 from gate.ledgers.base import (
     STRANGERS,
     WINDOW_SECONDS,
@@ -30,77 +31,8 @@ from storage.options import check_choice
 
 Synchronous = Literal["full", "normal"]
 
-VERSION = 4
-"""Version of the schema; a file stores its own in `user_version`."""
-
 BUSY_SECONDS = 10.0
 """Seconds that a method waits for other processes' transactions before it fails."""
-
-SCHEMA = (
-    """CREATE TABLE IF NOT EXISTS accounts (
-        account TEXT PRIMARY KEY, key_digest BLOB NOT NULL UNIQUE,
-        disabled INTEGER NOT NULL DEFAULT 0, pending INTEGER, requests_a_minute INTEGER
-    )""",
-    """CREATE TABLE IF NOT EXISTS requests (
-        window INTEGER, account TEXT, count INTEGER NOT NULL, PRIMARY KEY (window, account)
-    ) WITHOUT ROWID""",
-    """CREATE TABLE IF NOT EXISTS standings (
-        counted TEXT, payer TEXT, numbers BLOB NOT NULL, PRIMARY KEY (counted, payer)
-    )""",
-    # What the numbers count that were counted last.
-    "CREATE TABLE IF NOT EXISTS counting (one INTEGER PRIMARY KEY CHECK (one = 1), counted TEXT NOT NULL)",
-    "CREATE TABLE IF NOT EXISTS signing_keys (number INTEGER PRIMARY KEY, secret BLOB NOT NULL)",
-    # A challenge is held without an answer, then kept with one, then redeemed; the answer is NULL once spent.
-    """CREATE TABLE IF NOT EXISTS challenges (
-        challenge BLOB PRIMARY KEY, account TEXT NOT NULL, answer BLOB, expires REAL NOT NULL,
-        state TEXT NOT NULL CHECK (state IN ('held', 'kept', 'redeemed')),
-        attempt TEXT, digest BLOB, token TEXT, redeemed INTEGER
-    )""",
-    "CREATE INDEX IF NOT EXISTS pending ON challenges (account, expires) WHERE state != 'redeemed'",
-    "CREATE INDEX IF NOT EXISTS expiring ON challenges (expires)",
-    """CREATE UNIQUE INDEX IF NOT EXISTS attempts ON challenges (account, attempt)
-        WHERE attempt IS NOT NULL""",
-    """CREATE INDEX IF NOT EXISTS remembered ON challenges (account, redeemed)
-        WHERE state = 'redeemed' AND answer IS NOT NULL""",
-)
-
-# One statement sees one moment, even if another process is creating the schema.
-VERSION_AND_TABLES = "SELECT user_version, (SELECT count(*) FROM sqlite_schema) FROM pragma_user_version"
-ACCOUNTS = "SELECT account, disabled, pending, requests_a_minute FROM accounts"
-PENDING = """
-    SELECT expires FROM challenges INDEXED BY pending
-    WHERE account = ? AND state != 'redeemed' AND expires > ? ORDER BY expires DESC LIMIT 1 OFFSET ?
-"""
-ATTEMPTED = "SELECT digest, token FROM challenges WHERE account = ? AND attempt = ? AND expires > ?"
-FORGET_ATTEMPT = "DELETE FROM challenges WHERE account = ? AND attempt = ?"
-HOLD = """
-    INSERT INTO challenges (challenge, account, expires, state, attempt, digest)
-    VALUES (?, ?, ?, 'held', ?, ?)
-"""
-SPEND = "INSERT INTO challenges (challenge, account, expires, state) VALUES (?, ?, ?, 'redeemed')"
-KEEP = """
-    INSERT INTO challenges (challenge, account, answer, token, expires, state) VALUES (?, ?, ?, ?, ?, 'kept')
-    ON CONFLICT (challenge) DO UPDATE
-    SET answer = excluded.answer, token = excluded.token, expires = excluded.expires, state = 'kept'
-    WHERE state = 'held' AND account = excluded.account
-"""
-STAND = "INSERT OR REPLACE INTO standings VALUES (?, ?, ?)"
-FIND = "SELECT state, answer, account FROM challenges WHERE challenge = ? AND expires > ?"
-# Redemptions of an account are numbered.
-REDEEM = """
-    UPDATE challenges SET state = 'redeemed', redeemed = 1 + (
-        SELECT coalesce(max(redeemed), 0) FROM challenges INDEXED BY remembered
-        WHERE account = ? AND state = 'redeemed' AND answer IS NOT NULL
-    ) WHERE challenge = ? RETURNING redeemed
-"""
-SPEND_OLD = """
-    UPDATE challenges INDEXED BY remembered SET answer = NULL
-    WHERE account = ? AND state = 'redeemed' AND answer IS NOT NULL AND redeemed <= ?
-"""
-COUNT_REQUEST = """
-    INSERT INTO requests VALUES (?, ?, 1)
-    ON CONFLICT DO UPDATE SET count = count + 1 RETURNING count
-"""
 
 
 class SqliteLedger(Ledger):
@@ -143,18 +75,20 @@ class SqliteLedger(Ledger):
             raise OSError(f"{path} cannot be opened as a ledger: {error}") from error
 
     def _is_new(self, path: Path) -> bool:
-        version, tables = self._connection.execute(VERSION_AND_TABLES).fetchone()
+        version, tables = self._connection.execute(statements.VERSION_AND_TABLES).fetchone()
         if version == 0 and tables:
             raise ValueError(f"{path} is not a ledger but another program's database")
-        if version not in (0, VERSION):
-            raise ValueError(f"{path} is a ledger of version {version}; this program reads {VERSION}")
+        if version not in (0, statements.VERSION):
+            raise ValueError(
+                f"{path} is a ledger of version {version}; this program reads {statements.VERSION}"
+            )
         return version == 0
 
     def _create_schema(self) -> None:
         with self._transaction(durable=True) as database:
-            for statement in SCHEMA:
+            for statement in statements.SCHEMA:
                 database.execute(statement)
-            database.execute(f"PRAGMA user_version = {VERSION}")
+            database.execute(f"PRAGMA user_version = {statements.VERSION}")
 
     @contextmanager
     def _transaction(self, durable: bool = False) -> Iterator[sqlite3.Connection]:
@@ -191,7 +125,7 @@ class SqliteLedger(Ledger):
         """See Ledger."""
         with self._transaction(durable=True) as database:
             try:
-                database.execute(SPEND, (challenge, account, float(expires)))
+                database.execute(statements.SPEND, (challenge, account, float(expires)))
             except sqlite3.IntegrityError as error:
                 raise NotRedeemable("spent") from error
             _count(database, STRANGERS, now, most)
@@ -200,13 +134,16 @@ class SqliteLedger(Ledger):
     def find_account(self, key_digest: bytes) -> Account | None:
         """See Ledger."""
         with self._reading() as database:
-            row = database.execute(f"{ACCOUNTS} WHERE key_digest = ?", (key_digest,)).fetchone()
+            row = database.execute(f"{statements.ACCOUNTS} WHERE key_digest = ?", (key_digest,)).fetchone()
         return _account(*row) if row else None
 
     def accounts(self) -> list[Account]:
         """See Ledger."""
         with self._reading() as database:
-            return [_account(*row) for row in database.execute(f"{ACCOUNTS} ORDER BY account").fetchall()]
+            return [
+                _account(*row)
+                for row in database.execute(f"{statements.ACCOUNTS} ORDER BY account").fetchall()
+            ]
 
     def change_account(self, account: Account) -> bool:
         """See Ledger."""
@@ -235,14 +172,14 @@ class SqliteLedger(Ledger):
                 _count(database, account, now, limits.requests_a_minute)
                 return token
             # An account at its limit may ask again when the limit-th from the last to expire has expired.
-            in_the_way = database.execute(PENDING, (account, now, limits.pending - 1)).fetchone()
+            in_the_way = database.execute(statements.PENDING, (account, now, limits.pending - 1)).fetchone()
             if in_the_way:
                 raise LimitReached("pending", in_the_way[0] - now)
             _count(database, account, now, limits.requests_a_minute)
             told = (attempt.key, attempt.digest) if attempt else (None, None)
-            database.execute(FORGET_ATTEMPT, (account, told[0]))
+            database.execute(statements.FORGET_ATTEMPT, (account, told[0]))
             try:
-                database.execute(HOLD, (challenge, account, float(until), *told))
+                database.execute(statements.HOLD, (challenge, account, float(until), *told))
             except sqlite3.IntegrityError as error:
                 raise ValueError(f"the id {challenge.hex()} is taken") from error
         return None
@@ -261,10 +198,10 @@ class SqliteLedger(Ledger):
             row = database.execute(find, (self._counted, payer)).fetchone()
             charge = change(_numbers(row[0]) if row else None)
             kept = (challenge, account, charge.answer, charge.token, float(charge.expires))
-            if not database.execute(KEEP, kept).rowcount:
+            if not database.execute(statements.KEEP, kept).rowcount:
                 raise ValueError(f"an answer to challenge {challenge.hex()} was kept before")
             blob = np.asarray(charge.numbers, dtype="<f8").tobytes()
-            database.execute(STAND, (self._counted, payer, blob))
+            database.execute(statements.STAND, (self._counted, payer, blob))
         return charge
 
     def redeemed(self, challenge: bytes, now: float) -> bytes | None:
@@ -278,8 +215,8 @@ class SqliteLedger(Ledger):
         with self._transaction() as database:
             state, answer, account = _found(database, challenge, now)
             if state == "kept":
-                (number,) = database.execute(REDEEM, (account, challenge)).fetchone()
-                database.execute(SPEND_OLD, (account, number - remembered))
+                (number,) = database.execute(statements.REDEEM, (account, challenge)).fetchone()
+                database.execute(statements.SPEND_OLD, (account, number - remembered))
         return answer
 
     def count_as(self, counted: str, anew: bool = False) -> str | None:
@@ -406,7 +343,7 @@ def _add(database: sqlite3.Connection, account: str, key_digest: bytes) -> None:
 def _count(database: sqlite3.Connection, account: str, now: float, most: int) -> None:
     """Count a request in its window; raise LimitReached, which undoes the transaction, if it is one more."""
     window = int(now // WINDOW_SECONDS)
-    (count,) = database.execute(COUNT_REQUEST, (window, account)).fetchone()
+    (count,) = database.execute(statements.COUNT_REQUEST, (window, account)).fetchone()
     if count > most:
         raise LimitReached("rate", (window + 1) * WINDOW_SECONDS - now)
 
@@ -417,7 +354,7 @@ def _account(name: str, disabled: int, pending: int | None, requests_a_minute: i
 
 def _attempted(database: sqlite3.Connection, account: str, attempt: Attempt, now: float) -> str | None:
     """Return the token that the attempt brought before, or None; raise NotRepeatable."""
-    row = database.execute(ATTEMPTED, (account, attempt.key, now)).fetchone()
+    row = database.execute(statements.ATTEMPTED, (account, attempt.key, now)).fetchone()
     if row is None:
         return None
     digest, token = row
@@ -430,7 +367,7 @@ def _attempted(database: sqlite3.Connection, account: str, attempt: Attempt, now
 
 def _found(database: sqlite3.Connection, challenge: bytes, now: float) -> tuple[str, bytes, str]:
     """Return a challenge's state, answer and account; raise NotRedeemable where it brings nothing."""
-    row = database.execute(FIND, (challenge, now)).fetchone()
+    row = database.execute(statements.FIND, (challenge, now)).fetchone()
     if row is None or row[0] == "held":
         raise NotRedeemable("unknown")
     if row[1] is None:

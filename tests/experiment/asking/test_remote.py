@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 from experiment.cell import run_cell
 from experiment.serving.app import make_app
-from gate import protocol
+from gate import sending
 from gate.api_keys import new_account
 from gate.client import Client
 from gate.ledgers.open import open_ledger
@@ -122,7 +122,7 @@ def test_what_cannot_work_is_said(
     said: str,
 ) -> None:
     monkeypatch.setenv("TOLLGATE_KEY", server.key)
-    monkeypatch.setattr(protocol, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(sending, "FIRST_WAIT", 0.01)
     options = [
         "oracle=http",
         f"oracle.url={server.url}",

@@ -12,7 +12,8 @@ import pytest
 
 from commands import accounts
 from gate.ledgers.base import Limits
-from gate.protocol import NPY, encode
+from gate.protocol import encode
+from gate.steps import NPY
 from support.gates.over_http import HTTP, IMAGES, Server, assert_answered, assert_refused, serving, solved
 from support.gates.server import add_accounts, running, small_app
 

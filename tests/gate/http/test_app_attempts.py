@@ -10,7 +10,8 @@ import httpx
 import pytest
 
 from gate.app import Hosting
-from gate.protocol import JSON, NPY, encode
+from gate.protocol import encode
+from gate.steps import JSON, NPY
 from support.gates.over_http import (
     IMAGES,
     Server,

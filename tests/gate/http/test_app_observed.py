@@ -14,7 +14,8 @@ import pytest
 
 from gate.http.access_log import JsonLines
 from gate.ledgers.base import Unavailable
-from gate.protocol import NPY, encode
+from gate.protocol import encode
+from gate.steps import NPY
 from support.commands import run_python
 from support.gates.over_http import IMAGES, Server, assert_refused, count, serving, solved
 from support.gates.server import CLASSES, IMAGE_SHAPE, predict

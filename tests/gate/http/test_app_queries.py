@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 
 import gate.http.bodies
-from gate.protocol import NPY, encode
+from gate.protocol import encode
+from gate.steps import NPY
 from support.gates.bomb import Bomb
 from support.gates.over_http import (
     IMAGES,

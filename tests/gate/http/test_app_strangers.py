@@ -16,7 +16,8 @@ from gate.app import Hosting
 from gate.http.connections import Connections
 from gate.http.strangers import Strangers, network_of
 from gate.problems import Problem
-from gate.protocol import NPY, encode
+from gate.protocol import encode
+from gate.steps import NPY
 from support.gates import server as small
 from support.gates.over_http import IMAGES, Server, assert_refused, serving
 from support.gates.server import add_accounts, running, small_app

@@ -23,7 +23,8 @@ from gate.api_keys import new_account
 from gate.app import Hosting, create_app
 from gate.ledgers.base import Ledger
 from gate.ledgers.redis import RedisLedger
-from gate.protocol import JSON, NPY, encode
+from gate.protocol import encode
+from gate.steps import JSON, NPY
 from pow.tariff import Standing
 from support.gates.bomb import Bomb
 from support.gates.over_http import HTTP, IMAGES, MANY_HASHES, assert_answered, assert_refused, solved

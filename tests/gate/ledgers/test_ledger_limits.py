@@ -14,7 +14,8 @@ import pytest
 from gate.gate import Gate
 from gate.ledgers.base import Account, Ledger, Limits
 from gate.problems import Problem
-from gate.protocol import NPY, encode
+from gate.protocol import encode
+from gate.steps import NPY
 from pow.tariff import Standing
 from support.gates.ledgers import (
     LATER,

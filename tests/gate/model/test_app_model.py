@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from gate.app import Hosting
-from gate.protocol import NPY, encode
+from gate.protocol import encode
+from gate.steps import NPY
 from support.gates.over_http import IMAGES, Server, assert_refused, serving
 from support.gates.server import add_accounts, predict, random_images, running, small_app
 

@@ -10,7 +10,8 @@ import pytest
 
 from gate.app import Hosting
 from gate.model.effort import MOST, Effort
-from gate.protocol import NPY, encode
+from gate.protocol import encode
+from gate.steps import NPY
 from support.gates.over_http import IMAGES, serving
 from support.gates.server import predict
 

@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 from fastapi import FastAPI
 
-from gate.protocol import NPY, encode
+from gate.protocol import encode
+from gate.steps import NPY
 from pow.calibration.linear import LinearCalibration
 from pow.puzzles import KINDS, PuzzleSettings, solve
 from pow.tariff import Standing

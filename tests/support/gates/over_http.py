@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -16,8 +18,10 @@ import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+import gate.client
 from gate.client import Client, Willing
-from gate.protocol import JSON, NPY, encode
+from gate.protocol import encode
+from gate.steps import JSON, NPY
 from pow.puzzles import KINDS, PuzzleSettings, solve
 from pow.tariff import Standing
 from support.gates.server import (
@@ -170,3 +174,30 @@ class SlowModel:
         self.asked.set()
         assert self.go.wait(20)
         return predict(images)
+
+
+Instead = Callable[[float], object]
+"""What a client does in place of waiting so many seconds."""
+
+
+@pytest.fixture
+def instead_of_waiting(monkeypatch: pytest.MonkeyPatch) -> Callable[[Instead], list[float]]:
+    """What clients do from now on instead of waiting; the seconds that they would have waited."""
+
+    def replace_sleep(instead: Instead) -> list[float]:
+        waited: list[float] = []
+
+        def sleep(seconds: float) -> None:
+            waited.append(seconds)
+            instead(seconds)
+
+        async def sleep_there(seconds: float) -> None:
+            sleep(seconds)
+
+        clock = SimpleNamespace(sleep=sleep)
+        monkeypatch.setattr(gate.client, "time", clock)
+        loop = SimpleNamespace(sleep=sleep_there, to_thread=asyncio.to_thread)
+        monkeypatch.setattr(gate.client, "asyncio", loop)
+        return waited
+
+    return replace_sleep

@@ -1,0 +1,169 @@
+"""Clients wait as they are told, come back under passing trouble, and pay once."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+import gate.client
+import gate.model.asking
+from gate import protocol, steps
+from gate.client import AsyncClient, Refused, Willing
+from gate.ledgers.base import Limits
+from support.gates.over_http import IMAGES, Instead, Server, SlowModel, count, serving
+from support.gates.server import (
+    add_accounts,
+    free_port,
+    predict,
+    running,
+    small_app,
+    small_ledger,
+)
+
+
+async def predicted_there(server: Server) -> np.ndarray:
+    """The answers that an asynchronous client gets."""
+    async with AsyncClient(server.url, server.keys["alice"], Willing(workers=1)) as client:
+        return await client.predict(IMAGES)
+
+
+def test_a_client_waits_as_long_as_it_is_told(
+    tmp_path: Path, instead_of_waiting: Callable[[Instead], list[float]]
+) -> None:
+    limits = Limits(pending=1, requests_a_minute=10**6)
+    with serving(tmp_path, limits=limits, lifetime=20.0) as server, closing(small_ledger(tmp_path)) as ledger:
+        waited = instead_of_waiting(lambda seconds: ledger.sweep(time.time() + seconds + 1))
+        server.ask()
+        with server.client() as client:
+            assert np.array_equal(client.predict(IMAGES), predict(IMAGES))
+        server.ask()
+        assert np.array_equal(asyncio.run(predicted_there(server)), predict(IMAGES))
+        assert len(waited) == 2 and all(15 < seconds <= 21 for seconds in waited)
+        server.ask()
+        waited = instead_of_waiting(lambda seconds: None)
+        with server.client(retries=3) as client, pytest.raises(Refused, match="too many pending") as caught:
+            client.predict(IMAGES)
+        assert (caught.value.reason, caught.value.status) == ("too_many_pending", 429)
+        assert len(waited) == 3
+
+
+def test_a_client_comes_back_to_a_busy_gate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, instead_of_waiting: Callable[[Instead], list[float]]
+) -> None:
+    monkeypatch.setattr(gate.model.asking, "BATCHES_WAITING", 1)
+    model = SlowModel()
+    with serving(tmp_path, predict=model) as server, ThreadPoolExecutor(3) as threads:
+        waited = instead_of_waiting(lambda seconds: model.go.set())
+
+        def predicted() -> np.ndarray:
+            with server.client() as client:
+                return client.predict(IMAGES)
+
+        answers = [threads.submit(predicted)]
+        assert model.asked.wait(20)
+        # Of two more, one waits for the model, and the other finds no room for three images.
+        answers += [threads.submit(predicted) for _ in range(2)]
+        assert all(np.array_equal(answer.result(), predict(IMAGES)) for answer in answers)
+        assert waited[0] == 1
+        assert count(server, "tollgate_refusals", reason="busy") == len(waited)
+
+
+def test_a_client_waits_for_a_gate_that_starts(
+    tmp_path: Path, instead_of_waiting: Callable[[Instead], list[float]]
+) -> None:
+    server = Server(f"http://127.0.0.1:{free_port()}", add_accounts(tmp_path), tmp_path)
+    with ExitStack() as stack:
+
+        def start(seconds: float) -> None:
+            if len(waited) == 3:
+                stack.enter_context(running(small_app(tmp_path), int(server.url.rpartition(":")[2])))
+
+        waited = instead_of_waiting(start)
+        with server.client() as client:
+            assert np.array_equal(client.predict(IMAGES), predict(IMAGES))
+        assert len(waited) == 3
+        assert all(0.5 <= wait / most <= 1 for wait, most in zip(waited, [0.5, 1, 2], strict=True))
+    with server.client(retries=1) as client, pytest.raises(Refused) as caught:
+        client.predict(IMAGES)
+    assert (caught.value.reason, caught.value.status) == ("unreachable", 0)
+    assert np.isfinite(waited).all() and len(waited) == 4
+
+
+def wait_after(status: int, **headers: str) -> float:
+    talk = protocol.open_account(Willing())
+    next(talk)
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    wait = talk.send(httpx.Response(status, headers=named, json={"reason": "r", "detail": "d"}))
+    assert isinstance(wait, float)
+    return wait
+
+
+@pytest.mark.parametrize("after", ["nan", "-1", "", "soon", "Wed, 99 Oct 2026", "9" * 400])
+def test_a_wait_that_is_neither_number_nor_date_is_the_usual_one(after: str) -> None:
+    wait = wait_after(429, retry_after=after)
+    assert 0.25 <= wait <= 0.5 or (after.isdigit() and wait == 60)
+
+
+def test_a_wait_may_be_a_date_by_the_gates_clock() -> None:
+    date, later = "Wed, 21 Oct 2026 07:28:00 GMT", "Wed, 21 Oct 2026 07:28:20 GMT"
+    assert wait_after(503, retry_after=later, date=date) == 20
+    assert wait_after(503, retry_after=date, date=later) == 0, "it is over"
+    assert wait_after(503, retry_after="7") == 7
+
+
+@pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503, 504])
+def test_what_may_pass_is_tried_again(status: int) -> None:
+    assert 0.25 <= wait_after(status) <= 0.5
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 413, 422])
+def test_what_stays_is_not_tried_again(status: int) -> None:
+    with pytest.raises(Refused):
+        wait_after(status)
+
+
+def test_a_query_that_is_sent_again_is_the_same_attempt(server: Server) -> None:
+    talk = protocol.request(IMAGES, Willing())
+    first = next(talk)
+    assert isinstance(first, steps.Call) and first.attempt
+    assert isinstance(talk.send(httpx.ReadError("reset")), float)
+    assert talk.send(None) == first
+    other = next(protocol.request(IMAGES, Willing()))
+    assert isinstance(other, steps.Call) and other.attempt != first.attempt
+
+
+class Losing(httpx.HTTPTransport):
+    """Loses the reply to each first request of a kind, once the gate has answered it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lost: list[str] = []
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        response = super().handle_request(request)
+        if request.url.path not in self.lost:
+            response.read()
+            self.lost.append(request.url.path)
+            raise httpx.ReadError("the connection was reset", request=request)
+        return response
+
+
+def test_no_lost_reply_is_booked_twice_or_costs_the_answer(
+    server: Server, instead_of_waiting: Callable[[Instead], list[float]]
+) -> None:
+    instead_of_waiting(lambda seconds: None)
+    before, solved = server.queries(), count(server, "tollgate_puzzles_solved")
+    with server.client() as client:
+        client.http._transport = losing = Losing()
+        assert np.array_equal(client.request(IMAGES).answer, predict(IMAGES))
+    assert losing.lost == ["/v1/predict", "/v1/redeem"]
+    assert server.queries() == before + len(IMAGES)
+    assert count(server, "tollgate_puzzles_solved") == solved + 1
