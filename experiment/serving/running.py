@@ -10,7 +10,6 @@ import threading
 import time
 from contextlib import ExitStack
 from functools import partial
-from typing import Any
 from urllib.request import ProxyHandler, build_opener
 
 import uvicorn
@@ -126,7 +125,7 @@ def _announce(url: str, account: str, key: str | None) -> None:
 
 def set_up_logs() -> None:
     """The gate's log as JSON lines on standard error."""
-    handler: Any = logging.StreamHandler()
+    handler = logging.StreamHandler()
     handler.setFormatter(JsonLines())
     for name, level in (("tollgate", logging.INFO), ("uvicorn", logging.WARNING)):
         logger = logging.getLogger(name)

@@ -22,6 +22,9 @@ SHORT_SECONDS = 10.0
 
 LONGEST_PAUSE = 30.0
 
+LOOK_SECONDS = 0.2
+"""Seconds after which the supervisor looks whether it is to stop, or a worker is to be replaced."""
+
 
 def supervise(work: Callable[[], None], count: int, grace: float) -> None:
     """Keep so many processes at work until this one is told to stop.
@@ -40,7 +43,7 @@ def supervise(work: Callable[[], None], count: int, grace: float) -> None:
     workers = [_Worker(work) for _ in range(count)]
     try:
         while not stop.is_set():
-            wait([worker.process.sentinel for worker in workers], timeout=0.2)
+            _wait_for_an_end(workers, stop)
             for worker in workers:
                 worker.replace_if_ended()
     finally:
@@ -73,6 +76,15 @@ class _Worker:
         if now >= self.due:
             self.due = 0.0
             self.start()
+
+
+def _wait_for_an_end(workers: list[_Worker], stop: threading.Event) -> None:
+    """Wait a moment, less if one of those at work ends; those that have ended would not let it wait."""
+    alive = [worker.process.sentinel for worker in workers if worker.process.is_alive()]
+    if alive:
+        wait(alive, timeout=LOOK_SECONDS)
+    else:
+        stop.wait(LOOK_SECONDS)
 
 
 def _end(workers: list[_Worker], grace: float) -> None:

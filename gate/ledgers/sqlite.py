@@ -261,12 +261,14 @@ class SqliteLedger(Ledger):
             return
         try:
             log = os.open(self._path.with_name(f"{self._path.name}-wal"), os.O_RDONLY)
+            try:
+                os.fsync(log)
+            finally:
+                os.close(log)
         except FileNotFoundError:
             return
-        try:
-            os.fsync(log)
-        finally:
-            os.close(log)
+        except OSError as error:
+            raise Unavailable(f"the ledger cannot be written to the disk: {error}") from error
 
     def check(self) -> None:
         """See Ledger."""

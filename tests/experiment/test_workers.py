@@ -24,14 +24,19 @@ def work(folder: Path) -> None:
     time.sleep(60)
 
 
-def main(folder: str) -> None:
-    supervise(partial(work, Path(folder)), 2, grace=5)
+def end(folder: Path) -> None:
+    """Leave a file with one's number, and end."""
+    (folder / str(os.getpid())).touch()
+
+
+def main(folder: str, does: str = "work") -> None:
+    supervise(partial({"work": work, "end": end}[does], Path(folder)), 2, grace=5)
 
 
 @contextmanager
-def supervised(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+def supervised(folder: Path, does: str = "work") -> Iterator[subprocess.Popen[bytes]]:
     """A process that supervises two workers."""
-    code = f"from test_workers import main; main({str(folder)!r})"
+    code = f"from test_workers import main; main({str(folder)!r}, {does!r})"
     path = os.pathsep.join([str(ROOT), str(ROOT / "tests"), str(Path(__file__).parent)])
     process = subprocess.Popen([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": path})
     try:
@@ -58,6 +63,18 @@ def test_a_worker_that_is_killed_is_replaced_and_all_end_together(tmp_path: Path
         process.terminate()
         assert process.wait(10) == 0
         assert not any(psutil.pid_exists(number) for number in all_of_them)
+
+
+def test_workers_that_end_at_once_are_replaced_later_and_nobody_spins(tmp_path: Path) -> None:
+    with supervised(tmp_path, "end") as process:
+        workers(tmp_path, 4)
+        own = psutil.Process(process.pid)
+        before = sum(own.cpu_times()[:2])
+        time.sleep(1.0)
+        assert sum(own.cpu_times()[:2]) - before < 0.7, "it waits for the pause to end"
+        assert len([*tmp_path.iterdir()]) <= 6
+        process.terminate()
+        assert process.wait(10) == 0
 
 
 def test_workers_follow_a_supervisor_that_is_killed(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import sqlite3
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 
 import pytest
@@ -83,6 +83,13 @@ def test_commits_reach_the_disk_as_chosen(
         monkeypatch.setattr(os, "fsync", lambda file: synced.append(str((told_of / str(file)).readlink())))
         ledger.flush()
         assert synced == ([f"{tmp_path}/ledger.db-wal"] if synchronous == "full" else [])
+
+        def full(file: int) -> None:
+            raise OSError("no space left on device")
+
+        monkeypatch.setattr(os, "fsync", full)
+        with pytest.raises(Unavailable) if synchronous == "full" else nullcontext():
+            ledger.flush()
         assert ledger._connection.execute("PRAGMA synchronous").fetchone() == (1,)
         assert ledger._connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     with pytest.raises(ValueError, match="one of full, normal, not 'off'"):
