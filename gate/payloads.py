@@ -61,7 +61,7 @@ def decode(body: bytes, content_type: str, image_shape: tuple[int, ...], largest
         case "application/x-npy" | "application/octet-stream":
             images = _from_npy(body)
         case "application/json":
-            images = _from_json(body)
+            images = _from_json(body, math.prod(image_shape) * largest_batch)
         case other:
             raise Problem("unknown_format", f"images are taken as {' or '.join(FORMATS)}, not as {other!r}")
     return _checked(images, image_shape, largest_batch)
@@ -96,7 +96,10 @@ def _viewed(body: bytes) -> np.ndarray:
     return np.ndarray(shape, dtype, body, file.tell(), order="F" if fortran_order else "C")
 
 
-def _from_json(body: bytes) -> np.ndarray:
+def _from_json(body: bytes, most: int) -> np.ndarray:
+    """Read at most `most` numbers; more are refused unread, since each takes many times its text in memory."""
+    if body.count(b",") >= most:
+        raise Problem("invalid_images", f"the body holds more than the {most:,} numbers that a request may")
     try:
         nested = Query.model_validate_json(body).images
     except ValidationError as error:

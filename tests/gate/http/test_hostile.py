@@ -123,6 +123,12 @@ QUERIES: dict[str, tuple[bytes, str, int, str]] = {
     "words for pixels": (b'{"images": [[[["a"]]]]}', JSON, 422, "invalid_images"),
     "NaN in JSON": (b'{"images": [[[[NaN]]]]}', JSON, 422, "invalid_images"),
     "uneven JSON": (b'{"images": [[[[0]], [[0, 1]]]]}', JSON, 422, "invalid_images"),
+    "more numbers than images have": (
+        b'{"images": [[[[' + b"0," * 3000 + b"0]]]]}",
+        JSON,
+        422,
+        "invalid_images",
+    ),
     "another encoding": ('{"images": []}'.encode("utf-16"), JSON, 400, "malformed"),
 }
 
