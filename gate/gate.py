@@ -35,8 +35,8 @@ from storage.options import check_choice
 
 AnswerKind = Literal["soft", "topk", "hard"]
 
-TOO_LATE = 1e-3
-"""Share of solutions on the slowest device that may come too late."""
+TOO_LATE = 5e-4
+"""Share of solutions on the slowest device that may come too late: fewer than one in a thousand do."""
 
 OPENING = "a new account"
 """What a challenge for a new account names in place of a query's digest, which it can never be."""

@@ -15,7 +15,7 @@ import pytest
 from scipy.stats import gamma
 
 from gate.api_keys import key_digest, new_account
-from gate.gate import Asked, Gate
+from gate.gate import TOO_LATE, Asked, Gate
 from gate.ledgers.base import Account, Attempt, Ledger, Limits
 from gate.payloads import query_digest
 from gate.problems import Problem
@@ -270,8 +270,9 @@ def test_a_solution_of_another_puzzle_is_refused(ledger: Ledger) -> None:
 def test_a_challenge_lives_for_the_lifetime_and_its_work(ledger: Ledger) -> None:
     gate = make_gate(ledger, calibration=BY_COST, lifetime=30.0, slowest_rate=2.0)
     asked = ask(gate, "alice")
-    solving = gamma(a=2, scale=asked.signed.challenge.difficulty / 2).isf(1e-3)  # of two parts
+    solving = gamma(a=2, scale=asked.signed.challenge.difficulty / 2).isf(TOO_LATE)  # of two parts
     assert asked.signed.challenge.expires == pytest.approx(gate.clock() + 30 + solving / 2.0, abs=1e-3)
+    assert TOO_LATE < 1e-3, "of a thousand solutions on the slowest device fewer than one comes too late"
     challenge = gate.check("alice", asked.signed.token, nonces_of(asked))
     gate.clock.now = challenge.expires  # type: ignore[attr-defined]
     with pytest.raises(Problem) as caught:
