@@ -97,7 +97,7 @@ def _viewed(body: bytes) -> np.ndarray:
 
 
 def _from_json(body: bytes, most: int) -> np.ndarray:
-    """Read at most `most` numbers; more are refused unread, since each takes many times its text in memory."""
+    """Read at most `most` numbers; more are refused unread: each takes many times its text in memory."""
     if body.count(b",") >= most:
         raise Problem("invalid_images", f"the body holds more than the {most:,} numbers that a request may")
     try:
