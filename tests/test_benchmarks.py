@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from benchmarks import (
     best_response,
     cost_ratios,
     defenses,
+    page,
     planning,
     privacy_costs,
     privacy_exactness,
@@ -106,6 +108,15 @@ def test_hashes_and_checks_a_second(
     assert all(float(row[1].replace(",", "")) > 0 for row in rows)
     assert [bool(row[2].strip()) for row in rows] == [True] * 5 + [False] * 5
     assert float(rows[0][2]) == 1
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
+def test_the_page_is_timed(capsys: pytest.CaptureFixture[str]) -> None:
+    page.main(["--seconds", "0.01"])
+    rows = [line.split("│")[1:-1] for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
+    assert [row[0].strip() for row in rows] == [page.LOOP, "Python client", "page, WebAssembly", "page, loop"]
+    assert float(rows[0][2]) == 1 and all(float(row[2]) > 0 for row in rows)
 
 
 def test_the_naive_loop_finds_what_the_plain_loop_finds() -> None:

@@ -12,7 +12,13 @@ from fastapi.staticfiles import StaticFiles
 PAGE = Path(__file__).parent.parent / "page"
 PAGE_HEADERS = {
     "Content-Security-Policy": "; ".join(
-        ["default-src 'self'", "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'"]
+        [
+            "default-src 'self'",
+            "script-src 'self' 'wasm-unsafe-eval'",
+            "base-uri 'none'",
+            "form-action 'none'",
+            "frame-ancestors 'none'",
+        ]
     ),
     "Cache-Control": "no-cache",
     "X-Content-Type-Options": "nosniff",

@@ -1,6 +1,7 @@
 // The page takes a picture and a key, asks the gate, has the puzzle solved, and shows the answer with its price.
 
 import { asQuery, paint, readPicture, scaleTo } from "./images.js";
+import { isSolved, notBegun, solve, SolverFailure } from "./solving.js";
 
 const SOLVED_HERE = "sha256";
 const SHOWN_CLASSES = 10;
@@ -178,7 +179,7 @@ async function ask() {
   const key = element("key").value.trim();
   const content = { images: [asQuery(picture)] };
   const asked = await call("v1/predict", { key, content, expected: 402, attempt: randomName() });
-  bill = { key, ...asked, done: { nonces: [], next: 0, tried: 0 }, spent: 0 };
+  bill = { key, ...asked, done: notBegun(asked.puzzle), spent: 0 };
   showToll(bill);
   if (bill.puzzle.expected_hashes > MUCH_WORK) {
     throw new Refusal("That is much work for a browser. Begin it only if you want to.", true);
@@ -194,39 +195,30 @@ function randomName() {
 async function pay(bill) {
   if (bill.puzzle.kind !== SOLVED_HERE) throw new Refusal(unknownPuzzle(bill.puzzle.kind));
   say("Solving the puzzle …");
-  await solve(bill);
+  await work(bill);
   say("Handing in the solution …");
   const content = { challenge: bill.challenge, nonces: bill.done.nonces };
   showAnswer(await call("v1/redeem", { key: bill.key, content }), bill);
 }
 
-/** Have a worker solve the rest of the puzzle. Rejects when cancelled; the bill keeps the progress. */
-async function solve(bill) {
-  const worker = new Worker(new URL("solver.js", import.meta.url));
+/** Have the rest of the puzzle solved. Rejects when cancelled; the bill keeps the progress. */
+async function work(bill) {
   const before = { tried: bill.done.tried, spent: bill.spent, at: performance.now() };
-  const left = bill.until - performance.now();
-  let ending = null;
+  const stopping = new AbortController();
+  cancel = () => stopping.abort(new Cancelled());
+  const left = Math.min(bill.until - performance.now(), 2 ** 31 - 1);
+  const ending = setTimeout(() => stopping.abort(new Refusal(EXPIRED)), left);
   showToggle("Cancel");
   try {
-    await new Promise((resolve, reject) => {
-      worker.onmessage = ({ data }) => {
-        if (data.failure) {
-          reject(new Refusal(`The solver failed: ${data.failure}.`)); // as it would again
-          return;
-        }
-        bill.done = data;
-        bill.spent = before.spent + (performance.now() - before.at) / 1000;
-        showProgress(bill, (data.tried - before.tried) / (bill.spent - before.spent));
-        if (data.nonces.length === bill.puzzle.parts) resolve();
-      };
-      worker.onerror = (event) => reject(new Refusal(`The solver failed: ${event.message ?? "not loaded"}.`, true));
-      cancel = () => reject(new Cancelled());
-      ending = setTimeout(() => reject(new Refusal(EXPIRED)), Math.min(left, 2 ** 31 - 1));
-      worker.postMessage({ puzzle: bill.puzzle, done: bill.done });
-    });
+    await solve(bill.puzzle, bill.done, () => {
+      bill.spent = before.spent + (performance.now() - before.at) / 1000;
+      showProgress(bill, (bill.done.tried - before.tried) / (bill.spent - before.spent));
+    }, stopping.signal);
+  } catch (error) {
+    if (error instanceof SolverFailure) throw new Refusal(`The solver failed: ${error.message}.`, error.passing);
+    throw error;
   } finally {
     clearTimeout(ending);
-    worker.terminate();
     cancel = null;
   }
 }
@@ -345,7 +337,7 @@ function showToll({ puzzle, done, until }) {
 
 function showProgress({ puzzle, done, spent, until }, rate) {
   const share = done.tried / puzzle.expected_hashes;
-  element("bar").value = done.nonces.length === puzzle.parts ? 1 : Math.min(share, 1);
+  element("bar").value = isSolved(done) ? 1 : Math.min(share, 1);
   element("tried").textContent = `${whole(done.tried)} of some ${whole(puzzle.expected_hashes)}`;
   element("rate").textContent = rate ? `${rounded(rate)} hashes/s` : "";
   element("elapsed").textContent = duration(spent);
@@ -403,7 +395,7 @@ function others(rest) {
 }
 
 function price({ puzzle, done, spent }) {
-  return `Paid with ${whole(done.tried)} hashes in ${duration(spent)}. Expected were
+  return `Paid with some ${whole(done.tried)} hashes in ${duration(spent)}. Expected were
     ${whole(puzzle.expected_hashes)}.`;
 }
 
