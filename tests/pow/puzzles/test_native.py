@@ -43,6 +43,16 @@ def test_the_last_nonce_and_a_digest_equal_to_the_largest(plainly: bool) -> None
     assert native.search(seed, b"\xff" * 32, nonce, 0, plainly) is None
 
 
+@pytest.mark.parametrize("plainly", [False, True])
+def test_where_the_low_word_ends_and_with_any_count(plainly: bool) -> None:
+    """Neither the word's end nor a count that is no multiple of what is hashed side by side matters."""
+    puzzle = Sha256Puzzle(b"a boundary", 4.0)
+    for start in range(2**32 - 9, 2**32 + 2):
+        for count in range(12):
+            found = native.search(puzzle.seed(0), puzzle.largest, start, count, plainly)
+            assert found == puzzle.search_in_a_loop(0, start, count)
+
+
 def test_what_is_no_seed_is_refused() -> None:
     for seed, largest in ((b"short", b"\0" * 32), (b"\0" * 32, b"short")):
         with pytest.raises(ValueError, match="32 bytes"):
