@@ -7,6 +7,7 @@ import hashlib
 import os
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
@@ -23,7 +24,7 @@ from gate.http.flushes import Flushes
 from gate.http.metrics import Metrics
 from gate.http.solutions import Solution, read_solution
 from gate.http.turns import Turns
-from gate.ledgers.base import Account, Attempt
+from gate.ledgers.base import Account, Attempt, Busy
 from gate.model.asking import Model
 from gate.payloads import body_limit, decode
 from gate.problems import PROBLEM_JSON, Problem
@@ -165,7 +166,8 @@ class Endpoints:
     async def _ledger(self, is_quick: bool, call: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
         """Return what a call of the ledger gives, made here if all of it is quick, else in a thread."""
         if is_quick and self.gate.ledger.at_once:
-            return call(*arguments, **named)
+            with suppress(Busy), self.gate.ledger.in_haste():
+                return call(*arguments, **named)
         return await self.in_thread(call, *arguments, **named)
 
     def _body_limit(self, kind: str) -> int:

@@ -7,7 +7,8 @@ challenges. A payer is an account, or a group of accounts whose costs add up.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -112,6 +113,10 @@ class Unavailable(OSError):
     """The ledger cannot be used at the moment; the call may have taken effect, or not."""
 
 
+class Busy(Unavailable):
+    """Others use the ledger for longer than a call may wait; the call has done nothing."""
+
+
 class Ledger(ABC):
     """A store that several threads and several processes may use at once.
 
@@ -121,7 +126,12 @@ class Ledger(ABC):
     """
 
     at_once: ClassVar[bool] = False
-    """Whether each call but `flush` takes microseconds, so that it needs no thread."""
+    """Whether each call but `flush` takes microseconds if it need not wait for others, so no thread."""
+
+    @contextmanager
+    def in_haste(self) -> Iterator[None]:
+        """Within, this thread's next call that would wait for others raises Busy, and has done nothing."""
+        yield
 
     # Accounts
 

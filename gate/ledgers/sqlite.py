@@ -19,6 +19,7 @@ from gate.ledgers.base import (
     WINDOW_SECONDS,
     Account,
     Attempt,
+    Busy,
     Charge,
     Ledger,
     LimitReached,
@@ -32,7 +33,10 @@ from storage.options import check_choice
 Synchronous = Literal["full", "normal"]
 
 BUSY_SECONDS = 10.0
-"""Seconds that a method waits for other processes' transactions before it fails."""
+"""Seconds that a method waits for other transactions before it fails."""
+
+HASTY_SECONDS = 0.01
+"""Seconds that it waits in haste: longer than transactions of other gates take."""
 
 
 class SqliteLedger(Ledger):
@@ -55,6 +59,7 @@ class SqliteLedger(Ledger):
         check_choice("synchronous", synchronous, Synchronous)
         # Threads queue for one connection, which is fair. Connections that wait for each other would poll.
         self._lock, self._reader_lock = threading.Lock(), threading.Lock()
+        self._haste, self._milliseconds = threading.local(), 1000 * BUSY_SECONDS
         self._path, self._durable, self._counted = path, synchronous, ""
         _make_for_its_owner(path)
         try:
@@ -96,8 +101,7 @@ class SqliteLedger(Ledger):
 
         What is durable outlives a power cut, as does all before it.
         """
-        with self._lock, _told():
-            database = self._connection
+        with _told(), self._alone() as database:
             if durable and self._durable == "full":
                 database.execute("PRAGMA synchronous = full")
             try:
@@ -107,6 +111,30 @@ class SqliteLedger(Ledger):
             finally:
                 if durable and self._durable == "full":
                     database.execute("PRAGMA synchronous = normal")
+
+    @contextmanager
+    def _alone(self) -> Iterator[sqlite3.Connection]:
+        """Yield the connection to this thread alone; what is left of its patience is for other processes."""
+        deadline = time.monotonic() + self._haste.__dict__.pop("seconds", BUSY_SECONDS)
+        if not self._lock.acquire(timeout=deadline - time.monotonic()):
+            raise Busy("the ledger is busy")
+        try:
+            left = round(1000 * max(0.0, deadline - time.monotonic()))
+            if left != self._milliseconds:
+                self._connection.execute(f"PRAGMA busy_timeout = {left}")
+                self._milliseconds = left
+            yield self._connection
+        finally:
+            self._lock.release()
+
+    @contextmanager
+    def in_haste(self) -> Iterator[None]:
+        """See Ledger."""
+        self._haste.seconds = HASTY_SECONDS
+        try:
+            yield
+        finally:
+            self._haste.__dict__.pop("seconds", None)
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
@@ -296,7 +324,12 @@ def _told() -> Iterator[None]:
     except sqlite3.IntegrityError:
         raise
     except sqlite3.Error as error:
-        raise Unavailable(f"the ledger cannot be used: {error}") from error
+        kind = Busy if _is_busy(error) else Unavailable
+        raise kind(f"the ledger cannot be used: {error}") from error
+
+
+def _is_busy(error: sqlite3.Error) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
 
 
 def _connected(path: Path) -> sqlite3.Connection:
@@ -327,8 +360,7 @@ def _switch_to_write_ahead_log(connection: sqlite3.Connection) -> None:
         try:
             connection.execute("PRAGMA journal_mode = WAL")
         except sqlite3.OperationalError as error:
-            busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
-            if not busy or time.monotonic() > deadline:
+            if not _is_busy(error) or time.monotonic() > deadline:
                 raise
             time.sleep(0.01)
         else:
