@@ -21,7 +21,7 @@ import httpx
 import numpy as np
 
 from gate import protocol
-from gate.kept import Kept, Solved
+from gate.kept import Forgetful, Kept, Solved
 from gate.steps import Call, Exchange, Model, Opened, Receipt, Refused, Solve, Step, TooExpensive, Willing
 from pow.puzzles import Puzzle, Solution, Unsolved, solve
 
@@ -176,9 +176,14 @@ class Client(_Asking):
         opened: Opened = self._carry_out(protocol.open_account(self.willing))
         return opened
 
-    def request(self, images: np.ndarray) -> Receipt:
-        """The answer to one request's images float32 in [0, 1] or uint8 `[n, c, h, w]`, and its price."""
-        receipt: Receipt = self._carry_out(protocol.request(images, self.willing, self.kept))
+    def request(self, images: np.ndarray, kept: Forgetful | None = None) -> Receipt:
+        """The answer to one request, and its price.
+
+        Args:
+            images: The request's images, float32 in [0, 1] or uint8, `[n, c, h, w]`.
+            kept: Keeps this request's work, instead of the client's own folder.
+        """
+        receipt: Receipt = self._carry_out(protocol.request(images, self.willing, kept or self.kept))
         return receipt
 
     def redeem(self, solved: Solved) -> np.ndarray:
@@ -242,9 +247,10 @@ class AsyncClient(_Asking):
         opened: Opened = await self._carry_out(protocol.open_account(self.willing))
         return opened
 
-    async def request(self, images: np.ndarray) -> Receipt:
+    async def request(self, images: np.ndarray, kept: Forgetful | None = None) -> Receipt:
         """See Client."""
-        receipt: Receipt = await self._carry_out(protocol.request(images, self.willing, self.kept))
+        talk = protocol.request(images, self.willing, kept or self.kept)
+        receipt: Receipt = await self._carry_out(talk)
         return receipt
 
     async def redeem(self, solved: Solved) -> np.ndarray:

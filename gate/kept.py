@@ -56,7 +56,11 @@ class Forgetful:
         """Keep what is begun for a request."""
 
     def forget(self, body: bytes) -> None:
-        """Forget it: the request is answered, or cannot be."""
+        """Forget it: it cannot be answered any more."""
+
+    def answered(self, body: bytes) -> None:
+        """Forget it, unless the answer is still to be put on record: the request is answered."""
+        self.forget(body)
 
 
 class Kept(Forgetful):
@@ -97,6 +101,16 @@ class Kept(Forgetful):
         name = self._whose.copy()
         name.update(body)
         return self.folder / f"{name.hexdigest()[:32]}.json"
+
+
+class KeptOnRecord(Kept):
+    """Keeps work after it was answered, too: its solution brings the same answer until the challenge expires.
+
+    Whoever puts answers on record removes the folder then.
+    """
+
+    def answered(self, body: bytes) -> None:
+        """See Forgetful."""
 
 
 def _work(fields: Mapping[str, Any]) -> Work:

@@ -93,7 +93,7 @@ def request(images: np.ndarray, willing: Willing, kept: Forgetful | None = None)
                 raise
             kept.forget(body)  # it came too late
             continue
-        kept.forget(body)
+        kept.answered(body)
         return Receipt(answer, solved.expected_hashes, solved.tried_hashes, solved.seconds)
     raise TooExpensive(f"{ASKED_ANEW} challenges expired before this machine had solved them")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from torch import nn
 
@@ -37,13 +38,15 @@ def budgeted_oracle(
         journal: The answers on record, which are not asked again.
         next_round: The round that the extraction goes on with; what was asked before is spent.
     """
-    oracle = _victim_oracle(cell, network, meter, perturbations)
+    oracle = _victim_oracle(cell, network, meter, perturbations, journal.directory / "gate")
     watch = cell.stack.watching.watch() if cell.stack.watching else None
     journaled = JournaledOracle(oracle, meter, journal, cell.hardware.device, watch, next_round)
     return BudgetedOracle(journaled, cell.settings.budget, spent=journal.queries_before(next_round))
 
 
-def _victim_oracle(cell: Cell, network: nn.Module, meter: Meter, perturbations: Sequence[Perturb]) -> Oracle:
+def _victim_oracle(
+    cell: Cell, network: nn.Module, meter: Meter, perturbations: Sequence[Perturb], keep: Path
+) -> Oracle:
     """The victim `network` behind what changes its answers, metered, as `oracle` says."""
     remote, settings = cell.remote, cell.settings
     if remote is None:
@@ -53,4 +56,4 @@ def _victim_oracle(cell: Cell, network: nn.Module, meter: Meter, perturbations: 
         )
     willing = Willing(max_hashes=remote.max_hashes, workers=remote.workers)
     clients = [Client(remote.url, key, willing) for key in remote.keys[: remote.accounts]]
-    return RemoteVictim(clients, network, meter, cell.hardware, settings.answers, perturbations)
+    return RemoteVictim(clients, network, meter, cell.hardware, settings.answers, perturbations, keep)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from gate.client import Client, Receipt, TooExpensive
+from gate.kept import KeptOnRecord
 from training.fit import predict_logits
 from training.recipe import Hardware
 from victims.answers import perturbed
@@ -30,8 +33,11 @@ class RemoteVictim(Oracle):
     The server tells nobody what an answer reveals, so the victim at hand is metered in its place; its
     answers, changed by the same `perturbations`, tell whether the server serves the same victim. Beside
     that, the meter records for each query its share of the request's price: `asked_hashes`, expected by the
-    puzzle, `tried_hashes` and `solve_seconds`, measured. Raises WrongServer where the server serves another
-    model or kind of answer, and Refused (see gate.client).
+    puzzle, `tried_hashes` and `solve_seconds`, measured.
+
+    In the folder `keep` lies the work of the call in progress, until the next call. If it is asked again
+    after a kill, nothing is paid twice that the server still remembers. Raises WrongServer where the server
+    serves another model or kind of answer, and Refused (see gate.client).
     """
 
     def __init__(
@@ -42,7 +48,9 @@ class RemoteVictim(Oracle):
         hardware: Hardware,
         answers: AnswerKind,
         perturbations: Sequence[Perturb] = (),
+        keep: Path | None = None,
     ) -> None:
+        self.keep, self._asked_before = keep, False
         self.clients, self.network, self.meter, self.hardware = list(clients), network, meter, hardware
         self.perturbations = perturbations
         self.model = self.clients[0].model()
@@ -58,19 +66,29 @@ class RemoteVictim(Oracle):
                 f"oracle.url={self._url} serves images {list(self.model.image_shape)}, and these are "
                 f"{list(batch.images.shape[1:])}"
             )
-        client = self.clients[batch.account]
+        if self._asked_before and self.keep is not None:
+            shutil.rmtree(self.keep, ignore_errors=True)  # the last call's answers are on record
+        self._asked_before = True
+        parts = batch.images.split(self.model.largest_batch)
         return Answer(
             torch.cat(
                 [
-                    self._paid(client, QueryBatch(images, batch.account, batch.round))
-                    for images in batch.images.split(self.model.largest_batch)
+                    self._paid(QueryBatch(images, batch.account, batch.round), number)
+                    for number, images in enumerate(parts)
                 ]
             )
         )
 
-    def _paid(self, client: Client, batch: QueryBatch) -> Tensor:
+    def _kept(self, account: int, number: int) -> KeptOnRecord | None:
+        """Where a call's request of this number keeps its work, so that equal requests are told apart."""
+        if self.keep is None:
+            return None
+        return KeptOnRecord(self.keep / str(number), self._url, str(account))
+
+    def _paid(self, batch: QueryBatch, number: int) -> Tensor:
+        client, kept = self.clients[batch.account], self._kept(batch.account, number)
         try:
-            receipt = client.request(batch.images.cpu().numpy())
+            receipt = client.request(batch.images.cpu().numpy(), kept)
         except TooExpensive as error:
             raise PriceTooHigh(str(error)) from error
         values = torch.from_numpy(receipt.answer).to(batch.images.device)
