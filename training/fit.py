@@ -98,8 +98,7 @@ def fit(
         hardware: Where to train.
         seed: Seed of batches, augmentation and dropout.
         progress: Whether to show a progress bar.
-        loss: Loss of logits and targets; cross entropy by default.
-        after_epoch: Called after each epoch.
+        loss: Loss of logits and targets; cross entropy by default. `after_epoch` is called after each epoch.
 
     Returns:
         The mean training loss of each epoch.

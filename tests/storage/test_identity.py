@@ -27,6 +27,7 @@ GOLDEN = {
         "attack/copycat",
         "attack/deepfool",
         "attack/dfme@2",
+        "attack/dfms_hl",
         "attack/disguide",
         "attack/entropy",
         "attack/entropyrev",
