@@ -126,7 +126,8 @@ def _check_on_the_wire(made: Mapping[str, Defense]) -> None:
         if isinstance(defense, Watching):
             raise ValueError(f"defense.{name} watches in process only; choose oracle=in_process")
         if isinstance(defense, Perturbation) and not defense.repeats_itself:
+            choice = "" if defense.remembers else "fixed noise, or "
             raise ValueError(
                 f"defense.{name} answers the same image anew each time, and over HTTP answers are compared "
-                "with those of the victim at hand; choose one that repeats itself, or oracle=in_process"
+                f"with those of the victim at hand; choose {choice}oracle=in_process"
             )

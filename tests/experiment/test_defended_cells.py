@@ -150,8 +150,9 @@ def test_a_killed_extraction_with_a_watch_ends_in_the_same_trace(
     [
         ["attack.repeats=3", "attack.recover=denoise", "defense.gaussian_noise.noise=fresh"],
         ["attack.recover=bayes", "attack.knows=[defense]"],
+        ["attack.recover=ddae", "attack.knows=[defense]"],
     ],
-    ids=["denoise", "bayes"],
+    ids=["denoise", "bayes", "ddae"],
 )
 def test_attackers_answer_back_in_a_cell(store: Path, tmp_path: Path, options: list[str]) -> None:
     run_cell(composed(store, "defense=gaussian_noise", *options), tmp_path)
