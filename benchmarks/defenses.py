@@ -83,7 +83,7 @@ def some_victim(architecture: Architecture, count: int) -> DefendedVictim:
         with seeded(seed, "benchmark"):
             return hardware.place(build_network(architecture, IMAGE_SHAPE, CLASSES, images)).eval()
 
-    return DefendedVictim(network(0), train, hardware, 0, misinformer=lambda settings: network(1))
+    return DefendedVictim(network(0), train, hardware, 0, trained=lambda settings: network(1))
 
 
 def watched_seconds(watching: Watching, images: Tensor, labels: Tensor, batch: int) -> float:

@@ -90,9 +90,10 @@ def _check(cell: Cell) -> None:
     cell.settings.check_against(cell.attack, cell.attack.supply(cell.pool, cell.other_pool), classes)
     if cell.attack.needs_cost and not cell.knows_cost:
         raise ValueError("attack.knows must name cost for this attack, which asks by the defender's own cost")
-    if cell.settings.recover == "bayes" and not cell.knows_defense:
+    if cell.settings.recover in ("bayes", "ddae") and not cell.knows_defense:
         raise ValueError(
-            "attack.recover=bayes is for an attacker who knows the defense: attack.knows=[defense]"
+            f"attack.recover={cell.settings.recover} is for an attacker who knows the defense: "
+            "attack.knows=[defense]"
         )
     if cell.toll is not None:
         _check_measures(cell, cell.toll)

@@ -90,9 +90,7 @@ def _check_order(config: Config) -> None:
     kinds = {name: each.kind for name, each in classes.items()}
     for kind, does in DOES.items():
         _check_single([name for name, own in kinds.items() if own == kind], does)
-    _check_single(
-        [name for name, each in classes.items() if getattr(each, "trains", None)], "train a network"
-    )
+    _check_single([name for name, each in classes.items() if each.trains], "train a network")
     ordered = sorted(kinds, key=lambda name: ORDER.index(kinds[name]))
     if list(kinds) != ordered:
         raise ValueError(
@@ -128,7 +126,8 @@ def _check_on_the_wire(made: Mapping[str, Defense]) -> None:
         if isinstance(defense, Watching):
             raise ValueError(f"defense.{name} watches in process only; choose oracle=in_process")
         if isinstance(defense, Perturbation) and not defense.repeats_itself:
+            choice = "" if defense.remembers else "fixed noise, or "
             raise ValueError(
                 f"defense.{name} answers the same image anew each time, and over HTTP answers are compared "
-                "with those of the victim at hand; choose fixed noise, or oracle=in_process"
+                f"with those of the victim at hand; choose {choice}oracle=in_process"
             )

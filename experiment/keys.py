@@ -17,7 +17,7 @@ from storage.conf import CONF
 from storage.files import file_hash
 from storage.identity import identified, identify
 from storage.store import identity_key
-from victims.defenses.base import Perturbation, Watching
+from victims.defenses.base import Watching
 
 Config = dict[str, Any]
 
@@ -106,13 +106,14 @@ class Identity:
         return None
 
     @property
-    def misinformer(self) -> Config | None:
-        """The network that a defense misinforms by, None where no defense has one."""
+    def auxiliary(self) -> Config | None:
+        """The network that a defense trains beside the victim, None where no defense does."""
         for name, node in self.named["defense"].items():
             defense = defense_class(self.config, name)
-            if issubclass(defense, Perturbation) and defense.trains is not None:
-                misinformer = node[defense.trains]
-                return {"misinformer": misinformer, "train": self.data.train, "numerics": self.numerics}
+            if defense.trains is not None:
+                told = {"auxiliary": node[defense.trains], "train": self.data.train}
+                asked = {"victim": self._network["victim"]} if defense.trains_by_asking else {}
+                return told | asked | {"numerics": self.numerics}
         return None
 
     @property

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from extraction.attacks.base import Attack, Attacker, CostOracle
 from extraction.checkpoint import Checkpoint, RoundResult, load_checkpoint, packed
-from extraction.recovery import Bayes, Denoise, FirstAnswer, Imagine, Recovery
+from extraction.recovery import Bayes, Ddae, Denoise, FirstAnswer, Imagine, Recovery
 from extraction.settings import ExtractionSettings, SubstituteSettings
 from extraction.transfer_set import TransferSet
 from training.fit import predict_logits
@@ -140,7 +140,7 @@ class Extraction:
         imagine: The victim's defense, for an attacker that knows it (`attack.knows: [defense]`, see Bayes).
 
     Raises:
-        ValueError: `recover` is bayes, and `imagine` is missing.
+        ValueError: `recover` is bayes or ddae, and `imagine` is missing.
     """
 
     def __init__(
@@ -179,10 +179,13 @@ class Extraction:
                 return FirstAnswer()
             case "denoise":
                 return Denoise()
-            case "bayes":
+            case "bayes" | "ddae" as name:
                 if imagine is None:
-                    raise ValueError("attack.knows must name defense for attack.recover=bayes")
-                return Bayes(imagine, self.pool, self.num_classes, self.hardware, self.settings.seed)
+                    raise ValueError(f"attack.knows must name defense for attack.recover={name}")
+                known = (imagine, self.pool, self.num_classes, self.hardware, self.settings.seed)
+                if name == "bayes":
+                    return Bayes(*known)
+                return Ddae(*known, self.substitute_settings.architecture)
 
     def _resume(self) -> None:
         """Take over the state of the checkpoint, if there is one."""

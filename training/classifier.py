@@ -25,16 +25,23 @@ class Classifier(pl.LightningModule):
         batches_per_epoch: Batches in an epoch, by which some schedules step.
         loss: Loss of logits and targets; by default cross entropy with labels int64 `[n]` or probabilities
             `[n, classes]`.
+        after_epoch: Called after each epoch.
     """
 
     def __init__(
-        self, network: nn.Module, recipe: Recipe, batches_per_epoch: int, loss: Loss | None = None
+        self,
+        network: nn.Module,
+        recipe: Recipe,
+        batches_per_epoch: int,
+        loss: Loss | None = None,
+        after_epoch: Callable[[], None] | None = None,
     ) -> None:
         super().__init__()
         self.network = network
         self.recipe = recipe
         self.batches_per_epoch = batches_per_epoch
         self.loss = loss or self._cross_entropy
+        self.after_epoch = after_epoch
         self.epoch_losses: list[float] = []
         self._losses: list[Tensor] = []
 
@@ -60,6 +67,8 @@ class Classifier(pl.LightningModule):
         mean = losses.mean()
         self.epoch_losses.append(float(mean))
         self.log("loss", mean)
+        if self.after_epoch is not None:
+            self.after_epoch()
 
     def configure_optimizers(self) -> Any:
         """Return the recipe's optimiser and schedule."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytorch_lightning as pl
@@ -84,6 +84,7 @@ def fit(
     seed: int,
     progress: bool = False,
     loss: Loss | None = None,
+    after_epoch: Callable[[], None] | None = None,
 ) -> list[float]:
     """Train `network` in place; it ends in evaluation mode.
 
@@ -97,7 +98,7 @@ def fit(
         hardware: Where to train.
         seed: Seed of batches, augmentation and dropout.
         progress: Whether to show a progress bar.
-        loss: Loss of logits and targets; cross entropy by default.
+        loss: Loss of logits and targets; cross entropy by default. `after_epoch` is called after each epoch.
 
     Returns:
         The mean training loss of each epoch.
@@ -114,7 +115,7 @@ def fit(
         derive_seed(seed, "batches"),
         hardware.channels_last,
     )
-    module = Classifier(network.train(), recipe, len(batches), loss)
+    module = Classifier(network.train(), recipe, len(batches), loss, after_epoch)
     with seeded(seed, "fit"):
         run_trainer(make_trainer(hardware, recipe.epochs, progress), module, batches)
     hardware.place(network).eval()

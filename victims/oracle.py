@@ -70,6 +70,11 @@ class VictimOracle:
         probabilities = perturbed(self.perturbations, batch.images, log_probs.exp(), batch.first)
         return limited(probabilities, self.answers, self.top_k)
 
+    def remind(self, batch: QueryBatch) -> None:
+        """Have defenses that remember see a batch that was answered before; nothing is metered."""
+        own = predict_logits(self.network, batch.images, self.hardware).log_softmax(1).exp()
+        perturbed(self.perturbations, batch.images, own, batch.first)
+
 
 class BudgetedOracle:
     """Puts a query budget around an oracle.

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from experiment.artifacts.base import Artifact, read_result
-from experiment.artifacts.defending import bind_perturbations, imagined_defense
+from experiment.artifacts.defending import bind_perturbations, bind_watching, imagined_defense
 from experiment.artifacts.metering import VictimMeter
 from experiment.artifacts.victim import ServedVictim
 from experiment.asking.journal import Journal
@@ -115,7 +115,9 @@ class StoredExtraction(Artifact[FinishedExtraction]):
         try:
             meter, changes = self.meter.meter(), bind_perturbations(cell, victim)
             next_round = len(extraction.rounds) + 1
-            oracle = budgeted_oracle(cell, victim.network, meter, changes, journal, next_round)
+            watching = bind_watching(cell, victim)
+            watch = watching.watch() if watching else None
+            oracle = budgeted_oracle(cell, victim.network, meter, changes, watch, journal, next_round)
             evaluation = Evaluation(test.images, test.labels, victim.labels(test.images))
             return extraction.run(oracle, evaluation, after_round)
         except (*UNUSABLE, NothingAnswered) as error:

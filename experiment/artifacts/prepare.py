@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from experiment.artifacts.defending import bind_perturbations
+from experiment.artifacts.defending import bind_perturbations, bind_watching
 from experiment.artifacts.honest_users import HonestCosts
 from experiment.artifacts.metering import VictimMeter
 from experiment.artifacts.victim import TrainedVictim
@@ -19,5 +19,6 @@ def prepare(cell: Cell) -> None:
     meter = VictimMeter(cell, victim)
     meter.meter()
     bind_perturbations(cell, victim)
+    bind_watching(cell, victim)
     if cell.toll is not None:
         HonestCosts(cell, meter).get()

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from experiment.artifacts.base import Artifact, read_result
-from experiment.artifacts.defending import bind_perturbations
+from experiment.artifacts.defending import bind_perturbations, bind_watching
 from experiment.artifacts.honest_users import HONEST_IMAGES, honest_sample
 from experiment.artifacts.losses import WATCHED_USERS, answer_losses, defended, watch_losses
 from experiment.artifacts.victim import ServedVictim
@@ -51,9 +51,9 @@ class UtilityLoss(Artifact[dict[str, Any]]):
         answers = defended(perturbations, images, own, cell.hardware.batch_size)
         losses: dict[str, Any] = {"images": len(images), **answer_losses(own, answers, test.labels[sample])}
         losses |= {"false_alarms": None, "refused": 0.0}
-        if cell.stack.watching is not None:
+        if (watching := bind_watching(cell, self.victim)) is not None:
             random = generator(seed, "watched users")
-            losses |= watch_losses(cell.stack.watching, images, answers, cell.settings.budget, random)
+            losses |= watch_losses(watching, images, answers, cell.settings.budget, random)
         write_json(directory / "result.json", losses)
 
     def load(self, entry: Entry) -> dict[str, Any]:

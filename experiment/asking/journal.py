@@ -98,7 +98,7 @@ class Journal:
         answer: Answer,
         images: Tensor | None = None,
     ) -> None:
-        """Put a call on record; with its images, float32 `[n, c, h, w]`, where a watch needs them again."""
+        """Put a call on record; with its images, float32 `[n, c, h, w]`, where a defense needs them again."""
         table = pa.Table.from_pandas(rows, preserve_index=False)
         table = table.append_column("answer", _answer_column(answer))
         metadata = {"digest": digest}
@@ -147,7 +147,8 @@ class Journal:
 class JournaledOracle:
     """Answers from the journal what is on record there, and records what it has to ask.
 
-    A watch sees what was asked before `next_round` again, and the rest as the attack asks it again.
+    A watch sees what was asked before `next_round` again, and the rest as the attack asks it again. So do
+    defenses that remember earlier queries, by `remind`.
     """
 
     def __init__(
@@ -158,16 +159,20 @@ class JournaledOracle:
         device: torch.device,
         watch: Watch | None = None,
         next_round: int = 1,
+        remind: Callable[[QueryBatch], None] | None = None,
     ) -> None:
         self.oracle = oracle
         self.meter = meter
         self.journal = journal
         self.device = device
         self.watch = watch
+        self.remind = remind
         self._round = 0
         self._calls = 0
-        for batch, answer in journal.calls_before(next_round) if watch else ():
-            self._observe(replace(batch, images=batch.images.to(device)), answer)
+        asked = 0
+        for batch, answer in journal.calls_before(next_round) if watch or remind else ():
+            self._see_again(replace(batch, images=batch.images.to(device), first=asked), answer)
+            asked += len(batch)
 
     def query(self, batch: QueryBatch) -> Answer:
         """The answer to a batch; each image is asked of the inner oracle once in the extraction's life."""
@@ -184,19 +189,24 @@ class JournaledOracle:
 
     def _again(self, batch: QueryBatch, recorded: Answer) -> Answer:
         log.log(self._level, "round %d: %d queries answered from the journal", batch.round, len(recorded))
-        self._observe(replace(batch, images=batch.images[: len(recorded)]), recorded)
+        self._see_again(replace(batch, images=batch.images[: len(recorded)]), recorded)
         return Answer(recorded.values.to(self.device))
 
     def _ask(self, batch: QueryBatch, digest: str) -> Answer:
         answer = self.oracle.query(batch)
         rows, seen = self.meter.take(), self._observe(batch, answer)
-        images = None
         if seen is not None:
-            answer, images = Answer(answer.values[: len(seen)]), batch.images[: len(seen)]
+            answer = Answer(answer.values[: len(seen)])
             rows = pd.concat([rows[: len(seen)], seen], axis=1)
+        images = batch.images[: len(answer)] if self.watch or self.remind else None
         self.journal.write(batch.round, self._calls, digest, rows, answer, images)
         log.log(self._level, "round %d: %d queries asked of the victim", batch.round, len(answer))
         return answer
+
+    def _see_again(self, batch: QueryBatch, answer: Answer) -> None:
+        if self.remind is not None:
+            self.remind(batch)
+        self._observe(batch, answer)
 
     def _observe(self, batch: QueryBatch, answer: Answer) -> pd.DataFrame | None:
         return None if self.watch is None else self.watch.observe(batch, answer)

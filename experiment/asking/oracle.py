@@ -11,7 +11,7 @@ from experiment.asking.journal import Journal, JournaledOracle
 from experiment.asking.remote import RemoteVictim, WrongServer
 from experiment.components import Cell
 from gate.client import Client, Refused, Willing
-from victims.defenses.base import Perturb
+from victims.defenses.base import Perturb, Watch
 from victims.meter import Meter
 from victims.oracle import BudgetedOracle, VictimOracle
 from victims.types import Oracle
@@ -25,22 +25,25 @@ def budgeted_oracle(
     network: nn.Module,
     meter: Meter,
     perturbations: Sequence[Perturb],
+    watch: Watch | None,
     journal: Journal,
     next_round: int,
 ) -> Oracle:
     """The victim, watched where a defense watches, within the budget, with every answer on record.
 
     Args:
-        cell: Says how the victim is asked, what watches it, and the budget.
+        cell: Says how the victim is asked, and the budget.
         network: The victim's own network.
         meter: Records what each query reveals.
         perturbations: What changes the network's answers, in order.
+        watch: What watches its accounts, if a defense does.
         journal: The answers on record, which are not asked again.
         next_round: The round that the extraction goes on with; what was asked before is spent.
     """
     oracle = _victim_oracle(cell, network, meter, perturbations, journal.directory / "gate")
-    watch = cell.stack.watching.watch() if cell.stack.watching else None
-    journaled = JournaledOracle(oracle, meter, journal, cell.hardware.device, watch, next_round)
+    remembers = any(it.remembers for it in cell.stack.perturbations)
+    remind = oracle.remind if remembers and isinstance(oracle, VictimOracle) else None
+    journaled = JournaledOracle(oracle, meter, journal, cell.hardware.device, watch, next_round, remind)
     return BudgetedOracle(journaled, cell.settings.budget, spent=journal.queries_before(next_round))
 
 

@@ -101,10 +101,14 @@ class Dfme(Attack):
         assert attacker.student is not None
         return attacker.student
 
+    def _generator(self, attacker: Attacker) -> Generator:
+        """Return the generator with the weights that it begins with."""
+        with seeded(attacker.seed, "generator"):
+            return Generator(attacker.pool.image_shape, self.recipe.latent, self.recipe.width)
+
     def _module(self, attacker: Attacker, ask: Ask) -> DataFree:
         """Return student and generator in the states that the last round left them in."""
-        with seeded(attacker.seed, "generator"):
-            generator = Generator(attacker.pool.image_shape, self.recipe.latent, self.recipe.width)
+        generator = self._generator(attacker)
         if self.generator is not None:
             generator.load_state_dict(self.generator)
         spent = self.spent

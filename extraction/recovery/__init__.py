@@ -2,7 +2,8 @@
 
 from extraction.recovery.base import Imagine, Recovery, RecoveryName
 from extraction.recovery.bayes import Bayes
+from extraction.recovery.ddae import Ddae
 from extraction.recovery.denoise import Denoise
 from extraction.recovery.none import FirstAnswer
 
-__all__ = ["Bayes", "Denoise", "FirstAnswer", "Imagine", "Recovery", "RecoveryName"]
+__all__ = ["Bayes", "Ddae", "Denoise", "FirstAnswer", "Imagine", "Recovery", "RecoveryName"]

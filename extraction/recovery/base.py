@@ -9,7 +9,7 @@ from torch import Tensor
 
 from victims.types import Answer
 
-RecoveryName = Literal["none", "denoise", "bayes"]
+RecoveryName = Literal["none", "denoise", "bayes", "ddae"]
 
 Imagine = Callable[[Tensor, Tensor, int], Answer]
 """Returns what a service with the victim's defense would answer.

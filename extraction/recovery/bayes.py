@@ -8,6 +8,7 @@ a table; here a network learns the map, so that it generalises.)
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from extraction.recovery.base import Imagine
 from extraction.recovery.denoise import mean_answers
 from training.batches import to_float
+from training.classifier import Loss
 from training.fit import fit, predict_logits
 from training.recipe import Hardware, Recipe
 from training.seeds import derive_seed, generator, seeded
@@ -49,6 +51,9 @@ class Bayes:
         samples: Probabilities drawn from the prior.
     """
 
+    loss: Loss | None = None
+    """Of logits and probabilities; None for the cross entropy."""
+
     def __init__(
         self,
         imagine: Imagine,
@@ -72,26 +77,32 @@ class Bayes:
 
     def _learn(self, repeats: int) -> nn.Module:
         """Train the network on imagined answers, with the probabilities behind them as targets."""
-        probabilities = prior(self.samples, self.num_classes, self.seed).to(self.hardware.device)
-        answers = torch.cat(
-            [
-                self._imagined(part, repeats, number)
-                for number, part in enumerate(probabilities.split(self.hardware.batch_size))
-            ]
-        )
+        answers, targets = [], []
+        for number, (images, probabilities) in enumerate(self.examples()):
+            queries, own = (values.repeat_interleave(repeats, 0) for values in (images, probabilities))
+            answers.append(mean_answers(self.imagine(queries, own, number), repeats))
+            targets.append(probabilities)
         with seeded(self.seed, "undoing the defence"):
             network = undoing_network(self.num_classes)
         seed = derive_seed(self.seed, "undoing the defence")
-        fit(network, features(answers), probabilities, RECIPE, self.hardware, seed)
+        inputs = features(torch.cat(answers))
+        fit(network, inputs, torch.cat(targets), RECIPE, self.hardware, seed, loss=self.loss)
         return network
 
-    def _imagined(self, probabilities: Tensor, repeats: int, number: int) -> Tensor:
-        """Imagine the answers `[n, classes]` to random images of the pool that have these probabilities."""
-        random = generator(self.seed, "imagined images", number)
-        chosen = torch.randint(len(self.pool), (len(probabilities),), generator=random)
-        images = to_float(self.pool.images[chosen.to(self.pool.images.device)].to(probabilities.device))
-        queries, own = (values.repeat_interleave(repeats, 0) for values in (images, probabilities))
-        return mean_answers(self.imagine(queries, own, number), repeats)
+    def examples(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches of images in [0, 1] `[n, c, h, w]` with what a victim may say of them, `[n, classes]`.
+
+        Here the probabilities are drawn from the prior, and the images at random from the pool.
+        """
+        probabilities = prior(self.samples, self.num_classes, self.seed).to(self.hardware.device)
+        for number, part in enumerate(probabilities.split(self.hardware.batch_size)):
+            random = generator(self.seed, "imagined images", number)
+            yield self._pool_images(torch.randint(len(self.pool), (len(part),), generator=random)), part
+
+    def _pool_images(self, chosen: Tensor) -> Tensor:
+        """Images of the pool by their positions, float32 in [0, 1] `[n, c, h, w]`."""
+        own = self.pool.images[chosen.to(self.pool.images.device)]
+        return to_float(own.to(self.hardware.device))
 
 
 def prior(count: int, classes: int, seed: int) -> Tensor:

@@ -49,7 +49,7 @@ class PlannedCell:
         needed: dict[str, Config | None] = {
             "victims": identity.victim,
             "teachers": identity.teachers,
-            "misinformers": identity.misinformer,
+            "auxiliary": identity.auxiliary,
         }
         if identity.has_toll:
             needed["honest"] = identity.honest

@@ -39,11 +39,12 @@ def test_a_cell_with_each_defense_leaves_its_curve(store: Path, tmp_path: Path, 
     assert (curve["pow_seconds"] > 0).all() == ("pow" in choice)
 
 
-def test_what_is_trained_for_a_defense_is_trained_once(store: Path, tmp_path: Path) -> None:
+def test_what_is_trained_for_a_defense_is_trained_once(tmp_path: Path) -> None:
+    store = tmp_path / "store"
     for number, threshold in enumerate((0.5, 0.95)):
         choice = ["defense=adaptive_misinformation", f"defense.adaptive_misinformation.threshold={threshold}"]
         run_cell(composed(store, *choice), tmp_path / str(number))
-    assert len(list((store / "misinformers").glob("*/DONE"))) == 1
+    assert len(list((store / "auxiliary").glob("*/DONE"))) == 1
 
 
 def test_what_changes_no_answer_within_float32_steals_the_same(store: Path, tmp_path: Path) -> None:
@@ -107,7 +108,7 @@ class KilledError(Exception):
 
 
 @pytest.mark.parametrize("killed_at", [pytest.param(2, marks=pytest.mark.slow), 4])
-@pytest.mark.parametrize("choice", ["[gaussian_noise,prada]", "[prada,pow]"])
+@pytest.mark.parametrize("choice", ["[gaussian_noise,prada]", "[prada,pow]", "[queen,prada]"])
 def test_a_killed_extraction_with_a_watch_ends_in_the_same_trace(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, choice: str, killed_at: int
 ) -> None:
@@ -115,6 +116,8 @@ def test_a_killed_extraction_with_a_watch_ends_in_the_same_trace(
     options = [f"defense={choice}", *PRADA, "attack.accounts=2", f"seed={killed_at}", "victim.seed=0"]
     if "noise" in choice:
         options.append("defense.gaussian_noise.noise=fresh")
+    if "queen" in choice:
+        options.append("defense.queen.threshold=0.001")
     ask, asked = VictimOracle.query, 0
 
     def counted(self: VictimOracle, batch: QueryBatch) -> Answer:
@@ -147,8 +150,9 @@ def test_a_killed_extraction_with_a_watch_ends_in_the_same_trace(
     [
         ["attack.repeats=3", "attack.recover=denoise", "defense.gaussian_noise.noise=fresh"],
         ["attack.recover=bayes", "attack.knows=[defense]"],
+        ["attack.recover=ddae", "attack.knows=[defense]"],
     ],
-    ids=["denoise", "bayes"],
+    ids=["denoise", "bayes", "ddae"],
 )
 def test_attackers_answer_back_in_a_cell(store: Path, tmp_path: Path, options: list[str]) -> None:
     run_cell(composed(store, "defense=gaussian_noise", *options), tmp_path)

@@ -90,7 +90,10 @@ def test_neutral_options_of_the_attacker_leave_the_key_as_it_was() -> None:
         (["defense=prada", "defense.prada.at_alarm=charge"], "defense=[prada,pow]"),
         (["defense=prada", "oracle=http", "oracle.url=http://x"], "defense.prada watches in process only"),
         (["attack=knockoff", "attack.recover=bayes"], "attack.knows=[defense]"),
-        (["attack=knockoff", "attack.recover=magic"], "attack.recover must be one of none, denoise, bayes"),
+        (
+            ["attack=knockoff", "attack.recover=magic"],
+            "attack.recover must be one of none, denoise, bayes, ddae",
+        ),
         (["attack=standard", "attack.recover=denoise"], "choose attack.answers=soft or topk"),
         (["attack.repeats=0"], "attack.repeats must be a whole number of at least 1"),
         (["attack.repeats=200"], "attack.repeats=200 is more than the 100 queries of a round"),

@@ -176,19 +176,19 @@ def test_each_defense_says_its_kind() -> None:
     for name in options("defense"):
         if name != "none":
             kinds[name] = defense_class(composed(f"defense={name}"), name).kind
-    assert {name for name, kind in kinds.items() if kind != "changes"} == {"pow", "prada"}
-    assert (kinds["pow"], kinds["prada"]) == ("charges", "watches")
+    assert {name for name, kind in kinds.items() if kind != "changes"} == {"hoda", "pow", "prada"}
+    assert (kinds["pow"], kinds["prada"], kinds["hoda"]) == ("charges", "watches", "watches")
 
 
 def test_the_network_that_a_defense_trains_is_told_by_its_class(tmp_path: Path) -> None:
     liar = "${defense.adaptive_misinformation.misinformer}"
     node = f"+defense.mine={{_target_: {__name__}.Halved, liar: {liar}}}"
     both = ("defense=adaptive_misinformation", node)
-    known = Identity(composed(both[0]), PRINTS).misinformer
+    known = Identity(composed(both[0]), PRINTS).auxiliary
     mine = composed(*both)
     del mine["defense"]["adaptive_misinformation"]
-    assert Identity(mine, PRINTS).misinformer == known is not None
-    assert Identity(composed("defense=rounding"), PRINTS).misinformer is None
+    assert Identity(mine, PRINTS).auxiliary == known is not None
+    assert Identity(composed("defense=rounding"), PRINTS).auxiliary is None
     assert "only one defense of a stack can train a network" in refusal(tmp_path, *both)
 
 
@@ -213,7 +213,7 @@ def test_a_measure_carries_its_heading() -> None:
 def test_keys_hold_no_python_path_of_ours() -> None:
     stack = ("defense=[adaptive_misinformation,prada,pow]", "attack=dfme", "pow_calibration=fitted")
     identity = Identity(composed(*stack), PRINTS)
-    text = str([identity.cell, identity.teachers, identity.misinformer, identity.honest])
+    text = str([identity.cell, identity.teachers, identity.auxiliary, identity.honest])
     assert "network/mnistnet" in text and "puzzle/sha256" in text
     for package in ("extraction.", "victims.", "pow.", "training."):
         assert package not in text

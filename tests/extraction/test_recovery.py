@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from extraction.attacks.standard import Standard
 from extraction.extract import Evaluation, Extraction
-from extraction.recovery import Bayes, Denoise, FirstAnswer
+from extraction.recovery import Bayes, Ddae, Denoise, FirstAnswer
 from extraction.recovery.bayes import prior
+from extraction.recovery.ddae import l1_loss, nearest_of_first
 from extraction.recovery.denoise import onto_simplex
 from extraction.settings import ExtractionSettings, SubstituteSettings
 from training.recipe import Hardware, Recipe
@@ -153,3 +154,27 @@ def test_answers_that_an_image_did_not_all_get_are_charged_and_not_used(tmp_path
     run = extraction(tmp_path, repeats=4)
     run.run(oracle, evaluation())
     assert run.queries == 10 and len(run.transfer_set) == 2
+
+
+def test_ddae_undoes_what_it_knows_by_what_shadow_models_say() -> None:
+    pool = digits.load((8, 8))["train"].select(slice(0, 400))
+    ddae = Ddae(swapped, pool, 3, CPU, 0, network)
+    told = [(images, said) for images, said in ddae.examples()]
+    assert sum(len(images) for images, _ in told) == 4 * 400 and all(len(it) == len(own) for it, own in told)
+    said = torch.cat([own for _, own in told])
+    assert torch.allclose(said.sum(1), torch.ones(len(said)), atol=1e-5)
+    assert (torch.bincount(said.argmax(1), minlength=3) > 100).all(), "each class is answered"
+    undone = ddae(Answer(said.roll(1, 1)), 1).values
+    assert float((undone - said).abs().mean()) < 0.05 < float((said.roll(1, 1) - said).abs().mean())
+    again = Ddae(swapped, pool, 3, CPU, 0, network)(Answer(said.roll(1, 1)), 1).values
+    assert torch.equal(undone, again), "a resumed attacker has the same answers"
+
+
+def test_the_task_of_a_shadow_model_and_its_loss() -> None:
+    images = torch.rand(40, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    for image, label in zip(images, nearest_of_first(images, 5), strict=True):
+        assert label == np.argmin([float((image - images[k]).norm()) for k in range(5)])
+    logits, wanted = torch.randn(4, 3), torch.randn(4, 3).softmax(1)
+    rows = zip(logits.softmax(1), wanted, strict=True)
+    expected = np.mean([sum(abs(float(p) - float(q)) for p, q in zip(*row, strict=True)) for row in rows])
+    assert float(l1_loss(logits, wanted)) == pytest.approx(expected, rel=1e-5)

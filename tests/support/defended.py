@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from training.recipe import Hardware
 from victims.datasets import digits
-from victims.defenses.base import DefendedVictim, MisinformerSettings, Perturbation
+from victims.defenses.base import AuxiliarySettings, DefendedVictim, Perturbation
 
 CPU = Hardware(accelerator="cpu", precision="32-true", channels_last=False)
 
@@ -19,14 +19,19 @@ def small_net(image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
     )
 
 
-def victim(seed: int = 0, misinformer: nn.Module | None = None) -> DefendedVictim:
+def victim(seed: int = 0, network: nn.Module | None = None) -> DefendedVictim:
+    """An untrained victim; what its defense trains is `network`, or is trained."""
     train = digits.load((8, 8))["train"].select(slice(0, 300))
+    own = small_net((1, 8, 8), 10)
 
-    def trained(settings: MisinformerSettings) -> nn.Module:
-        assert misinformer is not None
-        return misinformer
+    def trained(settings: AuxiliarySettings) -> nn.Module:
+        if network is not None:
+            return network
+        made = settings.untrained(own, train)
+        settings.fit(made, own, train, CPU)
+        return made.eval()
 
-    return DefendedVictim(small_net((1, 8, 8), 10), train, CPU, seed, trained)
+    return DefendedVictim(own, train, CPU, seed, trained)
 
 
 def images(count: int, seed: int = 0) -> Tensor:

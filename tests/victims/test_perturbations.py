@@ -211,7 +211,7 @@ def test_adaptive_misinformation_against_a_loop() -> None:
     settings = MisinformerSettings(small_net, Recipe(), 0)
     defense = AdaptiveMisinformation(threshold=0.6, steepness=20, misinformer=settings)
     probabilities, asked = answers(40), images(40)
-    changed = defense.bind(victim(misinformer=misinformer))(asked, probabilities, 0)
+    changed = defense.bind(victim(network=misinformer))(asked, probabilities, 0)
     for i in range(40):
         y, wrong = probabilities[i], misinformer(asked[i : i + 1]).softmax(1)[0].detach()
         alpha = 1 / (1 + np.exp(20 * (float(y.max()) - 0.6)))

@@ -32,7 +32,7 @@ class AdaptiveMisinformation(Perturbation):
 
     def bind(self, victim: DefendedVictim) -> Perturb:
         """See Perturbation; trains the network that misinforms, if the store lacks it."""
-        network = victim.misinformer(self.misinformer)
+        network = victim.trained(self.misinformer)
 
         def perturb(images: Tensor, probabilities: Tensor, first: int) -> Tensor:
             y = probabilities.double()

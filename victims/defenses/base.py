@@ -21,35 +21,75 @@ from pow.calibration import Calibration
 from pow.puzzles.settings import PuzzleSettings
 from pow.requests import Scope
 from storage.identity import stable_id
+from training.fit import accuracy, fit, predict_logits
 from training.recipe import Hardware, Recipe
-from victims.architectures.build import Architecture
+from training.reverse import reverse_cross_entropy
+from training.seeds import derive_seed, seeded
+from victims.architectures.build import Architecture, build_network
 from victims.datasets.images import ImageSet
 from victims.types import Answer, QueryBatch
 
 
+class AuxiliarySettings(ABC):
+    """How a defense trains a network beside the victim, once; the store keeps it."""
+
+    @abstractmethod
+    def untrained(self, victim: nn.Module, train: ImageSet) -> nn.Module:
+        """The network before it is trained; raises ValueError if it does not fit the data."""
+
+    @abstractmethod
+    def fit(
+        self, network: nn.Module, victim: nn.Module, train: ImageSet, hardware: Hardware
+    ) -> dict[str, float]:
+        """Train what `untrained` returned, in place, on the victim's images.
+
+        Args:
+            network: The network.
+            victim: The victim's own. Only a defense with `trains_by_asking` may ask it.
+            train: The victim's images.
+            hardware: Where networks are trained.
+
+        Returns:
+            What is worth telling of the training, by name.
+        """
+
+
 @stable_id("misinformer")
 @dataclass(frozen=True)
-class MisinformerSettings:
+class MisinformerSettings(AuxiliarySettings):
     """A network that answers wrongly on purpose: what it is, how it is trained, and from which seed."""
 
     architecture: Architecture
     recipe: Recipe
     seed: int
 
+    def untrained(self, victim: nn.Module, train: ImageSet) -> nn.Module:
+        """See AuxiliarySettings."""
+        with seeded(self.seed, "misinformer"):
+            return build_network(self.architecture, train.image_shape, train.num_classes, train.images)
+
+    def fit(
+        self, network: nn.Module, victim: nn.Module, train: ImageSet, hardware: Hardware
+    ) -> dict[str, float]:
+        """See AuxiliarySettings."""
+        seed = derive_seed(self.seed, "misinformer training")
+        fit(network, train.images, train.labels, self.recipe, hardware, seed, loss=reverse_cross_entropy)
+        return {"train_accuracy": accuracy(predict_logits(network, train.images, hardware), train.labels)}
+
 
 @dataclass(frozen=True, eq=False)
 class DefendedVictim:
     """The defender's side of a victim, as defenses see it.
 
-    `misinformer` trains a network to be wrong on the victim's images, once, or finds it in the store. `seed`
-    is that of the defender's random choices.
+    `trained` trains what a defense needs beside the victim, once, or finds it in the store. `seed` is that of
+    the defender's random choices.
     """
 
     network: nn.Module
     train: ImageSet
     hardware: Hardware
     seed: int
-    misinformer: Callable[[MisinformerSettings], nn.Module]
+    trained: Callable[[AuxiliarySettings], nn.Module]
 
 
 Perturb = Callable[[Tensor, Tensor, int], Tensor]
@@ -66,14 +106,20 @@ class Defense(ABC):
 
     kind: ClassVar[Kind]
 
+    trains: ClassVar[str | None] = None
+    """The option that holds the AuxiliarySettings of the network that it trains, if it trains one."""
+
+    trains_by_asking: ClassVar[bool] = False
+    """Whether that network is trained on the victim's answers, and so is another for another victim."""
+
 
 class Perturbation(Defense):
     """A defense that changes answers."""
 
     kind = "changes"
 
-    trains: ClassVar[str | None] = None
-    """The option that holds the MisinformerSettings of the network that it trains, if it trains one."""
+    remembers: ClassVar[bool] = False
+    """Whether answers depend on earlier queries: then it sees these again when an extraction is resumed."""
 
     @property
     def repeats_itself(self) -> bool:
@@ -115,9 +161,13 @@ class Watching(Defense):
     at_alarm: AtAlarm
     surcharge: float
 
+    def bind(self, victim: DefendedVictim) -> Watching:
+        """This defense for a victim; the same one where it needs nothing of the victim."""
+        return self
+
     @abstractmethod
     def watch(self) -> Watch:
-        """A watch that has seen nothing yet."""
+        """A watch that has seen nothing yet, of what `bind` returned."""
 
     @classmethod
     def seen_in_trace(cls, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -67,7 +67,7 @@ def test_what_a_defense_trains_is_prepared_once(make_plan: MakePlan) -> None:
     plan = make_plan(grid(("defense", strategies[1:]), thresholds) + grid(("defense", strategies[:1])))
     assert (plan.count("prepare"), plan.count("extract")) == (2, 3)
     prepared = [set(unit.cells[0].preparation) for unit in plan.units if unit.stage == "prepare"]
-    assert sorted("misinformers" in kinds for kinds in prepared) == [False, True]
+    assert sorted("auxiliary" in kinds for kinds in prepared) == [False, True]
 
 
 def test_what_lies_in_the_store_or_the_folder_is_not_planned(make_plan: MakePlan, tmp_path: Path) -> None:
