@@ -4,7 +4,7 @@ from sweeps.report.frames import Sweep
 from sweeps.report.means import points
 from sweeps.report.results import load_cells
 from sweeps.report.setups import finals, lines, strengths
-from sweeps.report.tables import terminal_table
+from sweeps.report.terminal import print_table
 from sweeps.report.write import load, table, write_report
 
 __all__ = [
@@ -14,8 +14,8 @@ __all__ = [
     "load",
     "load_cells",
     "points",
+    "print_table",
     "strengths",
     "table",
-    "terminal_table",
     "write_report",
 ]

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from support.grids.reports import write_cell
 from sweeps import report
-from sweeps.report.frontier_plot import CAPTION, plot_frontier
+from sweeps.report.pictures.frontier_plot import CAPTION, plot_frontier
 from sweeps.report.setups import frontier
 from sweeps.report.tables import readable
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,23 +15,17 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 
 from storage.files import write_atomically
-from sweeps.report.frames import Sweep, tidy
-from sweeps.report.frontier_plot import plot_frontier
-from sweeps.report.results import CellResult
+from sweeps.report.frames import Sweep
+from sweeps.report.pictures.frontier_plot import plot_frontier
 from sweeps.report.setups import frontier, lines, strengths
 
 LINE_STYLES = ("-", "--", ":", "-.")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 
-def write_plots(cells: Sequence[CellResult], directory: Path) -> list[Path]:
-    """`accuracy_<dataset>.png`; `strength_<dataset>.png` where a defense has several strengths, and
-    `frontier_<dataset>.png` where one changes answers or watches."""
-    return draw(tidy(cells), directory)
-
-
 def draw(sweep: Sweep, directory: Path) -> list[Path]:
-    """The same for a sweep's frames; returns the paths."""
+    """`accuracy_<dataset>.png`; `strength_<dataset>.png` where a defense has several strengths, and
+    `frontier_<dataset>.png` where one changes answers or watches. Returns the paths."""
     if sweep.cells.empty:
         return []
     paths = []
