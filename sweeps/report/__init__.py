@@ -2,6 +2,7 @@
 
 from sweeps.report.frames import Sweep
 from sweeps.report.means import points
+from sweeps.report.pictures.looks import looks_of
 from sweeps.report.results import load_cells
 from sweeps.report.setups import finals, lines, strengths
 from sweeps.report.terminal import print_table
@@ -13,6 +14,7 @@ __all__ = [
     "lines",
     "load",
     "load_cells",
+    "looks_of",
     "points",
     "print_table",
     "strengths",

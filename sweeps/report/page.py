@@ -13,6 +13,7 @@ import pandas as pd
 from plotly.offline import get_plotlyjs
 
 from sweeps.report.frames import Sweep
+from sweeps.report.pictures.looks import looks_of
 from sweeps.report.promise import promise_section
 from sweeps.report.setups import finals, frontier, lines, strengths
 
@@ -51,6 +52,7 @@ def page(sweep: Sweep) -> str:
         "frontier": _columns(frontier(sweep), [*texts, "toll", "is_undominated"], figures),
         "measures": [[name, f"{own.label} cost", own.format] for name, own in sweep.measures.items()],
         "cells": len(sweep.cells),
+        "looks": looks_of(sweep).for_the_page(),
     }
     template = Template((PARTS / "report.html").read_text())
     return template.substitute(

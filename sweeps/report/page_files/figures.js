@@ -17,12 +17,8 @@ const FRONTIER = rowsOf(DATA.frontier);
 
 const unique = (values) => [...new Set(values)];
 const DATASETS = unique(FINALS.map((row) => row.dataset));
-const ATTACKS = unique(FINALS.map((row) => row.attack)).sort();
-/** From the one that costs an honest user least to the one that costs it most. */
-const DEFENSES = unique(FINALS.map((row) => row.defense)).map((defense) => {
-  const prices = FINALS.filter((row) => row.defense === defense).map((row) => row.honest_overhead ?? 1);
-  return [defense, prices.reduce((sum, price) => sum + price, 0) / prices.length];
-}).sort((a, b) => a[1] - b[1]).map(([defense]) => defense);
+/** In the order that gives them their looks: defenses from the one that costs an honest user least on. */
+const { attacks: ATTACKS, defenses: DEFENSES, tolls: TOLLS } = DATA.looks;
 
 const isNumber = (value) => typeof value === "number";
 
@@ -88,7 +84,7 @@ const FIGURES = [
 ].filter(([name]) => FINALS.some((row) => isNumber(row[name])));
 
 const AXES = [
-  ["total_seconds", "seconds of queries and work"],
+  ["total_seconds", "seconds that the attacker takes: answers, and work on its hardware"],
   ["queries", "queries"],
   ...DATA.measures.map(([name, title]) => [name, title]),
   ["overhead", "overhead: time with work over time without"],

@@ -13,11 +13,10 @@ function swatch(attack, number) {
   svg.setAttribute("width", 26);
   svg.setAttribute("height", 8);
   const line = document.createElementNS("http://www.w3.org/2000/svg", "line");
-  const dash = { solid: "", dash: "6 4", dot: "2 3", dashdot: "7 3 2 3", longdash: "10 4", longdashdot: "10 3 2 3" };
   const attributes = { x1: 0, x2: 26, y1: 4, y2: 4, "stroke-width": 3, stroke: attack ? colorOf(attack) : "currentColor" };
   for (const [name, value] of Object.entries(attributes)) line.setAttribute(name, value);
   svg.append(line);
-  if (number !== null) line.setAttribute("stroke-dasharray", dash[DASHES[number % DASHES.length]]);
+  if (number !== null) line.setAttribute("stroke-dasharray", DASHES[number % DASHES.length].replace("solid", "").replace(/px,?/g, " "));
   if (attack && opened(attack)) {
     const dot = document.createElementNS("http://www.w3.org/2000/svg", "circle");
     const hollow = { cx: 13, cy: 4, r: 3, fill: "var(--surface)", stroke: colorOf(attack), "stroke-width": 2 };

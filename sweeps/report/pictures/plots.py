@@ -1,4 +1,7 @@
-"""Pictures of a sweep as PNG: accuracy against cost, overhead against strength, defenses compared."""
+"""Pictures of a sweep as PNG and PDF: accuracy against cost, overhead against strength, defenses compared.
+
+They are as wide as a page of two columns, in its size of letters, so that a paper takes the PDF as it is.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import matplotlib
+import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -17,83 +20,101 @@ from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 from storage.files import write_atomically
 from sweeps.report.frames import Sweep
 from sweeps.report.pictures.frontier_plot import plot_frontier
+from sweeps.report.pictures.looks import Looks, coinciding, in_order, looks_of
 from sweeps.report.setups import frontier, lines, strengths
 
-LINE_STYLES = ("-", "--", ":", "-.")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+WIDTH = 7.0
+"""Inches of both columns of a page."""
+
+STYLE: dict[str, Any] = {
+    **{"font.size": 8, "axes.titlesize": 9, "legend.fontsize": 7, "axes.linewidth": 0.6},
+    **{"axes.spines.top": False, "axes.spines.right": False, "pdf.fonttype": 42},
+}
+"""Letters as a paper has them, embedded as TrueType, which printers of conferences ask for."""
+
+MOST_BANDS = 12
+"""With more lines than these, bands would hide them."""
+
+Plot = Callable[[Figure, pd.DataFrame], list[Any]]
 
 
 def draw(sweep: Sweep, directory: Path) -> list[Path]:
-    """`accuracy_<dataset>.png`; `strength_<dataset>.png` where a defense has several strengths, and
-    `frontier_<dataset>.png` where one changes answers or watches. Returns the paths."""
+    """`accuracy_<dataset>`; `strength_<dataset>` where a defense has several strengths, and
+    `frontier_<dataset>` where one changes answers or watches. Returns the paths: of each a PNG and a PDF."""
     if sweep.cells.empty:
         return []
-    paths = []
-    for name, rows, plot in (
-        ("accuracy", lines(sweep), partial(_one_panel, plot_accuracy_against_cost)),
-        ("strength", strengths(sweep), partial(_one_panel, plot_overhead_against_strength)),
-        ("frontier", frontier(sweep), plot_frontier),
-    ):
+    looks, paths = looks_of(sweep), []
+    plots: list[tuple[str, pd.DataFrame, Plot]] = [
+        ("accuracy", lines(sweep), partial(_one_panel, plot_accuracy_against_cost, looks)),
+        ("strength", strengths(sweep), partial(_one_panel, plot_overhead_against_strength, looks)),
+        ("frontier", frontier(sweep), partial(plot_frontier, looks=looks)),
+    ]
+    for name, rows, plot in plots:
         for dataset, of_dataset in rows.groupby("dataset", sort=False) if len(rows) else ():
             place = re.sub(r"[^\w.-]+", "_", str(dataset))
-            path = directory / f"{name}_{place}.png"
-            _save(plot, of_dataset, path)
-            paths.append(path)
+            paths += _save(plot, of_dataset, directory / f"{name}_{place}")
     return paths
 
 
 def _one_panel(
-    plot: Callable[[Any, pd.DataFrame], list[Any]], figure: Figure, rows: pd.DataFrame
+    plot: Callable[[Any, pd.DataFrame, Looks], list[Any]], looks: Looks, figure: Figure, rows: pd.DataFrame
 ) -> list[Any]:
-    figure.set_size_inches(8, 5)
-    return plot(figure.subplots(), rows)
+    figure.set_size_inches(WIDTH, 3.4)
+    figure.set_layout_engine("constrained")
+    return plot(figure.subplots(), rows, looks)
 
 
-def _save(plot: Callable[[Figure, pd.DataFrame], list[Any]], rows: pd.DataFrame, path: Path) -> None:
-    figure = Figure()  # not pyplot's, which would choose a backend for whoever imports this
-    beside = plot(figure, rows)
-    write_atomically(
-        path,
-        lambda temporary: figure.savefig(
-            temporary, format="png", dpi=150, bbox_inches="tight", bbox_extra_artists=beside
-        ),
-    )
+def _save(plot: Plot, rows: pd.DataFrame, stem: Path) -> list[Path]:
+    """The picture as `<stem>.png` and `<stem>.pdf`."""
+    paths = [stem.with_name(f"{stem.name}.{kind}") for kind in ("png", "pdf")]
+    with mpl.rc_context(STYLE):  # type: ignore[arg-type] # a literal type of each name
+        figure = Figure()  # not pyplot's, which would choose a backend for whoever imports this
+        beside = plot(figure, rows)
+        for path in paths:
+            kind = path.suffix[1:]
+            undated: dict[str, Any] = {"metadata": {"CreationDate": None}} if kind == "pdf" else {}
+            save = partial(figure.savefig, format=kind, dpi=200, bbox_inches="tight", **undated)
+            write_atomically(path, partial(save, bbox_extra_artists=beside))
+    return paths
 
 
-def plot_accuracy_against_cost(axes: Any, rows: pd.DataFrame) -> list[Any]:
+def plot_accuracy_against_cost(axes: Any, rows: pd.DataFrame, looks: Looks) -> list[Any]:
     """Mean accuracy over seeds with its 95 % interval against total cost in seconds (log scale).
 
-    A colour an attack, a line style and a marker a defense. `rows` are `lines` of one data set; returns the
-    legends.
+    `rows` are `lines` of one data set. A line that another of the same attack covers is named, not drawn.
+    Returns what stands outside the axes.
     """
-    attacks, defenses = rows["attack"].unique().tolist(), rows["defense"].unique().tolist()
-    colors = _colors(len(attacks))
-    for (attack, defense), line in rows.groupby(["attack", "defense"], sort=False):
-        color, accuracy = colors[attacks.index(attack)], line["accuracy"].to_numpy()
-        seconds = line["total_seconds"].to_numpy()
-        axes.plot(seconds, 100 * accuracy, color=color, **_style(defenses.index(defense)))
-        half_width = line["accuracy_interval"].to_numpy()
+    shown, covered = coinciding(rows, "total_seconds", looks)
+    lowest, has_bands = 100.0, shown.groupby(["attack", "defense"]).ngroups <= MOST_BANDS
+    for (attack, defense), line in shown.groupby(["attack", "defense"], sort=False):
+        accuracy, seconds = line["accuracy"].to_numpy(), line["total_seconds"].to_numpy()
+        style = looks.line(str(attack), str(defense))
+        axes.plot(seconds, 100 * accuracy, clip_on=False, **style)
+        half_width = line["accuracy_interval"].fillna(0).to_numpy()
         low, high = (accuracy - half_width).clip(min=0), (accuracy + half_width).clip(max=1)
-        axes.fill_between(seconds, 100 * low, 100 * high, color=color, alpha=0.12, linewidth=0)
+        if has_bands:
+            axes.fill_between(seconds, 100 * low, 100 * high, color=style["color"], alpha=0.12, linewidth=0)
+        lowest = min(lowest, 100 * (low if has_bands else accuracy).min())
+    axes.set_ylim(max(0.0, lowest - 2), 100)
     _mark_victim(axes, rows["victim_accuracy"])
     axes.set_xscale("log")
-    axes.set_xlabel("total cost: seconds of queries and proof of work (log scale)")
+    axes.set_xlabel("seconds that the attacker takes: answers, and work on its hardware (log scale)")
     axes.set_ylabel("accuracy of the stolen model (%)")
     axes.set_title(f"{rows['dataset'].iloc[0]}: what a stolen model costs", loc="left")
-    axes.grid(alpha=0.3, which="both", linewidth=0.5)
-    return _legends(axes, attacks, defenses)
+    axes.grid(alpha=0.3, which="both", linewidth=0.4)
+    return [_legend(axes, rows, "defense", looks), _caption(axes, rows, has_bands, covered)]
 
 
-def plot_overhead_against_strength(axes: Any, rows: pd.DataFrame) -> list[Any]:
+def plot_overhead_against_strength(axes: Any, rows: pd.DataFrame, looks: Looks) -> list[Any]:
     """How many times longer both sides take at each strength: `strengths` of one data set."""
-    attacks, tolls = rows["attack"].unique().tolist(), rows["toll"].unique().tolist()
-    colors = _colors(len(attacks))
     for (attack, toll), line in rows.groupby(["attack", "toll"], sort=False):
-        style = _style(tolls.index(toll))
-        axes.plot(line["strength"], line["overhead"], color=colors[attacks.index(attack)], **style)
+        axes.plot(line["strength"], line["overhead"], **looks.line(str(attack), str(toll)))
     for (toll, _), line in rows.groupby(["toll", "queries"], sort=False):
         honest = line.groupby("strength")["honest_overhead"].mean()
-        axes.plot(honest.index, honest, color="black", **_style(tolls.index(toll)) | {"linewidth": 2.4})
+        style = looks.line(looks.attacks[0], str(toll))
+        axes.plot(
+            honest.index, honest, **style | {"color": "black", "markerfacecolor": "black", "linewidth": 2.4}
+        )
     axes.set_xscale("log")
     axes.set_xticks(sorted(rows["strength"].unique()))
     axes.xaxis.set_major_formatter("{x:g}")
@@ -105,50 +126,54 @@ def plot_overhead_against_strength(axes: Any, rows: pd.DataFrame) -> list[Any]:
     axes.set_xlabel("strength of the calibration (log scale)")
     axes.set_ylabel("time with work over time without (log scale)")
     axes.set_title(f"{rows['dataset'].iloc[0]}: attackers, and an honest user (black)", loc="left")
-    axes.grid(alpha=0.3, linewidth=0.5)
-    return _legends(axes, attacks, tolls)
-
-
-def _colors(count: int) -> list[Any]:
-    """Colours that differ for the first 20 attacks."""
-    colors = matplotlib.colormaps["tab10" if count <= 10 else "tab20"]
-    return [colors(number % colors.N) for number in range(count)]
-
-
-def _style(number: int) -> dict[str, Any]:
-    """A line style and a marker, together different for the first 28 numbers."""
-    return {
-        "linestyle": LINE_STYLES[number % len(LINE_STYLES)],
-        "marker": MARKERS[number % len(MARKERS)],
-        "markersize": 4,
-        "linewidth": 1.4,
-    }
+    axes.grid(alpha=0.3, linewidth=0.4)
+    return [_legend(axes, rows, "toll", looks)]
 
 
 def _mark_victim(axes: Any, accuracies: pd.Series[float]) -> None:
     for accuracy in accuracies.unique():
         axes.axhline(100 * accuracy, color="0.6", linewidth=0.8, zorder=0)
-    axes.annotate(
-        "victim",
-        (0.99, 100 * accuracies.max()),
-        xycoords=("axes fraction", "data"),
-        xytext=(0, -2),
-        textcoords="offset points",
-        ha="right",
-        va="top",
-        fontsize=8,
-        color="0.4",
+    at = (0.995, 100 * accuracies.max())
+    place = {"xytext": (0, -2), "textcoords": "offset points", "ha": "right", "va": "top"}
+    axes.annotate("victim", at, xycoords=("axes fraction", "data"), fontsize=7, color="0.4", **place)
+
+
+def _legend(axes: Any, rows: pd.DataFrame, told: str, looks: Looks) -> Any:
+    """Beside the axes: colours name the attacks, line styles and markers the defenses."""
+    attacks = in_order(rows["attack"].tolist(), looks.attacks)
+    defenses = in_order(rows[told].tolist(), looks.defenses if told == "defense" else looks.tolls)
+    grey = {"color": "0.3", "markerfacecolor": "0.3"}
+    nothing = Line2D([], [], linestyle="none")
+    handles = [
+        nothing,
+        *(Line2D([], [], color=looks.color(attack), linewidth=2.5) for attack in attacks),
+        nothing,
+        *(Line2D([], [], **looks.line(attacks[0], defense) | grey) for defense in defenses),
+    ]
+    labels = [r"$\bf{attack}$", *map(_plain, attacks), r"$\bf{defense}$", *map(_plain, defenses)]
+    return axes.figure.legend(
+        handles,
+        labels,
+        loc="outside right upper",
+        ncols=1 + len(labels) // 26,
+        frameon=False,
+        handlelength=3.2,
+        borderaxespad=0.2,
     )
 
 
-def _legends(axes: Any, attacks: list[str], defenses: list[str]) -> list[Any]:
-    """Two legends: colours name the attacks, line styles and markers the defenses."""
-    by_attack = [Line2D([], [], color=color) for color in _colors(len(attacks))]
-    by_defense = [Line2D([], [], color="0.3", **_style(i)) for i in range(len(defenses))]
-    columns = 1 if len(attacks) <= 14 else 2
-    place = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0), "ncols": columns}
-    first = axes.legend(by_attack, attacks, title="attack", **place)
-    axes.add_artist(first)
-    below = {"loc": "upper left", "bbox_to_anchor": (0.0, -0.13), "ncols": 5, "alignment": "left"}
-    second = axes.legend(by_defense, defenses, title="defense", **below)
-    return [first, second]
+def _plain(name: str) -> str:
+    """A name as it is, a dollar too, which would begin mathematics."""
+    return name.replace("$", r"\$")
+
+
+def _caption(axes: Any, rows: pd.DataFrame, has_bands: bool, covered: list[str]) -> Any:
+    """What lines and bands are, and which lines lie on others."""
+    seeds = int(rows["seeds"].max())
+    what = f"Lines: means over {seeds} seeds. " if seeds > 1 else ""
+    if has_bands:
+        what += "Bands: 95 % intervals, of test images" + (" and seeds." if seeds > 1 else ".")
+    else:
+        what += "The 95 % intervals of so many lines are in table.csv and on the page."
+    text = "\n".join([what, *(f"{_plain(sentence)}." for sentence in covered)])
+    return axes.figure.supxlabel(text, x=0.01, ha="left", fontsize=7, color="0.3")

@@ -201,7 +201,8 @@ def test_filters_and_axes(shown: Page) -> None:
     shown.get_by_label("pow", exact=True).uncheck(force=True)
     assert lines_of(shown, "curves") == 3
     shown.select_option("#axis", "cost_pate")
-    assert lines_of(shown, "curves") == 2
+    assert lines_of(shown, "curves") == 1
+    assert "Lines that lie on others: standard: pow x4 on none." in shown.locator("#curves-note").inner_text()
     assert "PATE cost" in shown.locator("#curves-note").inner_text()
     assert "dfme" in shown.locator("#curves-note").inner_text()
     for axis in shown.locator("#axis option").evaluate_all("(all) => all.map((option) => option.value)"):
