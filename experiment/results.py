@@ -107,6 +107,7 @@ def _setup(pricing: CellPricing) -> dict[str, Any]:
         "evade": config["attack"]["evade"],
         **_toll_setup(pricing),
         "knows": config["attack"]["knows"],
+        "asks_as_honest": pricing.cell.attack.asks_as_honest and config["query_pool"]["source"] is None,
         "seed": config["seed"],
     }
 

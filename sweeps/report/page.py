@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from plotly.offline import get_plotlyjs
 
-from sweeps.report.frames import Sweep
+from sweeps.report.frames import OVER_HONEST, Sweep
 from sweeps.report.pictures.looks import looks_of
 from sweeps.report.promise import promise_section
 from sweeps.report.setups import finals, frontier, lines, strengths
@@ -36,7 +36,8 @@ FIGURES = (
     *("honest_accuracy", "honest_l1", "honest_calibration_error", "honest_false_alarms", "honest_refused"),
     *("kl", "transfer", "answers_lost", "time_lost"),
     *("reached_90", "queries_to_90", "seconds_to_90", "honest_q95"),
-    *("price_over_honest", "queries_over_honest"),
+    *("price_over_honest", "least_over_honest", "queries_over_honest"),
+    *(*OVER_HONEST, "asks_as_honest"),
 )
 """What the page is given of each mean, with its interval, beside the costs under each privacy measure."""
 

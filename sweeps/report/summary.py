@@ -31,5 +31,5 @@ def summarize(directory: Path) -> None:
     all_figures = directory / "table.csv"
     write_atomically(all_figures, lambda path: table(sweep).to_csv(path, index=False))
     for path in (all_figures, *draw(sweep, directory)):
-        console.print(f"{'plot' if path.suffix == '.png' else 'all figures'}: {path}", soft_wrap=True)
+        console.print(f"{'all figures' if path == all_figures else 'plot'}: {path}", soft_wrap=True)
     console.print(f"tollgate report {directory} writes tables for papers and a page", soft_wrap=True)

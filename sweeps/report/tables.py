@@ -16,7 +16,7 @@ HEADINGS = {"dataset": "data set"}
 COSTS_AFTER = ("queries", "accuracy", "fidelity", "accuracy_change", "kl", "transfer")
 """Columns before the sweep's privacy measures."""
 
-SHOWN = tuple(name for name in COLUMNS if not name.startswith("reached_"))
+SHOWN = tuple(name for name in COLUMNS if not name.startswith(("reached_", "more_", "attacker_solve")))
 """Columns of the table in Markdown: what was not reached is told beside its prices."""
 
 IN_A_PAPER = (

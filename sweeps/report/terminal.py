@@ -10,7 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from sweeps.report.columns import Column
+from sweeps.report.columns import AS_HONEST, Column
 from sweeps.report.frames import Sweep
 from sweeps.report.means import over_seeds, points
 from sweeps.report.tables import HEADINGS, telling, with_interval, written_as
@@ -22,6 +22,7 @@ FEW_COLUMNS = 6
 FIGURES = {
     "accuracy": "accuracy %",
     "price_over_honest": "price of 90 % / honest q95",
+    "least_over_honest": "in its cheapest way / honest q95",
     "overhead": "attacker takes, times",
     "cheapest_overhead": "at its cheapest, times",
     "honest_overhead": "honest user takes, times",
@@ -85,6 +86,8 @@ def terminal_table(sweep: Sweep, width: int) -> tuple[Table, str]:
     telling_first = sorted((shown for shown in figures if shown.heading not in shared), key=_agrees)
     chosen = _fitting(kept, telling_first[: MOST_COLUMNS - len(kept)], width)
     notes = _notes(shared, last["seed"].nunique(), [shown.heading for shown in chosen])
+    if alike := sorted(set(rows["attack"][rows["asks_as_honest"] == 1])):
+        notes += f"\n{', '.join(alike)}: {AS_HONEST}."
     return _drawn(chosen, len(kept), width), notes
 
 

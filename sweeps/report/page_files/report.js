@@ -60,32 +60,50 @@ function makeFilters() {
   }
 }
 
-/** How far a defense keeps an attacker off, from the best for its owner on. */
+/** How far a defense keeps an attacker off, by both ends of how many times it pays what an honest user pays. */
 const OUTCOMES = [
   ["stops (the attacker gives up): ", (row) => row.gave_up === 1],
-  ["holds back (the attacker pays at least 10 times what an honest user pays): ", (row, more) => more >= 10],
-  ["slows (2 to 10 times): ", (row, more) => more >= 2],
-  ["does not stop (less than twice as much): ", () => true],
+  ["cannot tell from honest users, as it asks what they ask: ", (row) => row.asks_as_honest === 1],
+  ["holds back (the attacker pays at least 10 times what an honest user pays): ", (_, low) => low >= 10],
+  ["slows (at least twice as much): ", (_, low) => low >= 2],
+  ["does not stop (less than twice as much): ", (_, low, high) => high < 2],
+  ["seeds do not tell whether it slows: ", (row) => row.seeds > 1],
+  ["does not stop before the attacker stops by itself: ", () => true],
 ];
 
-/** Which attackers each defense stops, holds back, slows, and does not stop. */
+/** What a defense costs an honest user, in time or money and in answers. */
+function honestCost(rows, basis) {
+  const lost = rows.map(answersLost).filter(isNumber);
+  const most = Math.max(...lost);
+  const answers = !lost.length ? "" : most < 5e-4 ? ", and keeps its answers as they are" : `, and loses ${percent(most)} of its answers`;
+  const overhead = rows.every((row) => isFree(row) || row.honest_overhead === 1) ? "takes no more time"
+    : `takes ${range(rows, "time").replaceAll("×", "")} times as long`;
+  const more = { price: `; 95 % of honest users stay below ${range(rows, "price")} of work`, money: `; it pays ${range(rows, "money")}` };
+  return `an honest user who asks as much ${overhead}${answers}${rows.some((row) => ratio(row, basis) !== null) ? more[basis] ?? "" : ""}.`;
+}
+
+/** For each defense what it costs honest users, and which attackers it stops, holds back, slows, and does not stop. */
 function drawVerdict(rows, basis) {
   const items = DEFENSES.flatMap((defense) => {
-    const attackers = rows.filter((row) => row.defense === defense && (ratio(row, basis) !== null || row.gave_up === 1));
-    if (!attackers.length) return [];
-    const outcome = (row) => OUTCOMES.findIndex(([, holds]) => holds(row, ratio(row, basis)));
+    const own = rows.filter((row) => row.defense === defense && defense !== "none");
+    if (!own.length) return [];
+    const outcome = (row) => OUTCOMES.findIndex(([, holds]) => holds(row, ...ends(row, basis)));
+    const attackers = own.filter((row) => ratio(row, basis) !== null || row.gave_up === 1);
     const parts = OUTCOMES.flatMap(([verb], number) => {
-      const those = attackers.filter((row) => outcome(row) === number).map((row) => row.attack);
-      return those.length ? [make("em", {}, verb), those.join("; "), make("br")] : [];
+      const those = attackers.filter((row) => outcome(row) === number);
+      const told = those.map((row) => [row.attack, inWords(row, basis)]).map(([attack, paid]) => (paid ? `${attack} (${paid})` : attack));
+      return told.length ? [make("em", {}, verb), told.join("; "), make("br")] : [];
     });
-    return [make("li", {}, make("strong", {}, defense), `: an honest user pays ${range(attackers, basis)}.`, make("br"), ...parts)];
+    const unpriced = own.filter((row) => !attackers.includes(row)).map((row) => `${row.attack} (${percent(row.accuracy)})`);
+    if (unpriced.length) parts.push(make("em", {}, "asks for no work; the stolen models' accuracy: "), unpriced.join("; "));
+    return [make("li", {}, make("strong", {}, defense), `: ${honestCost(own, basis)}`, make("br"), ...parts)];
   });
   byId("verdict").replaceChildren(...items);
 }
 
 /** What an honest user pays, from the attacker who asks least to the one who asks most. */
 function range(rows, basis) {
-  const [, honest, write] = BASES[basis];
+  const { honest, write } = BASES[basis];
   const all = rows.map((row) => row[honest]).filter(isNumber);
   if (!all.length) return "–";
   const [low, high] = [write(Math.min(...all)), write(Math.max(...all))];
@@ -117,13 +135,20 @@ function describe(cell, title, pairs) {
   for (const event of ["mouseleave", "blur"]) cell.addEventListener(event, hide);
 }
 
+/** What an attacker paid, beside what an honest user pays. */
+function paid(row, basis) {
+  const { attacker, honest, more, write } = BASES[basis];
+  if (attacker) return `${write(row[attacker])}, honest ${write(row[honest])}`;
+  if (ratio(row, basis) === null) return "no work asked";
+  return isBound(row, more) ? `not 90 %, for ×${short(row[more])}` : `90 % for ${times(row[more])}`;
+}
+
 function attackerCell(row, basis) {
   if (!row) return make("td", { class: "empty" }, "–");
   const cell = make("td", {}, make("b", {}, percent(row.accuracy)));
   if (gaveUp(row)) cell.firstChild.append(make("span", { class: "badge" }, gaveUp(row)));
-  const [attacker, honest, write] = BASES[basis];
   const free = isFree(row);
-  cell.append(make("span", {}, free ? "no work asked" : `${write(row[attacker])}, honest ${write(row[honest])}`));
+  cell.append(make("span", {}, free ? "no work asked" : paid(row, basis)));
   if (free) cell.classList.add("free");
   const more = ratio(row, basis);
   shade(cell, more);
@@ -139,9 +164,11 @@ function attackerCell(row, basis) {
 function honestCell(rows, defense, basis) {
   const same = rows.filter((row) => row.defense === defense);
   const free = same.some(isFree);
-  const what = basis !== "money" ? "of its time without work" : "for as many answers";
-  const cell = make("td", {}, make("b", {}, range(same, basis)), make("span", {}, free ? "no work asked" : what));
-  const [, honest, write] = BASES[basis];
+  const what = { price: "of work: 95 % of users stay below", money: "for as many answers" }[basis] ?? "of its time without work";
+  const cell = make("td", {}, make("b", {}, free && basis === "price" ? "0 s" : range(same, basis)), make("span", {}, free ? "no work asked" : what));
+  const lost = Math.max(0, ...same.map(answersLost).filter(isNumber));
+  if (lost >= 5e-4) cell.append(make("span", { class: "lost" }, `${percent(lost)} of its answers lost`));
+  const { honest, write } = BASES[basis];
   const steps = grouped(same.slice().sort((a, b) => a.queries - b.queries), "queries").map((at) => at[0]);
   describe(cell, `Honest user under ${defense}`, steps.map((row) => [`after ${count(row.queries)} queries`, write(row[honest])]));
   return cell;
@@ -157,11 +184,14 @@ function drawMatrix(rows, basis) {
   const body = attacks.map((attack) => {
     const own = rows.filter((row) => row.attack === attack);
     const knows = own[0].knows ? [make("small", {}, `knows the ${own[0].knows}`)] : [];
+    if (own.some((row) => row.asks_as_honest === 1)) knows.push(make("small", {}, "asks as honest users do"));
     return make("tr", {}, make("th", { scope: "row" }, attack, ...knows),
       ...defenses.map((defense) => attackerCell(own.find((row) => row.defense === defense), basis)));
   });
   byId("matrix").replaceChildren(make("thead", {}, head), make("tbody", {}, honest, ...body));
   const notes = [];
+  if (basis === "price") notes.push("×: the work until the copy has 90 % of the victim's accuracy, the attacker asking in its cheapest way, over the work that 95 % of honest users stay below.");
+  if (rows.some((row) => row.asks_as_honest === 1)) notes.push("“asks as honest users do”: its queries are what honest users ask, so no price on what answers reveal can tell it from them.");
   if (rows.some((row) => row.knows)) notes.push("“knows the cost”: this attacker knows what the defender would charge, which no real interface tells.");
   if (rows.some(gaveUp)) notes.push("“gave up”: the attacker stopped before a round that would have gone beyond its limit; the figures are those of that moment.");
   byId("matrix-note").textContent = notes.join(" ");
@@ -214,6 +244,7 @@ function draw() {
 byId("about").textContent = `${DATA.cells} cells. Attackers ask for answers and train a copy on them; where a defense asks for work, each answer must be paid for with computing.`;
 makeFilters();
 byId("words").open = DEFENSES.length <= 4;
+if (!FIGURES.some(([name]) => name === "least_over_honest")) byId("basis").querySelector("[value=price]").remove();
 if (!FIGURES.some(([name]) => name === "cheapest_overhead")) byId("basis").querySelector("[value=best]").remove();
 if (!FIGURES.some(([name]) => name === "attacker_usd")) byId("basis").closest(".controls").hidden = true;
 for (const [name, title] of AXES) byId("axis").append(make("option", { value: name }, title));

@@ -18,6 +18,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 
 from storage.files import write_atomically
+from sweeps.report.columns import AS_HONEST
 from sweeps.report.frames import Sweep
 from sweeps.report.pictures.frontier_plot import plot_frontier
 from sweeps.report.pictures.looks import Looks, coinciding, in_order, looks_of
@@ -175,5 +176,7 @@ def _caption(axes: Any, rows: pd.DataFrame, has_bands: bool, covered: list[str])
         what += "Bands: 95 % intervals, of test images" + (" and seeds." if seeds > 1 else ".")
     else:
         what += "The 95 % intervals of so many lines are in table.csv and on the page."
+    if alike := sorted(set(rows["attack"][rows["asks_as_honest"] == 1])):
+        covered = [f"{', '.join(alike)}: {AS_HONEST}", *covered]
     text = "\n".join([what, *(f"{_plain(sentence)}." for sentence in covered)])
     return axes.figure.supxlabel(text, x=0.01, ha="left", fontsize=7, color="0.3")
