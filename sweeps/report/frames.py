@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from sweeps.report.columns import OTHER_GOALS
+from sweeps.report.own_hardware import on_own_hardware
 from sweeps.report.promise import promises
 from sweeps.report.results import CellResult
 from sweeps.report.varying_options import LABELS, varying_options
@@ -33,8 +34,8 @@ PRICES = (
     "queries_over_honest",
     *(f"{name}_{goal}" for goal in OTHER_GOALS for name in ("seconds_to", "reached")),
 )
-"""What 90 % of the victim's accuracy costs, what 95 % of honest users stay below, and the one over the other:
-as the attacker asked, and as it would ask in its cheapest way.
+"""What 90 % of the victim's accuracy costs and what 95 % of honest users stay below, each on its own
+hardware; and the work of the one over that of the other: as the attacker asked, and in its cheapest way.
 Behind them stand the prices of other shares, and of the victim's fidelity.
 
 Where the attacker did not come so far, `reached_90` is 0, and its prices are what it spent in vain: lower
@@ -110,7 +111,7 @@ def tidy(cells: Iterable[CellResult]) -> Sweep:
         [cell.curve.join(cell.hits) for cell in kept], keys=range(len(kept)), names=["cell", None]
     )
     curves = curves.reset_index(level="cell").reset_index(drop=True)
-    rows = described.merge(curves, left_index=True, right_on="cell")
+    rows = described.merge(on_own_hardware(curves), left_index=True, right_on="cell")
     worth = [name for name in TRANSFERABILITY if name in rows]
     rows[worth] = rows[worth].where(~rows["cell"].duplicated(keep="last"))
     rows = _over_honest(_against_none(rows, list(further.columns)))
@@ -197,7 +198,9 @@ def _prices(cell: CellResult) -> dict[str, float]:
     prices = {"reached_90": float(reached["reached"]), "queries_to_90": reached["queries"]}
     if bill:
         seconds, q95 = reached["pow_seconds"], bill["pow_seconds"]["q95"]
-        prices |= {"seconds_to_90": seconds, "usd_to_90": reached["attacker_usd"], "honest_q95": q95}
+        prices |= {"seconds_to_90": reached.get("attacker_solve_seconds", seconds)}
+        prices |= {"usd_to_90": reached["attacker_usd"]}
+        prices |= {"honest_q95": bill.get("solve_seconds", bill["pow_seconds"])["q95"]}
         prices["price_over_honest"] = seconds / q95 if q95 else float("nan")
         if q95 and "cheapest_pow_seconds" in reached:
             prices["least_over_honest"] = reached["cheapest_pow_seconds"] / q95
@@ -205,7 +208,7 @@ def _prices(cell: CellResult) -> dict[str, float]:
         for goal, (figure, share, _) in OTHER_GOALS.items():
             other = cell.result["price_to_reach"].get(figure, {}).get(share, {})
             if other:
-                prices[f"seconds_to_{goal}"] = other["pow_seconds"]
+                prices[f"seconds_to_{goal}"] = other.get("attacker_solve_seconds", other["pow_seconds"])
                 prices[f"reached_{goal}"] = float(other["reached"])
     return prices
 

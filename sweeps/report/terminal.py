@@ -39,7 +39,7 @@ SHARED = ("data set", "seed", "hardware", "queries")
 """What stands below the table first, where all rows agree in it."""
 
 EXPLAINED = {
-    "times": "times: how many times as long as without work.",
+    "takes": "times: how many times as long as without work, on each side's own hardware.",
     "90 %": "price of 90 %: work until the copy has 90 % of the victim's accuracy.",
     "q95": "honest q95: the work that 95 % of honest users stay below.",
 }

@@ -67,8 +67,8 @@ const OUTCOMES = [
   ["holds back (the attacker pays at least 10 times what an honest user pays): ", (_, low) => low >= 10],
   ["slows (at least twice as much): ", (_, low) => low >= 2],
   ["does not stop (less than twice as much): ", (_, low, high) => high < 2],
-  ["seeds do not tell whether it slows: ", (row) => row.seeds > 1],
-  ["does not stop before the attacker stops by itself: ", () => true],
+  ["seeds do not tell whether it slows: ", (_, low, high) => high < Infinity],
+  ["did not come to 90 % of the victim by what it asked: ", () => true],
 ];
 
 /** What a defense costs an honest user, in time or money and in answers. */
