@@ -61,7 +61,7 @@ class CellRun:
         whole = self.pricing.curve(extraction)
         curve = self.pricing.paid(whole)
         self.files.publish_curve(curve)
-        self.files.keep_trace(extraction, self.pricing)
+        self.files.keep_trace(extraction, self.pricing, int(curve["queries"].iloc[-1]))
         self.files.keep_hits(extraction.rounds[: len(curve)], len(self.cell.data.test))
         result = cell_result(self.pricing, curve, victim, extraction, started)
         result["gave_up"] = not curve.equals(whole)
