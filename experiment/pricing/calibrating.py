@@ -68,6 +68,7 @@ def _fitted(
     calibration, guarantee = fit_to_users(
         unfitted, toll.pricing.users, priced, lambda rows: accounting.cumulative(rows, toll.cost), seed
     )
-    log.info("%s", guarantee.sentence(calibration))
+    level = logging.WARNING if guarantee.is_broken(calibration) else logging.INFO
+    log.log(level, "%s", guarantee.sentence(calibration))
     found = {"base": calibration.base, "held_out": asdict(guarantee)}
     return Calibrated(calibration, {"expected_cost": asdict(calibration.expected), "fitted": found})
