@@ -48,12 +48,21 @@ function logAxis(values, most) {
 
 const escaped = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;");
 
+const placeOf = (row) => `${row.attack} · ${row.defense ?? `${row.toll}, strength ${row.strength}`}`;
+
 function hover(row) {
-  const figures = FIGURES.filter(([name]) => isNumber(row[name]) && name !== "victim_accuracy");
-  const lines = figures.map(([name, title, write]) => `${title}: ${withInterval(row, name, write).join("")}`);
-  const seeds = `${row.seeds} seed${row.seeds === 1 ? "" : "s"}`;
-  const place = `${row.attack} · ${row.defense ?? `${row.toll}, strength ${row.strength}`} · ${seeds}`;
-  return [`<b>${escaped(place)}</b>`, ...lines, gaveUp(row)].filter(Boolean).join("<br>");
+  const lines = told(row).slice(0, AT_ONCE - 1).map(([title, text]) => `${title}: ${text}`);
+  return [`<b>${escaped(placeOf(row))}</b>`, ...lines, gaveUp(row)].filter(Boolean).join("<br>");
+}
+
+/** All figures of a point that is clicked. */
+function tellOnClick(chart, rowsOfTraces) {
+  const element = document.getElementById(chart);
+  element.removeAllListeners?.("plotly_click");
+  element.on("plotly_click", ({ points: [point], event }) => {
+    const row = rowsOfTraces.get(point.data.name)?.[point.pointNumber];
+    if (row) showTip(placeOf(row), [["seeds", String(row.seeds)], ...told(row)], { left: event.clientX, top: event.clientY, bottom: event.clientY });
+  });
 }
 
 /** Rows in groups that agree in some columns, in their order. */
@@ -93,6 +102,16 @@ function shareRange(values) {
   return [Math.max(0, low - room), Math.min(1, high + room)];
 }
 
+const MOST_LINES = 60;
+
+/** The lines, or where they are too many to be told apart those without a defense and under the one that buys most. */
+function few(lines) {
+  if (lines.length <= MOST_LINES) return lines;
+  const order = byWhatTheyBuy(FINALS.filter(isChosen), document.getElementById("basis").value);
+  const kept = [order[0], order[order.length - 1]];
+  return lines.filter((line) => kept.includes(line[0].defense));
+}
+
 /** Lines, each once, and which others lie on them: pairs of attack and sentence. */
 function curvesOf(shown, x) {
   const drawn = new Map();
@@ -110,16 +129,18 @@ function curvesOf(shown, x) {
 function drawCurves(rows, x, isLog, hasBands) {
   const shown = rows.filter((row) => isNumber(row[x]) && (!isLog || row[x] > 0));
   const bands = new Set();
-  const [curves, covered] = curvesOf(shown, x);
+  const [found, covered] = curvesOf(shown, x);
+  const curves = few(found);
   const traces = curves.flatMap((line) => [
     ...(hasBands ? band(line, x, "accuracy") : []).filter((trace) => isNew(bands, line[0].attack, trace)),
     {
       x: line.map((row) => row[x]), y: line.map((row) => row.accuracy), mode: "lines+markers", cliponaxis: false,
-      text: line.map(hover), hovertemplate: "%{text}<extra></extra>",
+      text: line.map(hover), hovertemplate: "%{text}<extra></extra>", name: placeOf(line[0]),
       ...styleOf(line[0].attack, DEFENSES.indexOf(line[0].defense)),
     },
   ]);
-  const title = AXES.find(([name]) => name === x)[1];
+  const [, long, brief] = AXES.find(([name]) => name === x);
+  const title = window.innerWidth < 600 ? brief ?? long : long;
   const victims = unique(shown.map((row) => row.victim_accuracy));
   const xaxis = isLog && shown.length ? logAxis(shown.map((row) => row[x]), window.innerWidth < 600 ? 5 : 10) : {};
   const range = shareRange([...traces.flatMap((trace) => trace.y), ...victims]);
@@ -128,7 +149,9 @@ function drawCurves(rows, x, isLog, hasBands) {
     shapes: victims.map((y) => ({ type: "line", xref: "paper", x0: 0, x1: 1, y0: y, y1: y, line: { color: css("--soft"), width: 1 } })),
   }, CONFIG);
   const lying = covered.length ? `Lines that lie on others: ${covered.join("; ")}.` : "";
-  document.getElementById("curves-note").textContent = [leftOut(rows, shown, title), lying].filter(Boolean).join(" ");
+  const many = curves.length < found.length ? `Of ${found.length} lines the ${curves.length} under ${unique(curves.map((line) => line[0].defense)).join(" and ")} are drawn; choose attacks or defenses above for others.` : "";
+  document.getElementById("curves-note").textContent = [many, leftOut(rows, shown, title), lying].filter(Boolean).join(" ");
+  tellOnClick("curves", new Map(curves.map((line) => [placeOf(line[0]), line])));
 }
 
 /** What a chart cannot show: lines without this cost, and zeros on a logarithmic axis. */
@@ -191,7 +214,11 @@ function drawFrontier(rows) {
     x: row[loss], y: row.accuracy, xref, text: escaped(row.toll), showarrow: false, yshift: -14,
   })));
   const narrow = window.innerWidth < 600;
-  const [answers, time] = panels.map(([, , title]) => ({ title: narrow ? title : `honest user's ${title}`, tickformat: ".0%", tickangle: 0 }));
+  const [answers, time] = panels.map(([, , title]) => ({ title: narrow ? title : `honest user's ${title}`, tickformat: ".0%", tickangle: 0, rangemode: "tozero" }));
+  for (const [axis, [loss]] of [[answers, panels[0]], [time, panels[1]]]) {
+    const most = Math.max(...rows.map((row) => row[loss]));
+    axis.range = [0, most > 0 ? 1.06 * most : 0.1];
+  }
   const range = shareRange(rows.map((row) => row.accuracy));
   const base = layout(answers, { title: "accuracy of the stolen model", tickformat: ".0%", range });
   Plotly.react("frontier", traces, {

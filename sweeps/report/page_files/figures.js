@@ -85,11 +85,11 @@ const FIGURES = [
 ].filter(([name]) => FINALS.some((row) => isNumber(row[name])));
 
 const AXES = [
-  ["total_seconds", "seconds that the attacker takes: answers, and work on its hardware"],
+  ["total_seconds", "seconds that the attacker takes: answers, and work on its hardware", "attacker's seconds"],
   ["queries", "queries"],
   ...DATA.measures.map(([name, title]) => [name, title]),
-  ["overhead", "overhead: time with work over time without"],
-  ["attacker_usd", "USD for solving, on the attacker's hardware"],
+  ["overhead", "overhead: time with work over time without", "overhead"],
+  ["attacker_usd", "USD for solving, on the attacker's hardware", "USD for solving"],
 ].filter(([name]) => LINES.some((row) => isNumber(row[name])));
 
 /** Figures that are lower bounds where not every seed came to 90 % of the victim's accuracy. */
@@ -102,7 +102,7 @@ function withInterval(row, name, write) {
   if (isNumber(low)) return [write(row[name]), high > low * (1 + 1e-9) ? ` (${write(low)} to ${write(high)})` : ""];
   const half = row[`${name}_interval`];
   const differs = isNumber(half) && half > 1e-9 * Math.abs(row[name]);
-  return [write(row[name]), differs ? ` ± ${write(half).replace("×", "")}` : ""];
+  return [write(row[name]), differs ? ` ± ${write(half).replace(/^×/, "")}` : ""];
 }
 
 /** What attacker and honest user are compared by: the column of the ratio, those of both sides, how they are written. */
@@ -139,13 +139,24 @@ function inWords(row, basis) {
 const answersLost = (row) => (isNumber(row.honest_l1) ? row.honest_l1 / 2 + (row.honest_refused ?? 0) : null);
 
 /** Whether a cell asks for no work at all. */
-const isFree = (row) => row.defense.split(/[ ,]/)[0] === "none";
+const isFree = (row) => row.defense.split(/[ ,]/)[0] === "none" || (row.overhead === 1 && row.honest_overhead === 1);
 
 const gaveUp = (row) => {
   const seeds = Math.round(row.gave_up * row.seeds);
   if (!seeds) return "";
   return seeds === row.seeds ? "gave up" : `${seeds} of ${row.seeds} gave up`;
 };
+
+/** What is told at once: the figures that say whether a defense holds; others are told on a click. */
+const FIRST = ["accuracy", "least_over_honest", "price_over_honest", "cheapest_overhead", "overhead", "honest_overhead", "attacker_usd", "fidelity"];
+const AT_ONCE = 5;
+
+/** Figures of a row by name and text, those that matter most first. */
+function told(row) {
+  const place = ([name]) => (FIRST.includes(name) ? FIRST.indexOf(name) : FIRST.length);
+  return FIGURES.filter(([name]) => isNumber(row[name])).sort((a, b) => place(a) - place(b))
+    .map(([name, title, write]) => [title, withInterval(row, name, write).join("")]);
+}
 
 /** An element with attributes and children; text is never read as HTML. */
 function make(tag, attributes = {}, ...children) {

@@ -77,7 +77,7 @@ function honestCost(rows, basis) {
   const most = Math.max(...lost);
   const answers = !lost.length ? "" : most < 5e-4 ? ", and keeps its answers as they are" : `, and loses ${percent(most)} of its answers`;
   const overhead = rows.every((row) => isFree(row) || row.honest_overhead === 1) ? "takes no more time"
-    : `takes ${range(rows, "time").replaceAll("×", "")} times as long`;
+    : `takes ${range(rows, "time").replaceAll(/×(?=\d)/g, "")} times as long`;
   const more = { price: `; 95 % of honest users stay below ${range(rows, "price")} of work`, money: `; it pays ${range(rows, "money")}` };
   return `an honest user who asks as much ${overhead}${answers}${rows.some((row) => ratio(row, basis) !== null) ? more[basis] ?? "" : ""}.`;
 }
@@ -92,13 +92,14 @@ function drawVerdict(rows, basis) {
     const parts = OUTCOMES.flatMap(([verb], number) => {
       const those = attackers.filter((row) => outcome(row) === number);
       const told = those.map((row) => [row.attack, inWords(row, basis)]).map(([attack, paid]) => (paid ? `${attack} (${paid})` : attack));
-      return told.length ? [make("em", {}, verb), told.join("; "), make("br")] : [];
+      return told.length ? [make("em", {}, verb), `${told.join("; ")}. `, make("br")] : [];
     });
     const unpriced = own.filter((row) => !attackers.includes(row)).map((row) => `${row.attack} (${percent(row.accuracy)})`);
     if (unpriced.length) parts.push(make("em", {}, "asks for no work; the stolen models' accuracy: "), unpriced.join("; "));
-    return [make("li", {}, make("strong", {}, defense), `: ${honestCost(own, basis)}`, make("br"), ...parts)];
+    return [make("li", {}, make("strong", {}, defense), `: ${honestCost(own, basis)} `, make("br"), ...parts)];
   });
   byId("verdict").replaceChildren(...items);
+  byId("as-text").value = items.map((item) => item.innerText || item.textContent).join("\n\n");
 }
 
 /** What an honest user pays, from the attacker who asks least to the one who asks most. */
@@ -118,21 +119,32 @@ function shade(cell, value) {
   cell.style.background = `color-mix(in srgb, var(${color}) ${Math.round(0.8 * share)}%, var(--surface))`;
 }
 
-function describe(cell, title, pairs) {
+/** Shows figures beside a place on the screen. */
+function showTip(title, pairs, box, more = "") {
+  const tip = byId("tip");
   const list = make("dl", {}, ...pairs.flatMap(([name, text]) => [make("dt", {}, name), make("dd", {}, text)]));
-  const show = () => {
-    const tip = byId("tip");
-    tip.replaceChildren(make("b", {}, title), list);
-    tip.hidden = false;
-    const box = cell.getBoundingClientRect();
-    const below = box.bottom + tip.offsetHeight + 12 < window.innerHeight;
-    tip.style.top = `${Math.max(4, below ? box.bottom + 6 : box.top - tip.offsetHeight - 6)}px`;
-    tip.style.left = `${Math.max(4, Math.min(box.left, window.innerWidth - tip.offsetWidth - 8))}px`;
+  tip.replaceChildren(make("b", {}, title), list, ...(more ? [make("small", {}, more)] : []));
+  tip.hidden = false;
+  const below = box.bottom + tip.offsetHeight + 12 < window.innerHeight;
+  tip.style.top = `${Math.max(4, below ? box.bottom + 6 : box.top - tip.offsetHeight - 6)}px`;
+  tip.style.left = `${Math.max(4, Math.min(box.left, window.innerWidth - tip.offsetWidth - 8))}px`;
+}
+
+const hideTip = () => { byId("tip").hidden = true; };
+
+/** A cell tells its first figures when it is pointed at or focused, and all on a click or Enter. */
+function describe(cell, title, pairs) {
+  const show = (all) => {
+    const more = all || pairs.length <= AT_ONCE ? "" : `${pairs.length - AT_ONCE} more on a click`;
+    showTip(title, all ? pairs : pairs.slice(0, AT_ONCE), cell.getBoundingClientRect(), more);
   };
-  const hide = () => { byId("tip").hidden = true; };
   cell.tabIndex = 0;
-  for (const event of ["mouseenter", "focus"]) cell.addEventListener(event, show);
-  for (const event of ["mouseleave", "blur"]) cell.addEventListener(event, hide);
+  for (const event of ["mouseenter", "focus"]) cell.addEventListener(event, () => show(false));
+  for (const event of ["mouseleave", "blur"]) cell.addEventListener(event, hideTip);
+  cell.addEventListener("click", () => show(true));
+  cell.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" || event.key === " ") { event.preventDefault(); show(true); }
+  });
 }
 
 /** What an attacker paid, beside what an honest user pays. */
@@ -153,10 +165,10 @@ function attackerCell(row, basis) {
   const more = ratio(row, basis);
   shade(cell, more);
   describe(cell, `${row.attack} under ${row.defense}`, [
-    ["seeds", String(row.seeds)],
-    ...FIGURES.filter(([name]) => isNumber(row[name])).map(([name, title, write]) => [title, withInterval(row, name, write).join("")]),
-    ...(more === null ? [] : [["attacker's over honest user's", times(more)]]),
     ...(gaveUp(row) ? [["attacker", gaveUp(row)]] : []),
+    ...(more === null ? [] : [["attacker's over honest user's", times(more)]]),
+    ...told(row),
+    ["seeds", String(row.seeds)],
   ]);
   return cell;
 }
@@ -174,8 +186,21 @@ function honestCell(rows, defense, basis) {
   return cell;
 }
 
+/** Defenses from the one that makes attackers pay least on; of equal ones, that leaves them less accurate last. */
+function byWhatTheyBuy(rows, basis) {
+  const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
+  const worth = (defense) => {
+    const own = rows.filter((row) => row.defense === defense);
+    return [mean(own.map((row) => Math.log(Math.max(1e-9, ratio(row, basis) ?? 1)))), -mean(own.map((row) => row.accuracy))];
+  };
+  const named = DEFENSES.filter((defense) => rows.some((row) => row.defense === defense));
+  const scores = new Map(named.map((defense) => [defense, worth(defense)]));
+  const isNone = (defense) => Number(defense === "none");
+  return named.sort((a, b) => isNone(b) - isNone(a) || scores.get(a)[0] - scores.get(b)[0] || scores.get(a)[1] - scores.get(b)[1]);
+}
+
 function drawMatrix(rows, basis) {
-  const defenses = DEFENSES.filter((defense) => rows.some((row) => row.defense === defense));
+  const defenses = byWhatTheyBuy(rows, basis);
   const mostExpensive = (attack) => Math.max(...rows.filter((row) => row.attack === attack).map((row) => ratio(row, basis) ?? 0));
   const attacks = unique(rows.map((row) => row.attack)).sort((a, b) => mostExpensive(b) - mostExpensive(a));
   const head = make("tr", {}, make("th", {}, ""), ...defenses.map((defense) => make("th", { scope: "col" }, defense)));
@@ -241,7 +266,7 @@ function draw() {
   if (compared.length) drawFrontier(compared);
 }
 
-byId("about").textContent = `${DATA.cells} cells. Attackers ask for answers and train a copy on them; where a defense asks for work, each answer must be paid for with computing.`;
+byId("about").textContent = `${DATA.cells === 1 ? "1 cell" : `${count(DATA.cells)} cells`}. Attackers ask for answers and train a copy on them; where a defense asks for work, each answer must be paid for with computing.`;
 makeFilters();
 byId("words").open = DEFENSES.length <= 4;
 if (!FIGURES.some(([name]) => name === "least_over_honest")) byId("basis").querySelector("[value=price]").remove();
@@ -249,5 +274,7 @@ if (!FIGURES.some(([name]) => name === "cheapest_overhead")) byId("basis").query
 if (!FIGURES.some(([name]) => name === "attacker_usd")) byId("basis").closest(".controls").hidden = true;
 for (const [name, title] of AXES) byId("axis").append(make("option", { value: name }, title));
 for (const id of ["axis", "log", "bands", "basis"]) byId(id).addEventListener("change", draw);
+document.addEventListener("keydown", (event) => { if (event.key === "Escape") hideTip(); });
+byId("as-text").addEventListener("focus", () => byId("as-text").select());
 window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
 draw();

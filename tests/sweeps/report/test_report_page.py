@@ -156,6 +156,40 @@ def test_a_field_tells_all_its_figures(shown: Page) -> None:
     assert "×30" in text, "33 over 1.1"
 
 
+def test_few_figures_are_told_at_once_and_the_rest_on_a_click_or_by_the_keyboard(shown: Page) -> None:
+    cell = (
+        shown.locator("#matrix tbody tr", has=shown.locator("th", has_text="knockoff")).locator("td").nth(1)
+    )
+    tip = shown.locator("#tip")
+    cell.focus()
+    expect(tip.locator("dt")).to_have_count(5)
+    assert "more on a click" in tip.inner_text()
+    cell.press("Enter")
+    assert tip.locator("dt").count() > 10 and "PATE cost" in tip.inner_text()
+    shown.keyboard.press("Escape")
+    expect(tip).to_be_hidden()
+    cell.click()
+    assert tip.locator("dt").count() > 10
+    shown.keyboard.press("Escape")
+
+
+def test_the_words_can_be_copied_as_text(shown: Page) -> None:
+    text = shown.locator("#as-text").input_value()
+    assert text.startswith("pow: an honest user who asks as much takes 1.1 times as long.")
+    assert "knockoff (30 times)" in text and "<" not in text
+
+
+def test_exponents_keep_their_signs(shown: Page) -> None:
+    row = "{big: 4.47e10, big_interval: 1.31e10}"
+    written = shown.evaluate(f"withInterval({row}, 'big', times).join('')")
+    assert written == "×4.47 × 10¹⁰ ± 1.31 × 10¹⁰"
+
+
+def test_axes_begin_at_nothing_and_end_at_everything(shown: Page) -> None:
+    low, high = shown.evaluate("document.getElementById('curves')._fullLayout.yaxis.range")
+    assert low >= 0 and high <= 1
+
+
 def test_money_in_the_place_of_time(shown: Page) -> None:
     shown.select_option("#basis", "money")
     assert field(shown, "jacobian", "pow") == "70.0 % $0.001, honest $1.0e-4"
