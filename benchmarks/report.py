@@ -28,7 +28,7 @@ from experiment.kinds import measure_headings
 from sweeps.report.frames import tidy
 from sweeps.report.means import over_seeds, points
 from sweeps.report.page import page
-from sweeps.report.plots import draw
+from sweeps.report.pictures.plots import draw
 from sweeps.report.results import load_cells
 from sweeps.report.tables import latex, markdown
 

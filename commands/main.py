@@ -8,6 +8,8 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
+from commands.parsing import interruptible
+
 SUBCOMMANDS = {
     "run": "one cell, or with -m a grid of cells: attack a victim and price what was asked",
     "plan": "what such a run would do; nothing runs",
@@ -25,6 +27,10 @@ SUBCOMMANDS = {
 """Each subcommand and what it does; it is the function `main` of the module of its name."""
 
 
+GO_ON = ("run", "status", "ask")
+"""Subcommands that lose nothing when they are interrupted."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the subcommand that the arguments name; returns the exit code."""
     given = sys.argv[1:] if arguments is None else list(arguments)
@@ -40,9 +46,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         guess = f" Did you mean {close[0]}?" if close else ""
         print(f"error: tollgate has no subcommand {name!r}.{guess}\n\n{overview()}", file=sys.stderr)
         return 2
-    module = importlib.import_module(f"commands.{name.replace('-', '_')}")
-    code: int = module.main(given[1:])
-    return code
+    with interruptible(["tollgate", *given], name in GO_ON):
+        module = importlib.import_module(f"commands.{name.replace('-', '_')}")
+        code: int = module.main(given[1:])
+        return code
 
 
 def overview() -> str:

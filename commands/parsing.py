@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import math
+import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from storage.conf import CONF
@@ -39,6 +40,20 @@ def number(valid: Callable[[float], bool], rule: str) -> Callable[[str], float]:
         return value
 
     return read
+
+
+@contextmanager
+def interruptible(command: Sequence[str], goes_on: bool) -> Iterator[None]:
+    """Turn an interrupt at the terminal into one sentence, with the command to give again, and exit with 130.
+
+    `goes_on` says whether that one loses nothing of what this one did.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        what = "goes on where this stopped" if goes_on else "begins anew"
+        print(f"error: interrupted; {shlex.join(command)} {what}", file=sys.stderr)
+        raise SystemExit(130) from None
 
 
 HASHES = number(lambda value: value >= 1, "of at least 1")

@@ -1,8 +1,10 @@
 """A recorded trace under a calibration: what it would have cost.
 
 TRACE is a run's trace.parquet or a CSV in the format of the proof-of-work paper's authors. Overrides change
-options of the calibration or the puzzle: puzzle=argon2id, pow_calibration.sided=one. The expectation is that
-of --benign (an honest user's trace of either kind), else the calibration's or the data set's published one.
+options of the calibration or the puzzle: puzzle=argon2id, pow_calibration.sided=one. Of a run's trace, what
+is not said is what the run had, by the result.json beside it: data set, calibration, measure, expectation,
+size of requests, price of an account. Otherwise the expectation is that of --benign (an honest user's trace
+of either kind), else the calibration's or the data set's published one.
 --out writes a row a request. Its columns queries, query_seconds, pow_seconds, total_seconds, overhead and
 expected_hashes are cumulative as in curve.csv: the last row has the totals.
 """
@@ -64,16 +66,17 @@ def _parser() -> argparse.ArgumentParser:
     add = parsing.add_argument
     add("trace", type=Path, metavar="TRACE")
     add("overrides", nargs="*", metavar="key=value", help="overrides of the config")
-    add("--calibration", metavar="NAME", default="paper", help=_named("pow_calibration"))
-    add("--dataset", metavar="NAME", default="mnist", help=_named("dataset"))
+    own = "default: the run's"
+    add("--calibration", metavar="NAME", help=f"{own}, else paper; {_named('pow_calibration')}")
+    add("--dataset", metavar="NAME", help=f"{own}, else mnist; {_named('dataset')}")
     add("--request-size", type=int, metavar="N", help="queries that are charged together")
     add("--strength", type=float, help="multiplies the toll")
-    add("--cost", metavar="MEASURE", default="pate", help="the measure of our traces that is charged")
+    add("--cost", metavar="MEASURE", help=f"the measure of our traces that is charged; {own}, else pate")
     add("--accounts", type=int, metavar="N", help="share our traces' queries over so many accounts")
-    add("--scope", choices=("account", "subnet", "global"), default="account", help="whose costs add up")
+    add("--scope", choices=("account", "subnet", "global"), help=f"whose costs add up; {own}, else account")
     add("--subnet-size", type=int, metavar="N", default=256, help="accounts in a subnet")
     add("--evade", choices=("none", "pad", "split", "best"), default="none", help=EVADE)
-    add("--account-seconds", type=float, metavar="S", default=0.0, help="price of an account")
+    add("--account-seconds", type=float, metavar="S", help=f"price of an account; {own}, else 0")
     add("--patience-days", type=float, metavar="D", default=0.0, help="that --evade best waits")
     add("--surcharge", type=float, help="multiplies an account's toll from its alarm on")
     add(

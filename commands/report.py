@@ -21,7 +21,10 @@ def main(arguments: Sequence[str]) -> int:
     parsing.add_argument("--out", type=Path, help="where the files go (default: the first folder)")
     options = parsing.parse_args(arguments)
     with packages_of("sweeps"):
+        from rich.console import Console
+
         from sweeps.report.tables import markdown
+        from sweeps.report.terminal import print_table
         from sweeps.report.write import load, write_report
     try:
         sweep = load(options.folders)
@@ -29,6 +32,9 @@ def main(arguments: Sequence[str]) -> int:
         means = write_report(sweep, out, options.at)
     except (FileNotFoundError, ValueError) as error:
         parsing.error(str(error))
-    print(markdown(means, sweep), end="")
+    if (console := Console()).is_terminal and not options.at:
+        print_table(sweep, console)
+    else:
+        print(markdown(means, sweep), end="")
     print(f"\n{out / 'report.html'}")
     return 0

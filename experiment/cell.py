@@ -15,10 +15,11 @@ from storage.errors import InputError
 from storage.files import check_writable, write_atomically
 
 
-def run_cell(config: DictConfig, output: Path) -> None:
+def run_cell(config: DictConfig, output: Path, progress: bool = True) -> None:
     """Run the cell and leave config.yaml, curve.csv, trace.parquet and result.json in `output`.
 
-    Raises InputError, with one clear sentence and before any training, for input that cannot work.
+    `progress` says whether bars may be shown, on a terminal. Raises InputError, with one clear sentence and
+    before any training, for input that cannot work.
     """
     started = time.time()
     try:
@@ -26,7 +27,7 @@ def run_cell(config: DictConfig, output: Path) -> None:
         check_writable(config.paths.store, "paths.store")
     except OSError as error:
         raise InputError(str(error)) from error
-    cell = compose_cell(config, progress=sys.stderr.isatty())
+    cell = compose_cell(config, progress=progress and sys.stderr.isatty())
     write_atomically(output / "config.yaml", lambda path: OmegaConf.save(config, path, resolve=True))
     with make_tracker(cell.config, cell.identity.cell_key, output) as tracker:
         CellRun(cell, output, tracker).run(started)

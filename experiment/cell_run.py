@@ -61,7 +61,7 @@ class CellRun:
         whole = self.pricing.curve(extraction)
         curve = self.pricing.paid(whole)
         self.files.publish_curve(curve)
-        self.files.keep_trace(extraction, self.pricing)
+        self.files.keep_trace(extraction, self.pricing, int(curve["queries"].iloc[-1]))
         self.files.keep_hits(extraction.rounds[: len(curve)], len(self.cell.data.test))
         result = cell_result(self.pricing, curve, victim, extraction, started)
         result["gave_up"] = not curve.equals(whole)
@@ -76,12 +76,12 @@ class CellRun:
 def _log_end(result: dict[str, Any], curve: pd.DataFrame) -> None:
     last = curve.iloc[-1]
     log.info(
-        "%s on %s: accuracy %.2f %%, fidelity %.2f %% after %d queries; %.4g s, %.3g times without work",
+        "%s on %s: accuracy %.2f %%, fidelity %.2f %% after %d queries; %.4g s, %s",
         result["attack"],
         result["dataset"],
         100 * last.accuracy,
         100 * last.fidelity,
         last.queries,
         last.total_seconds,
-        last.overhead,
+        "without work" if last.overhead == 1 else f"{last.overhead:.3g} times the time without work",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,14 @@ from extraction.checkpoint import RoundResult
 from storage.files import link_or_copy, write_atomically, write_json
 from storage.provenance import git_commit, package_versions
 
+log = logging.getLogger(__name__)
+
+TOLL = (
+    *("calibration", "strength", "puzzle", "hardware", "honest_hardware", "scope"),
+    *("charged", "request_size", "account_seconds"),
+)
+"""What a result says of a toll."""
+
 
 class CellFiles:
     """The files of a cell in its folder, and the same figures for its tracker."""
@@ -33,14 +42,19 @@ class CellFiles:
         write_atomically(self.folder / "curve.csv", lambda path: curve.to_csv(path, index=False))
         self.tracker.log(curve)
 
-    def keep_trace(self, extraction: FinishedExtraction, pricing: CellPricing) -> None:
-        """Leave `trace.parquet` with the accounts that asked: the store's own file where it has them."""
+    def keep_trace(self, extraction: FinishedExtraction, pricing: CellPricing, queries: int) -> None:
+        """Leave `trace.parquet`: the first `queries`, which were paid for, with the accounts that asked.
+
+        The store's own file is linked where it holds just these.
+        """
         path = self.folder / "trace.parquet"
-        if pricing.cell.accounts_after == 1:
+        if queries < len(extraction.trace):
+            log.info("the attacker gave up: curve.csv and trace.parquet hold its first %d queries", queries)
+        elif pricing.cell.accounts_after == 1:
             link_or_copy(extraction.trace_path, path)
-        else:
-            trace = pricing.shared_out(extraction.trace)
-            write_atomically(path, lambda temporary: trace.to_parquet(temporary))
+            return
+        trace = pricing.shared_out(extraction.trace)[:queries]
+        write_atomically(path, lambda temporary: trace.to_parquet(temporary))
 
     def keep_hits(self, rounds: Sequence[RoundResult], images: int) -> None:
         """Write which of the `images` test images each round's substitute got right to `test_images.csv`.
@@ -107,6 +121,7 @@ def _setup(pricing: CellPricing) -> dict[str, Any]:
         "evade": config["attack"]["evade"],
         **_toll_setup(pricing),
         "knows": config["attack"]["knows"],
+        "asks_as_honest": pricing.cell.attack.asks_as_honest and config["query_pool"]["source"] is None,
         "seed": config["seed"],
     }
 
@@ -115,13 +130,17 @@ def _toll_setup(pricing: CellPricing) -> dict[str, Any]:
     """What distinguishes the toll of a cell from those of others; all None without a toll."""
     toll, calibrated = pricing.cell.toll, pricing.calibrated
     if toll is None or calibrated is None:
-        return dict.fromkeys(("calibration", "strength", "puzzle", "hardware", "scope"))
+        return dict.fromkeys(TOLL)
     return {
         "calibration": calibrated.calibration.name,
         "strength": calibrated.calibration.strength,
         "puzzle": toll.pricing.puzzle.name,
         "hardware": toll.pricing.attacker.name,
+        "honest_hardware": toll.pricing.honest.name,
         "scope": pricing.billing.toll.scope.name if pricing.billing else None,
+        "charged": toll.cost,
+        "request_size": calibrated.calibration.request_size,
+        "account_seconds": pricing.billing.toll.account_seconds if pricing.billing else None,
     }
 
 

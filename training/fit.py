@@ -58,6 +58,7 @@ def run_trainer(trainer: pl.Trainer, module: pl.LightningModule, batches: Iterab
 
     Raises:
         SystemExit: The process was told to terminate (SIGTERM); the exit code says so.
+        KeyboardInterrupt: It was interrupted at the terminal.
         Diverged: Weights are NaN or infinite at the end.
     """
     with warnings.catch_warnings():
@@ -72,6 +73,12 @@ def run_trainer(trainer: pl.Trainer, module: pl.LightningModule, batches: Iterab
         except SIGTERMException:
             # Lightning's own exit code would be that of success.
             raise SystemExit(128 + signal.SIGTERM) from None
+        except SystemExit as ended:
+            if not isinstance(ended.__context__, KeyboardInterrupt):
+                raise
+            # Lightning turns an interrupt into an exit, and is deaf to further ones.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            raise KeyboardInterrupt from None
     check_trained(module.state_dict())
 
 

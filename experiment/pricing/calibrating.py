@@ -49,12 +49,16 @@ def calibrate(toll: Toll, honest: HonestCosts, accounting: TraceAccounting, seed
         trace = clean(honest.fitting())
         cost = accounting.cumulative(trace, toll.cost)
         expected = LinearExpectation.fit(np.arange(1, len(trace) + 1), cost)
-    log.info(
-        "an honest user is expected to cost %.6g a query, and %.6g at the start",
-        expected.slope,
-        expected.intercept,
-    )
+    log.info("%s", _in_words(expected))
     return Calibrated(toll.pricing.calibration(expected=expected), {"expected_cost": asdict(expected)})
+
+
+def _in_words(expected: LinearExpectation) -> str:
+    """What an honest user is expected to cost; a line that begins below 0 is told by where it crosses it."""
+    each = f"an honest user is expected to cost {expected.slope:.6g} a query"
+    if expected.intercept < 0 < expected.slope:
+        return f"{each} beyond the first {-expected.intercept / expected.slope:.3g}"
+    return f"{each}, and {expected.intercept:.6g} before the first"
 
 
 def _fitted(
@@ -64,6 +68,7 @@ def _fitted(
     calibration, guarantee = fit_to_users(
         unfitted, toll.pricing.users, priced, lambda rows: accounting.cumulative(rows, toll.cost), seed
     )
-    log.info("%s", guarantee.sentence(calibration))
+    level = logging.WARNING if guarantee.is_broken(calibration) else logging.INFO
+    log.log(level, "%s", guarantee.sentence(calibration))
     found = {"base": calibration.base, "held_out": asdict(guarantee)}
     return Calibrated(calibration, {"expected_cost": asdict(calibration.expected), "fitted": found})

@@ -76,6 +76,10 @@ class Attack(ABC):
     needs_cost: ClassVar[bool] = False
     """Whether the attack has to know the defender's own costs (`knows: [cost]`)."""
 
+    asks_as_honest: ClassVar[bool] = False
+    """Whether it asks about its pool's images as they come. Of images of the victim's own kind, that is what
+    an honest user asks."""
+
     keeps_transfer_set: ClassVar[bool] = True
     """Whether answers are kept for later rounds; not so where millions of answers are used at once."""
 

@@ -12,6 +12,8 @@ from storage.identity import stable_id
 class Standard(QueryAttack):
     """Asks about the in-distribution pool in random order, no image twice."""
 
+    asks_as_honest = True
+
     def queries(self, attacker: Attacker, count: int) -> Tensor:
         """Choose the next `count` images of the pool's random order."""
         return random_pool_images(attacker, count)

@@ -45,12 +45,20 @@ class Guarantee:
     high: float
     quantile: float
 
+    def is_broken(self, calibration: FittedCalibration) -> bool:
+        """Return whether fewer users than promised stay below the bound, even at the interval's upper end."""
+        return self.high < calibration.quantile
+
     def sentence(self, calibration: FittedCalibration) -> str:
         """Return the guarantee as a sentence for the log."""
         share, low, high = (100 * value for value in (self.share, self.low, self.high))
+        promised = (
+            f", not {100 * calibration.quantile:g} % as promised" if self.is_broken(calibration) else ""
+        )
         return (
             f"base {calibration.base:.6g}, fitted to {self.users} honest users; of as many on other images "
             f"{share:.1f} % ({low:.1f} to {high:.1f}) stay below an overhead of {calibration.overhead:g}"
+            f"{promised if self.is_broken(calibration) else ''}"
         )
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -41,7 +39,9 @@ def calibrated(pricing: Pricing, benign_cost: Mapping[str, float] | None, asked:
     if pricing.users is not None:
         return _fitted(pricing, pricing.users, asked)
     if asked.benign is not None:
-        return pricing.calibration(expected=expectation(asked.benign, asked.cost))
+        return pricing.calibration(expected=expectation(asked.benign, str(asked.cost)))
+    if asked.expected is not None:
+        return pricing.calibration(expected=LinearExpectation(**asked.expected))
     published = pricing.published or (LinearExpectation(**benign_cost) if benign_cost else None)
     if published is None:
         raise ValueError(f"{asked.dataset} has no published expectation: name an honest trace by --benign")
@@ -65,11 +65,11 @@ def _progressive(
             "queries whose gains could be counted"
         )
     if asked.benign is not None and asked.benign.suffix == ".parquet":
-        priced = read_query_trace(asked.benign, asked.cost)
-    elif figures := _figures_beside(asked.trace):
-        return as_fitted(unfitted, figures)
+        priced = read_query_trace(asked.benign, str(asked.cost))
+    elif asked.fitted and "gains" in asked.fitted:
+        return as_fitted(unfitted, asked.fitted)
     elif benign_cost:
-        unfitted = _counting(unfitted, asked.cost)
+        unfitted = _counting(unfitted, str(asked.cost))
         priced = pd.DataFrame({f"cost_{asked.cost}": np.full(PUBLISHED_IMAGES, benign_cost["slope"])})
     else:
         raise ValueError(
@@ -91,20 +91,15 @@ PUBLISHED_IMAGES = 100
 """So many images stand for those of a data set of which only the mean cost is known."""
 
 
-def _figures_beside(trace: Path) -> Mapping[str, Any] | None:
-    """What the run that left the trace had fitted, if that was a progressive calibration."""
-    path = trace.with_name("result.json")
-    figures = json.loads(path.read_text()).get("fitted") if path.exists() else None
-    return figures if figures and "gains" in figures else None
-
-
 def _fitted(pricing: Pricing, users: HonestUsers, asked: Replay) -> Calibration:
     """A calibration fitted to honest users who draw from the queries of --benign; says what it guarantees."""
     unfitted = pricing.calibration(expected=LinearExpectation(0.0, 0.0))
     assert isinstance(unfitted, FittedCalibration)
+    if asked.benign is None and asked.fitted and asked.expected and "base" in asked.fitted:
+        return replace(unfitted, base=asked.fitted["base"], expected=LinearExpectation(**asked.expected))
     if asked.benign is None or asked.benign.suffix != ".parquet":
         raise ValueError(f"--calibration {asked.calibration} needs a trace.parquet by --benign")
-    priced = read_query_trace(asked.benign, asked.cost)
+    priced = read_query_trace(asked.benign, str(asked.cost))
     calibration, guarantee = fit_to_users(
         unfitted, users, priced, lambda rows: rows[f"cost_{asked.cost}"].to_numpy().cumsum(), asked.seed
     )

@@ -11,7 +11,15 @@ from rich.table import Table
 def summary(rows: pd.DataFrame) -> Table:
     """A line a mode: its last row."""
     table = Table(title="What the trace costs with proof of work")
-    for name in ("mode", "queries", "privacy cost", "seconds", "with work", "overhead", "expected hashes"):
+    for name in (
+        "mode",
+        "queries",
+        "sum of privacy costs",
+        "seconds",
+        "with work",
+        "overhead",
+        "expected hashes",
+    ):
         table.add_column(name, justify="left" if name == "mode" else "right")
     for mode, row in rows.groupby("mode", sort=False).last().iterrows():
         table.add_row(

@@ -13,7 +13,7 @@ from pow.evasion.asking import Pricelist, cheapest_row
 from pow.hardware import Hardware
 from pow.pricing import composed_groups, make_pricing
 from pow.puzzles.settings import PuzzleSettings
-from pow.replay.asked import Replay
+from pow.replay.asked import Replay, completed
 from pow.replay.calibrated import calibrated
 from pow.replay.evaded import replay_evaded
 from pow.replay.requests import replay_authors, replay_queries
@@ -30,6 +30,7 @@ def replay(asked: Replay) -> pd.DataFrame:
         HydraException: for an override that the config does not take.
     """
     _check_files(asked)
+    asked = completed(asked)
     config = composed(asked)
     pricing = make_pricing(config)
     calibration = calibrated(pricing, config["dataset"]["benign_cost"], asked)
@@ -68,7 +69,7 @@ def composed(asked: Replay) -> dict[str, Any]:
 def _replay_ours(
     asked: Replay, calibration: Calibration, puzzle: PuzzleSettings, request_seconds: float
 ) -> pd.DataFrame:
-    trace = read_query_trace(asked.trace, asked.cost)
+    trace = read_query_trace(asked.trace, str(asked.cost))
     mode = asked.trace.absolute().parent.name
     if asked.accounts is not None:
         trace = split_over_accounts(trace, asked.accounts)
@@ -87,7 +88,8 @@ def replay_prices(
 
     Raises ValueError for a price or a patience below 0, or not finite.
     """
-    for flag, value in (("account", asked.account_seconds), ("patience", asked.patience_days)):
+    account_seconds = asked.account_seconds or 0.0
+    for flag, value in (("account", account_seconds), ("patience", asked.patience_days)):
         if not 0 <= value < np.inf:
             unit = "seconds" if flag == "account" else "days"
             raise ValueError(f"--{flag}-{unit} must be at least 0, and finite, not {value:g}")
@@ -98,8 +100,8 @@ def replay_prices(
         cost=lambda rows: rows[column].to_numpy().cumsum(),
         column=column,
         own_seconds=request_seconds / REQUEST_QUERIES,
-        account_seconds=asked.account_seconds,
-        scope=Scope(asked.scope, asked.subnet_size),
+        account_seconds=account_seconds,
+        scope=Scope(asked.scope or "account", asked.subnet_size),
         patience_days=asked.patience_days if asked.evade == "best" else 0.0,
     )
 
@@ -108,7 +110,7 @@ def _at_hand(asked: Replay) -> list[pd.DataFrame]:
     """The honest user's queries, which an attacker may pad with."""
     if asked.benign is None or asked.benign.suffix != ".parquet":
         return []
-    return [read_query_trace(asked.benign, asked.cost)]
+    return [read_query_trace(asked.benign, str(asked.cost))]
 
 
 def check_surcharge(asked: Replay, surcharge: float) -> None:

@@ -41,6 +41,11 @@ class ListedCell:
         """Whether the cell's result lies in its folder."""
         return finished_key(self.directory) == self.key
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether its last run ended in an error."""
+        return (self.directory / FAILURE).exists()
+
 
 @dataclass(frozen=True)
 class Failure:

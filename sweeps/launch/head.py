@@ -7,19 +7,20 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from hydra.errors import CompactHydraException
-from rich.console import Console
 
 from sweeps.grid.units import Plan, Stage
 from sweeps.launch.folder import SweepFolder, pack
-from sweeps.launch.states import CellState, cell_states, job_states, sentence
+from sweeps.launch.overview import Overview, TimeToGo
+from sweeps.launch.states import CellState, cell_states, counts, job_states, sentence
 from sweeps.launch.types import ClusterSilent, JobState, Launcher
-
-SAY_EVERY = 60.0
-"""Seconds between lines on progress where there is no terminal."""
 
 
 class SweepFailed(CompactHydraException):
     """Some cells have no result; the message names each, with the last line of its error."""
+
+
+class SweepInterrupted(SweepFailed):
+    """The sweep was interrupted at the terminal; the message says how it goes on."""
 
 
 class Head:
@@ -48,7 +49,7 @@ class Head:
                 wait_for(self.folder, self.launcher.poll_seconds, self.launcher.step, self.launcher.waiting)
         except KeyboardInterrupt:
             self.launcher.stop()
-            raise SweepFailed(self._left_behind()) from None
+            raise SweepInterrupted(self._left_behind()) from None
         raise_failures(self.folder)
 
     def _left_behind(self) -> str:
@@ -66,17 +67,16 @@ def wait_for(
     waiting: Callable[[], set[str]] = set,
 ) -> None:
     """Return once no unit of the sweep is under way; meanwhile say how its cells stand."""
-    console = Console()
-    said, last = "", 0.0
-    with console.status("", spinner="line") as status:
+    states = cell_states(folder, _patiently(folder))
+    before = counts(states).get("done", 0)
+    told, to_go = [sentence(states)], TimeToGo(len(states) - before)
+    with Overview(lambda: told[0] + to_go.words()).shown() as overview:
         while True:
             step()
             jobs = _patiently(folder) | {unit: JobState("pending") for unit in waiting()}
-            line = sentence(cell_states(folder, jobs))
-            status.update(line)
-            if not console.is_terminal and line != said and time.monotonic() - last > SAY_EVERY:
-                console.print(line, soft_wrap=True)
-                said, last = line, time.monotonic()
+            states = cell_states(folder, jobs)
+            told[0], to_go.done = sentence(states), counts(states).get("done", 0) - before
+            overview.tell()
             if not any(state.under_way for state in jobs.values()):
                 return
             time.sleep(poll_seconds)

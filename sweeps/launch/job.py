@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import logging.config
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -61,7 +60,7 @@ def _run(cell: dict[str, Any], logging_config: Any) -> list[str]:
     _log_to(directory / "log", logging_config)
     _write_overrides(directory, cell)
     try:
-        run_cell(OmegaConf.create(cell["config"]), directory)
+        run_cell(OmegaConf.create(cell["config"]), directory, progress=False)
     except UncompletedJobError as error:  # of the cluster: the time is over for all
         write_failure(directory / FAILURE, error)
         raise
@@ -78,7 +77,7 @@ def _prepare(unit: dict[str, Any], folder: SweepFolder, logging_config: Any) -> 
     started = time.perf_counter()
     try:
         config = OmegaConf.create(unit["cells"][0]["config"])
-        prepare(compose_cell(config, progress=sys.stderr.isatty()))
+        prepare(compose_cell(config, progress=False))
     except Exception as error:
         log.exception("the preparation failed")
         write_failure(folder.failure_path(unit["id"]), error)

@@ -51,7 +51,8 @@ def cell_states(folder: SweepFolder, jobs: Mapping[str, JobState]) -> list[CellS
         if needs and state.word in ("cancelled", "lost", "pending") and not _under_way(jobs.get(needs)):
             failure = read_failure(folder.failure_path(needs))
             if failure is not None:
-                state = CellState(cell, "failed", f"what it needs failed: {failure.error}")
+                log = folder.log_path(needs)
+                state = CellState(cell, "failed", f"what it needs failed: {failure.error}; see {log}")
         if state.word == "running":
             seen.add(unit)  # the cells of a unit run one after another
         states.append(state)
@@ -68,15 +69,17 @@ def _cell_state(cell: ListedCell, job: JobState | None, another_runs: bool) -> C
     failure = read_failure(cell.directory / FAILURE)
     if failure is not None:
         timed_out = "timed-out too many times" in failure.error
-        return CellState(cell, "timed out" if timed_out else "failed", failure.error)
+        told = f"{failure.error}; see {cell.directory / 'log'}"
+        return CellState(cell, "timed out" if timed_out else "failed", told)
     if job is None or job.word == "pending":
         return CellState(cell, "pending", job.detail if job else "")
     if job.word == "running":
-        return CellState(cell, "pending") if another_runs else CellState(cell, "running", _progress(cell))
+        return CellState(cell, "pending") if another_runs else CellState(cell, "running", queries_of(cell))
     return CellState(cell, "lost" if job.word == "ended" else job.word, job.detail)
 
 
-def _progress(cell: ListedCell) -> str:
+def queries_of(cell: ListedCell) -> str:
+    """How far its attacker has come; nothing before the first round."""
     queries = _last_queries(cell.directory / "curve.csv")
     return f"{queries:,} of {cell.budget:,} queries" if queries else ""
 

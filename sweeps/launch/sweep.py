@@ -18,7 +18,7 @@ from sweeps.grid.compose import Composed, GridComposer
 from sweeps.grid.plan import Composer, Planner
 from sweeps.grid.units import Plan, Stage, counted
 from sweeps.launch.estimate import Estimates
-from sweeps.launch.head import Head
+from sweeps.launch.head import Head, SweepFailed, SweepInterrupted
 from sweeps.launch.types import Launcher
 from sweeps.report.summary import summarize
 
@@ -53,8 +53,12 @@ def run_sweep(
     logging = OmegaConf.to_container(config.hydra.job_logging, resolve=False)
     try:
         Head(plan, launcher, cells_per_job, logging).run(wait)
-    finally:
+    except SweepInterrupted:
+        raise
+    except SweepFailed:
         _report(directory)
+        raise
+    _report(directory)
 
 
 def plan_cell(config: DictConfig, overrides: Sequence[str], directory: Path) -> None:

@@ -2,9 +2,10 @@
 
 from sweeps.report.frames import Sweep
 from sweeps.report.means import points
+from sweeps.report.pictures.looks import looks_of
 from sweeps.report.results import load_cells
 from sweeps.report.setups import finals, lines, strengths
-from sweeps.report.tables import terminal_table
+from sweeps.report.terminal import print_table
 from sweeps.report.write import load, table, write_report
 
 __all__ = [
@@ -13,9 +14,10 @@ __all__ = [
     "lines",
     "load",
     "load_cells",
+    "looks_of",
     "points",
+    "print_table",
     "strengths",
     "table",
-    "terminal_table",
     "write_report",
 ]

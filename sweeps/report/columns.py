@@ -13,8 +13,8 @@ class Column:
         heading: Its name in tables.
         factor: What figures are multiplied by before they are written.
         format: As Python's format() has it.
-        is_multiple: Whether it is a ratio or a price, which seeds change by a factor: its mean is geometric,
-            and its interval is computed on the log scale. Other figures are averaged as they are.
+        is_multiple: Whether it is a ratio, a time or a price, which seeds change by a factor: its mean is
+            geometric, and its interval is computed on the log scale. Other figures are averaged as they are.
         reached: Column that is 0 where this figure is only a lower bound; None where it never is.
     """
 
@@ -46,9 +46,9 @@ COLUMNS = {
     "kl": Column("KL", 1, ".3g"),
     "transfer": Column("transfer %", 100, ".1f"),
     "query_seconds": Column("seconds"),
-    "total_seconds": Column("with work"),
+    "total_seconds": _multiple("with work"),
     "overhead": _multiple("overhead"),
-    "cheapest_pow_seconds": Column("cheapest, s"),
+    "cheapest_pow_seconds": _multiple("cheapest, s"),
     "cheapest_overhead": _multiple("at best"),
     "honest_overhead": _multiple("honest's"),
     "honest_accuracy": Column("honest's accuracy %", 100, ".2f"),
@@ -72,14 +72,23 @@ COLUMNS = {
     },
     "honest_q95": _multiple("honest q95, s"),
     "price_over_honest": _multiple("price / honest q95", ".3g", "reached_90"),
+    "least_over_honest": _multiple("cheapest price / honest q95", ".3g", "reached_90"),
     "queries_over_honest": _multiple("queries / honest q95", ".3g", "reached_90"),
-    "expected_hashes": Column("hashes", 1, ".3g"),
-    "attacker_usd": Column("USD", 1, ".2g"),
-    "honest_usd": Column("honest's USD", 1, ".2g"),
+    "expected_hashes": _multiple("hashes", ".3g"),
+    "attacker_solve_seconds": _multiple("solving, s"),
+    "attacker_usd": _multiple("USD", ".2g"),
+    "honest_usd": _multiple("honest's USD", ".2g"),
+    "more_time": _multiple("time / honest's"),
+    "more_best": _multiple("cheapest time / honest's"),
+    "more_money": _multiple("USD / honest's"),
     "measured_train_seconds": Column("training, s", 1, ".3g"),
     "measured_peak_mib": Column("peak, MiB"),
 }
 """Columns of the tables, in their order."""
+
+
+AS_HONEST = "asks what honest users ask, so no price on what answers reveal tells it from them"
+"""What is said of attacks with `asks_as_honest`."""
 
 
 def bound_by(name: str) -> str | None:

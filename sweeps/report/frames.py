@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from sweeps.report.columns import OTHER_GOALS
+from sweeps.report.own_hardware import on_own_hardware
 from sweeps.report.promise import promises
 from sweeps.report.results import CellResult
 from sweeps.report.varying_options import LABELS, varying_options
@@ -29,15 +30,25 @@ PRICES = (
     "usd_to_90",
     "honest_q95",
     "price_over_honest",
+    "least_over_honest",
     "queries_over_honest",
     *(f"{name}_{goal}" for goal in OTHER_GOALS for name in ("seconds_to", "reached")),
 )
-"""What 90 % of the victim's accuracy costs, what 95 % of honest users stay below, and the one over the other.
+"""What 90 % of the victim's accuracy costs and what 95 % of honest users stay below, each on its own
+hardware; and the work of the one over that of the other: as the attacker asked, and in its cheapest way.
 Behind them stand the prices of other shares, and of the victim's fidelity.
 
 Where the attacker did not come so far, `reached_90` is 0, and its prices are what it spent in vain: lower
 bounds.
 """
+
+OVER_HONEST = {
+    "more_time": ("overhead", "honest_overhead"),
+    "more_best": ("cheapest_overhead", "honest_overhead"),
+    "more_money": ("attacker_usd", "honest_usd"),
+}
+"""How many times an attacker pays what an honest user does who asks as much: time as it asked, time in its
+cheapest way, and money; the columns that are divided."""
 
 ALARM = ("alarm", "queries_until_alarm")
 """Whether an attacker who is watched raises the alarm, 1 or 0, and after how many queries."""
@@ -56,9 +67,10 @@ class Sweep:
     """What finished cells say.
 
     `cells` has a row a cell: dataset, attack, defense, hardware; a column for each further option in which
-    cells of one name differ (`varying_options`); seed; knows, what the attack is told of the defense; toll,
-    the defense without its strength; strength; victim_accuracy; gave_up; path; UTILITY_LOSS, ALARM,
-    PRICES and TRANSFERABILITY, as far as any cell has them.
+    cells of one name differ (`varying_options`); seed; knows, what the attack is told of the defense;
+    asks_as_honest, whether it asks what honest users ask; toll, the defense without its strength; strength;
+    victim_accuracy; gave_up; path; UTILITY_LOSS, ALARM, PRICES and TRANSFERABILITY, as far as any cell has
+    them.
 
     `curves` has a row a round, with all of these and the columns of curve.csv. A column that a cell does not
     have, its PATE cost say, is NaN, and so is TRANSFERABILITY before the last round.
@@ -99,10 +111,10 @@ def tidy(cells: Iterable[CellResult]) -> Sweep:
         [cell.curve.join(cell.hits) for cell in kept], keys=range(len(kept)), names=["cell", None]
     )
     curves = curves.reset_index(level="cell").reset_index(drop=True)
-    rows = described.merge(curves, left_index=True, right_on="cell")
+    rows = described.merge(on_own_hardware(curves), left_index=True, right_on="cell")
     worth = [name for name in TRANSFERABILITY if name in rows]
     rows[worth] = rows[worth].where(~rows["cell"].duplicated(keep="last"))
-    rows = _against_none(rows, list(further.columns))
+    rows = _over_honest(_against_none(rows, list(further.columns)))
     return Sweep(described, rows, list(further.columns), measures_of(kept), promises(kept))
 
 
@@ -122,6 +134,15 @@ def _against_none(rows: pd.DataFrame, varying: Sequence[str]) -> pd.DataFrame:
     is_defended = rows["defense"] != "none"
     rows = rows.assign(accuracy_change=(rows["accuracy"] - found["accuracy"]).where(is_defended))
     return rows.assign(right_undefended=found["right"]) if "right" in found else rows
+
+
+def _over_honest(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of curves with OVER_HONEST, where work is asked for."""
+    for name, (attacker, honest) in OVER_HONEST.items():
+        if attacker in rows and honest in rows:
+            asked = rows["strength"].notna() & (rows[honest] > 0)
+            rows = rows.assign(**{name: (rows[attacker] / rows[honest]).where(asked)})
+    return rows
 
 
 def measures_of(cells: Iterable[CellResult]) -> dict[str, Heading]:
@@ -151,6 +172,7 @@ def _description(cell: CellResult) -> dict[str, object]:
         "strength": result.get("strength"),
         "victim_accuracy": result["victim_accuracy"],
         "gave_up": bool(result.get("gave_up", False)),
+        "asks_as_honest": bool(result.get("asks_as_honest", False)),
         "path": str(cell.path),
     }
 
@@ -176,13 +198,17 @@ def _prices(cell: CellResult) -> dict[str, float]:
     prices = {"reached_90": float(reached["reached"]), "queries_to_90": reached["queries"]}
     if bill:
         seconds, q95 = reached["pow_seconds"], bill["pow_seconds"]["q95"]
-        prices |= {"seconds_to_90": seconds, "usd_to_90": reached["attacker_usd"], "honest_q95": q95}
+        prices |= {"seconds_to_90": reached.get("attacker_solve_seconds", seconds)}
+        prices |= {"usd_to_90": reached["attacker_usd"]}
+        prices |= {"honest_q95": bill.get("solve_seconds", bill["pow_seconds"])["q95"]}
         prices["price_over_honest"] = seconds / q95 if q95 else float("nan")
+        if q95 and "cheapest_pow_seconds" in reached:
+            prices["least_over_honest"] = reached["cheapest_pow_seconds"] / q95
         prices["queries_over_honest"] = reached["queries"] / bill["queries"]["q95"]
         for goal, (figure, share, _) in OTHER_GOALS.items():
             other = cell.result["price_to_reach"].get(figure, {}).get(share, {})
             if other:
-                prices[f"seconds_to_{goal}"] = other["pow_seconds"]
+                prices[f"seconds_to_{goal}"] = other.get("attacker_solve_seconds", other["pow_seconds"])
                 prices[f"reached_{goal}"] = float(other["reached"])
     return prices
 

@@ -26,6 +26,9 @@ NORMAL = float(ndtri(0.975))
 NOT_MEASURED = ["cell", "seed", "strength", "round", *HITS, "right_undefended", "honest_images"]
 """Columns of a sweep's frames whose means would say nothing."""
 
+FLAGS = ("gave_up", "asks_as_honest")
+"""Columns that are true or false, whose means are shares."""
+
 ON_TEST_IMAGES = {
     "accuracy": ("right", None),
     "fidelity": ("agrees", None),
@@ -73,7 +76,7 @@ def over_seeds(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     if rows.empty:
         return pd.DataFrame()
     dropped = [name for name in NOT_MEASURED if name in rows and name not in by]
-    figures = rows.drop(columns=dropped).astype({"gave_up": float})
+    figures = rows.drop(columns=dropped).astype({name: float for name in FLAGS if name in rows})
     groups = figures.groupby(list(by), sort=False)
     means, factor = groups.mean(numeric_only=True), _students_factor(groups)
     half_widths = groups.sem(ddof=1, numeric_only=True) * factor[means.columns]
@@ -149,7 +152,7 @@ def _with_geometric(
     Logarithms are those of figures over their arithmetic mean, so that seeds that agree have it exactly.
     """
     centers = figures.groupby(list(by), sort=False)[names].transform("mean")
-    ratios = (figures[names] / centers).where(centers > 0, figures[names] + 1)
+    ratios = (figures[names] / centers).where((centers > 0) & np.isfinite(centers), figures[names] + 1)
     with np.errstate(divide="ignore"):
         logs = pd.DataFrame(np.log(ratios)).groupby([figures[name] for name in by], sort=False)
     shift, half = logs.mean(), logs.sem(ddof=1) * factor[names]

@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 from plotly.offline import get_plotlyjs
 
-from sweeps.report.frames import Sweep
+from sweeps.report.frames import OVER_HONEST, Sweep
+from sweeps.report.pictures.looks import looks_of
 from sweeps.report.promise import promise_section
 from sweeps.report.setups import finals, frontier, lines, strengths
 
@@ -35,7 +36,8 @@ FIGURES = (
     *("honest_accuracy", "honest_l1", "honest_calibration_error", "honest_false_alarms", "honest_refused"),
     *("kl", "transfer", "answers_lost", "time_lost"),
     *("reached_90", "queries_to_90", "seconds_to_90", "honest_q95"),
-    *("price_over_honest", "queries_over_honest"),
+    *("price_over_honest", "least_over_honest", "queries_over_honest"),
+    *(*OVER_HONEST, "asks_as_honest"),
 )
 """What the page is given of each mean, with its interval, beside the costs under each privacy measure."""
 
@@ -51,6 +53,7 @@ def page(sweep: Sweep) -> str:
         "frontier": _columns(frontier(sweep), [*texts, "toll", "is_undominated"], figures),
         "measures": [[name, f"{own.label} cost", own.format] for name, own in sweep.measures.items()],
         "cells": len(sweep.cells),
+        "looks": looks_of(sweep).for_the_page(),
     }
     template = Template((PARTS / "report.html").read_text())
     return template.substitute(

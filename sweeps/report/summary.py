@@ -6,19 +6,30 @@ from pathlib import Path
 
 from rich.console import Console
 
+from storage.files import write_atomically
+from sweeps.report.frames import tidy
+from sweeps.report.pictures.plots import draw
 from sweeps.report.results import load_cells
-from sweeps.report.write import terminal_table, write_plots
+from sweeps.report.terminal import print_table
+from sweeps.report.write import table
+
+WITHOUT_A_TERMINAL = 190
+"""Characters of a line where it goes to a file."""
 
 
 def summarize(directory: Path) -> None:
-    """Print the table of a sweep's finished cells, and draw its plots; nothing where there are none.
+    """Print the table of a sweep's finished cells, write all figures, and draw its plots, if there are any.
 
     Raises ValueError where nothing tells two cells of one seed apart.
     """
     cells = load_cells([directory])
     if not cells:
         return
-    console = Console(width=None if Console().is_terminal else 190)
-    console.print(terminal_table(cells))
-    for path in write_plots(cells, directory):
-        console.print(f"plot: {path}", soft_wrap=True)
+    sweep = tidy(cells)
+    console = Console(width=None if Console().is_terminal else WITHOUT_A_TERMINAL)
+    print_table(sweep, console)
+    all_figures = directory / "table.csv"
+    write_atomically(all_figures, lambda path: table(sweep).to_csv(path, index=False))
+    for path in (all_figures, *draw(sweep, directory)):
+        console.print(f"{'all figures' if path == all_figures else 'plot'}: {path}", soft_wrap=True)
+    console.print(f"tollgate report {directory} writes tables for papers and a page", soft_wrap=True)

@@ -1,26 +1,22 @@
-"""Tables of a sweep: for the terminal, in Markdown and in LaTeX."""
+"""Written tables of a sweep, in Markdown and in LaTeX."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 
 from sweeps.report.columns import COLUMNS, Column
-from sweeps.report.frames import Heading, Sweep, alters_or_watches, tidy
-from sweeps.report.means import points
-from sweeps.report.results import CellResult
+from sweeps.report.frames import Heading, Sweep, alters_or_watches
 
 HEADINGS = {"dataset": "data set"}
 
 COSTS_AFTER = ("queries", "accuracy", "fidelity", "accuracy_change", "kl", "transfer")
 """Columns before the sweep's privacy measures."""
 
-SHOWN = tuple(name for name in COLUMNS if not name.startswith("reached_"))
+SHOWN = tuple(name for name in COLUMNS if not name.startswith(("reached_", "more_", "attacker_solve")))
 """Columns of the table in Markdown: what was not reached is told beside its prices."""
 
 IN_A_PAPER = (
@@ -28,26 +24,6 @@ IN_A_PAPER = (
     *("overhead", "honest_overhead", "honest_accuracy", "honest_l1", "attacker_usd"),
 )
 """Columns of the table in LaTeX, beside the privacy measures, as many as a page is wide."""
-
-
-IN_THE_TERMINAL = {
-    "queries": "queries",
-    "accuracy": "accuracy %",
-    "fidelity": "fidelity %",
-    "total_seconds": "with work",
-    "overhead": "overhead",
-    "cheapest_pow_seconds": "least, s",
-    "honest_overhead": "honest's",
-    "seconds_to_90": "price of 90 %, s",
-    "price_over_honest": "price / honest q95",
-    "honest_accuracy": "honest's accuracy %",
-    "honest_l1": "honest's L1",
-    "attacker_usd": "USD",
-}
-"""Columns of the table in the terminal, beside the privacy measures, and their headings."""
-
-SHARED = ("data set", "seed", "hardware", "queries")
-"""Columns of the table in the terminal that stand below it where all rows that have one agree."""
 
 BY_CHANGED_ANSWERS = ("honest_accuracy", "honest_l1", "honest_calibration_error", "honest_refused")
 """Columns that are shown where some defense changes answers, or watches."""
@@ -87,7 +63,7 @@ def readable(table: pd.DataFrame, sweep: Sweep, shown: Sequence[str] = SHOWN) ->
         index=table.index,
     )
     rows = table.to_dict("records")
-    for name in _telling(with_costs(shown, sweep.measures), table):
+    for name in telling(with_costs(shown, sweep.measures), table):
         if name in table:
             texts = [_shown(row, name, written[name]) for row in rows]
             columns[written[name].heading] = pd.Series(texts, index=table.index)
@@ -95,7 +71,7 @@ def readable(table: pd.DataFrame, sweep: Sweep, shown: Sequence[str] = SHOWN) ->
     return text.loc[:, (text != "").any()]
 
 
-def _telling(names: Iterable[str], rows: pd.DataFrame) -> list[str]:
+def telling(names: Iterable[str], rows: pd.DataFrame) -> list[str]:
     """The columns without those that say nothing of these rows."""
     if alters_or_watches(rows).any():
         return list(names)
@@ -104,27 +80,39 @@ def _telling(names: Iterable[str], rows: pd.DataFrame) -> list[str]:
 
 def _shown(row: Mapping[Any, Any], name: str, column: Column) -> str:
     """A mean with its interval; one of lower bounds with how many seeds came so far."""
-    text = _written(row, name, column)
+    text, interval = with_interval(row, name, column)
     if text.startswith(">") and row["seeds"] > 1:
         came = round(row[str(column.reached)] * row["seeds"])
         return f"{text} ({came} of {row['seeds']} came so far)"
-    return text + (_range(row, name, column) if column.is_multiple else _half_width(row, name, column))
+    return f"{text} {interval}" if interval else text
 
 
-def _half_width(row: Mapping[Any, Any], name: str, column: Column) -> str:
+def with_interval(row: Mapping[Any, Any] | pd.Series[Any], name: str, column: Column) -> tuple[str, str]:
+    """A mean and its interval as text; the interval is empty where there is none."""
+    text = _written(row, name, column)
+    return text, (_range(row, name, column) if column.is_multiple else _half_width(row, name, column))
+
+
+def _half_width(row: Mapping[Any, Any] | pd.Series[Any], name: str, column: Column) -> str:
     """Half the width of an interval, where seeds differ."""
     half_width = row[f"{name}_interval"] * column.factor
     if np.isnan(half_width) or half_width <= 1e-9 * abs(row[name] * column.factor):
         return ""
-    return f" ± {half_width:{'.0f' if 100 <= half_width < 1e5 else '.2g'}}"
+    return f"± {half_width:{'.0f' if 100 <= half_width < 1e5 else '.2g'}}"
 
 
-def _range(row: Mapping[Any, Any], name: str, column: Column) -> str:
+def _range(row: Mapping[Any, Any] | pd.Series[Any], name: str, column: Column) -> str:
     """Both ends of an interval, where seeds differ."""
     low, high = row[f"{name}_low"], row[f"{name}_high"]
     if np.isnan(low) or high <= low * (1 + 1e-9):
         return ""
-    return f" ({low:{column.format}} to {high:{column.format}})"
+    return f"({number(low, column.format)} to {number(high, column.format)})"
+
+
+def number(value: float, form: str) -> str:
+    """A number as Python's format() has it, but 12350 where that has 1.235e+04."""
+    text = f"{value:{form}}"
+    return f"{float(text):.0f}" if "e+0" in text and abs(value) < 1e7 else text
 
 
 def _written(row: Mapping[Any, Any] | pd.Series[Any], name: str, column: Column) -> str:
@@ -132,7 +120,7 @@ def _written(row: Mapping[Any, Any] | pd.Series[Any], name: str, column: Column)
     if np.isnan(row[name]):
         return ""
     is_bound = column.reached is not None and row.get(column.reached, 1) < 1
-    return ("> " if is_bound else "") + f"{row[name] * column.factor:{column.format}}"
+    return ("> " if is_bound else "") + number(row[name] * column.factor, column.format)
 
 
 def _is_text(heading: Hashable, names: Sequence[str]) -> bool:
@@ -154,54 +142,3 @@ def latex(table: pd.DataFrame, sweep: Sweep) -> str:
     written: str = text.to_latex(index=False, escape=True, column_format=alignment)
     note = "means over seeds with 95 % intervals (of seeds and test images, of multiples on the log scale)"
     return f"% \\usepackage{{booktabs}}; {note}\n" + written.replace("±", r"$\pm$")
-
-
-def terminal_table(cells: list[CellResult]) -> Table:
-    """What each cell came to, a row a cell, for the terminal."""
-    sweep = tidy(cells)
-    last = points(sweep)
-    if last.empty:
-        return _laid_out(pd.DataFrame(), ())
-    columns = {HEADINGS.get(name, name): last[name] for name in sweep.names if name != "hardware"}
-    columns["seed"] = last["seed"].astype(str)
-    headings = IN_THE_TERMINAL | {name: f"{heading.label} cost" for name, heading in sweep.measures.items()}
-    written = written_as(sweep.measures)
-    for name in _telling(with_costs(IN_THE_TERMINAL, sweep.measures), last):
-        columns[headings[name]] = _formatted(last, name, written[name])
-    columns["hardware"] = last["hardware"]
-    columns["gave up"] = last["gave_up"].map({True: "yes", False: ""})
-    return _laid_out(pd.DataFrame(columns), headings.values())
-
-
-def _laid_out(text: pd.DataFrame, figures: Collection[str]) -> Table:
-    """A narrow table: headings are broken where need be, figures and names are not."""
-    table = Table(
-        title="What each stolen model cost",
-        title_justify="left",
-        caption_justify="left",
-        box=SIMPLE_HEAD,
-        padding=0,
-        pad_edge=False,
-        show_edge=False,
-    )
-    text = text.loc[:, (text != "").any()]
-    several = len(text) > 1
-    shared = [name for name in SHARED if several and name in text and len(set(text[name]) - {""}) == 1]
-    table.caption = "; ".join(f"{name}: {text[name].max()}" for name in shared) or None
-    text = text.drop(columns=shared)
-    for heading, column in text.items():
-        is_figure = heading in figures
-        longest = max(len(word) for each in column for word in ([each] if is_figure else each.split(" ")))
-        justify: Literal["left", "right"] = "right" if is_figure else "left"
-        width = max(longest, min(8, len(max(str(heading).split(" "), key=len))))
-        table.add_column(str(heading), justify=justify, width=width, overflow="fold")
-    for row in text.to_numpy().tolist():
-        table.add_row(*row)
-    return table
-
-
-def _formatted(rows: pd.DataFrame, name: str, column: Column) -> pd.Series[str]:
-    """A column's figures as text; nothing where there are none."""
-    if name not in rows:
-        return pd.Series("", index=rows.index)
-    return rows.apply(_written, axis=1, args=(name, column))

@@ -12,10 +12,10 @@ from storage.files import write_atomically, write_text
 from sweeps.report.frames import Sweep, tidy
 from sweeps.report.means import over_seeds, points
 from sweeps.report.page import page
-from sweeps.report.plots import draw, write_plots
+from sweeps.report.pictures.plots import draw
 from sweeps.report.results import load_cells
 from sweeps.report.setups import finals, lines, strengths
-from sweeps.report.tables import latex, markdown, terminal_table
+from sweeps.report.tables import latex, markdown
 
 __all__ = [
     "Sweep",
@@ -26,8 +26,6 @@ __all__ = [
     "points",
     "strengths",
     "table",
-    "terminal_table",
-    "write_plots",
 ]
 
 

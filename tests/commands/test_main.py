@@ -158,3 +158,17 @@ def test_the_folder_of_the_command_comes_last(tmp_path: Path) -> None:
 def test_overrides_and_flags_come_in_any_order() -> None:
     given = ["-m", "a=1", "--config-dir", "x=y", "~b", "--cfg", "job", "+c=[1,2]"]
     assert rewritten(given) == ["a=1", "~b", "+c=[1,2]", "-m", "--config-dir", "x=y", "--cfg", "job"]
+
+
+@pytest.mark.parametrize(("name", "what"), [("run", "goes on where this stopped"), ("report", "begins anew")])
+def test_an_interrupt_is_one_sentence_with_the_command_to_give_again(
+    name: str, what: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(arguments: list[str]) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"commands.{name}.main", interrupted)
+    with pytest.raises(SystemExit) as exit:
+        main([name, "a b"])
+    assert exit.value.code == 130
+    assert capsys.readouterr().err == f"error: interrupted; tollgate {name} 'a b' {what}\n"

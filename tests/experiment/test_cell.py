@@ -141,6 +141,9 @@ def test_attackers_who_know_share_an_extraction_and_agree_with_replay(
     assert poor["round"].tolist() == [0] and poor["accuracy"].tolist() == [0.1]
     assert results["1_1e-12"]["gave_up"] is True
     assert 0 < len(richer) <= len(free) and (richer["attacker_usd"] <= 1e-9).all()
+    for name in ("1_None", "5_None", "1_1e-12", "1_1e-09"):
+        assert len(pd.read_parquet(folder / name / "trace.parquet")) == curves[name]["queries"].iloc[-1]
+    assert "hold its first 0 queries" in (folder / "1_1e-12" / "log").read_text()
 
     expected = results["1_None"]["expected_cost"]
     replayed = run_program(

@@ -157,6 +157,14 @@ def test_wrong_options_are_named(make: object, said: str) -> None:
         make()  # type: ignore[operator]
 
 
+@pytest.mark.parametrize(("high", "is_broken"), [(0.94, True), (0.96, False)])
+def test_a_promise_that_does_not_hold_is_a_warning(high: float, is_broken: bool) -> None:
+    """77 % of the others instead of 95 % is one; chance is not."""
+    found = Guarantee(100, 0.77, 0.68, high, 2.7)
+    assert found.is_broken(UNFITTED) == is_broken
+    assert ("not 95 % as promised" in found.sentence(UNFITTED)) == is_broken
+
+
 def test_the_interval_is_clopper_and_pearsons() -> None:
     """19 of 20 below the bound: the published interval is 0.7513 to 0.9987."""
     calibration = replace(UNFITTED, base=2.0)

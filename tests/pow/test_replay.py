@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -314,3 +315,49 @@ def test_who_evades_needs_a_row_a_query(
     pd.DataFrame({"round": 1, "account": 0, "cost_pate": [0.5] * 10}).to_parquet(tmp_path / "trace.parquet")
     assert main([str(tmp_path / "trace.parquet"), "--account-seconds", "-1"]) == 1
     assert "--account-seconds must be at least 0, and finite, not -1" in capsys.readouterr().err
+
+
+def beside(folder: Path, **result: object) -> Path:
+    """A trace of 100 queries that cost 2 each, with the result of its run beside it."""
+    count = np.arange(100)
+    trace = pd.DataFrame({"round": count // 50, "account": 0, "cost_pate": 2.0, "cost_gap": 3.0})
+    trace.to_parquet(folder / "trace.parquet")
+    told = {
+        "dataset": "digits",
+        "calibration": "linear",
+        "strength": 3.0,
+        "scope": "account",
+        "charged": "pate",
+        "request_size": 25,
+        "account_seconds": 7.0,
+        "expected_cost": {"slope": 1.0, "intercept": 0.0},
+    }
+    (folder / "result.json").write_text(json.dumps(told | result))
+    return folder / "trace.parquet"
+
+
+def test_a_trace_is_priced_as_its_run_was_where_nothing_else_is_said(tmp_path: Path) -> None:
+    """By hand: requests of 25 whose cost lies 25, 50, 75 and 100 above the line, at strength 3."""
+    trace, out = beside(tmp_path), tmp_path / "rows.csv"
+    assert main([str(trace), "pow_calibration.slope=0.1", "--out", str(out)]) == 0
+    rows = pd.read_csv(out)
+    assert set(rows["dataset"]) == {"digits"} and len(rows) == 4
+    assert rows["pow_seconds"].iloc[-1] == pytest.approx(7 + 3 * 0.1 * (25 + 50 + 75 + 100))
+    again = [str(trace), "pow_calibration.slope=0.1", "--out", str(out)]
+    assert main([*again, "--strength", "1", "--account-seconds", "0", "--request-size", "50"]) == 0
+    assert pd.read_csv(out)["pow_seconds"].iloc[-1] == pytest.approx(0.1 * (50 + 100))
+
+
+def test_the_line_of_another_data_set_or_measure_is_not_taken(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trace = beside(tmp_path)
+    assert main([str(trace), "--cost", "gap"]) == 1
+    assert "digits has no published expectation: name an honest trace by --benign" in capsys.readouterr().err
+
+
+def test_a_damaged_result_beside_a_trace_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trace = beside(tmp_path)
+    (tmp_path / "result.json").write_text("{")
+    assert main([str(trace)]) == 1
+    assert f"{tmp_path / 'result.json'} is damaged" in capsys.readouterr().err

@@ -39,6 +39,22 @@ def trained(seed: int, recipe: Recipe, targets: Tensor | None = None) -> nn.Modu
     return model
 
 
+def test_an_interrupt_stays_one_and_another_can_follow() -> None:
+    """Lightning would exit with 1, and be deaf to Ctrl-C from then on."""
+
+    class Interrupted(nn.Linear):
+        def forward(self, images: Tensor) -> Tensor:
+            raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            fit(Interrupted(64, 4), *blobs(), Recipe(epochs=1, batch_size=120), CPU, seed=0)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("at", [0, 1, 5])
 def test_who_is_told_to_terminate_says_so_by_its_exit_code(at: int) -> None:
     """In the first batch, in the last of an epoch and in the last of all."""

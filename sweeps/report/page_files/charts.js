@@ -1,11 +1,7 @@
 "use strict";
 // Charts: a colour an attack, a line style and a marker a defense, everywhere the same.
 
-const COLORS = [
-  "#2f7ed8", "#e0701b", "#2a9d5c", "#cf3f4f", "#8a63d2", "#9c6644", "#d661a8", "#7a8594", "#a59a1c", "#1ba5b8",
-];
-const DASHES = ["solid", "dash", "dot", "dashdot", "longdash", "longdashdot"];
-const MARKERS = ["circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "x", "star"];
+const { colors: COLORS, dashes: DASHES, markers: MARKERS } = DATA.looks;
 
 const colorOf = (attack) => COLORS[ATTACKS.indexOf(attack) % COLORS.length];
 /** Attacks beyond the tenth have the first ten's colours and open markers. */
@@ -52,12 +48,21 @@ function logAxis(values, most) {
 
 const escaped = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;");
 
+const placeOf = (row) => `${row.attack} · ${row.defense ?? `${row.toll}, strength ${row.strength}`}`;
+
 function hover(row) {
-  const figures = FIGURES.filter(([name]) => isNumber(row[name]) && name !== "victim_accuracy");
-  const lines = figures.map(([name, title, write]) => `${title}: ${withInterval(row, name, write).join("")}`);
-  const seeds = `${row.seeds} seed${row.seeds === 1 ? "" : "s"}`;
-  const place = `${row.attack} · ${row.defense ?? `${row.toll}, strength ${row.strength}`} · ${seeds}`;
-  return [`<b>${escaped(place)}</b>`, ...lines, gaveUp(row)].filter(Boolean).join("<br>");
+  const lines = told(row).slice(0, AT_ONCE - 1).map(([title, text]) => `${title}: ${text}`);
+  return [`<b>${escaped(placeOf(row))}</b>`, ...lines, gaveUp(row)].filter(Boolean).join("<br>");
+}
+
+/** All figures of a point that is clicked. */
+function tellOnClick(chart, rowsOfTraces) {
+  const element = document.getElementById(chart);
+  element.removeAllListeners?.("plotly_click");
+  element.on("plotly_click", ({ points: [point], event }) => {
+    const row = rowsOfTraces.get(point.data.name)?.[point.pointNumber];
+    if (row) showTip(placeOf(row), [["seeds", String(row.seeds)], ...told(row)], { left: event.clientX, top: event.clientY, bottom: event.clientY });
+  });
 }
 
 /** Rows in groups that agree in some columns, in their order. */
@@ -84,31 +89,69 @@ function band(rows, x, y) {
   }];
 }
 
-/** Bands of defenses that ask for no other queries coincide on most axes: one is drawn. */
-function isNew(seen, trace) {
-  const key = JSON.stringify([trace.x, trace.y]);
+/** Whether nothing of this attack has been drawn in the same place: bands and lines can coincide. */
+function isNew(seen, attack, trace) {
+  const key = JSON.stringify([attack, trace.x, trace.y]);
   return !seen.has(key) && seen.add(key);
+}
+
+/** From the lowest to the highest of some shares, with some room, but never below 0 or above 100 %. */
+function shareRange(values) {
+  const [low, high] = [Math.min(...values), Math.max(...values)];
+  const room = Math.max(0.02, 0.04 * (high - low));
+  return [Math.max(0, low - room), Math.min(1, high + room)];
+}
+
+const MOST_LINES = 60;
+
+/** The lines, or where they are too many to be told apart those without a defense and under the one that buys most. */
+function few(lines) {
+  if (lines.length <= MOST_LINES) return lines;
+  const order = byWhatTheyBuy(FINALS.filter(isChosen), document.getElementById("basis").value);
+  const kept = [order[0], order[order.length - 1]];
+  return lines.filter((line) => kept.includes(line[0].defense));
+}
+
+/** Lines, each once, and which others lie on them: pairs of attack and sentence. */
+function curvesOf(shown, x) {
+  const drawn = new Map();
+  const covered = [];
+  const byDefense = (a, b) => DEFENSES.indexOf(a[0].defense) - DEFENSES.indexOf(b[0].defense);
+  for (const line of grouped(shown, "attack", "defense").sort(byDefense)) {
+    const { attack, defense } = line[0];
+    const key = JSON.stringify([attack, line.map((row) => [row[x], row.accuracy])]);
+    if (drawn.has(key)) covered.push(`${attack}: ${defense} on ${drawn.get(key)[0].defense}`);
+    else drawn.set(key, line);
+  }
+  return [[...drawn.values()], covered];
 }
 
 function drawCurves(rows, x, isLog, hasBands) {
   const shown = rows.filter((row) => isNumber(row[x]) && (!isLog || row[x] > 0));
   const bands = new Set();
-  const traces = grouped(shown, "attack", "defense").flatMap((line) => [
-    ...(hasBands ? band(line, x, "accuracy") : []).filter((trace) => isNew(bands, trace)),
+  const [found, covered] = curvesOf(shown, x);
+  const curves = few(found);
+  const traces = curves.flatMap((line) => [
+    ...(hasBands ? band(line, x, "accuracy") : []).filter((trace) => isNew(bands, line[0].attack, trace)),
     {
-      x: line.map((row) => row[x]), y: line.map((row) => row.accuracy), mode: "lines+markers",
-      text: line.map(hover), hovertemplate: "%{text}<extra></extra>",
+      x: line.map((row) => row[x]), y: line.map((row) => row.accuracy), mode: "lines+markers", cliponaxis: false,
+      text: line.map(hover), hovertemplate: "%{text}<extra></extra>", name: placeOf(line[0]),
       ...styleOf(line[0].attack, DEFENSES.indexOf(line[0].defense)),
     },
   ]);
-  const title = AXES.find(([name]) => name === x)[1];
+  const [, long, brief] = AXES.find(([name]) => name === x);
+  const title = window.innerWidth < 600 ? brief ?? long : long;
   const victims = unique(shown.map((row) => row.victim_accuracy));
   const xaxis = isLog && shown.length ? logAxis(shown.map((row) => row[x]), window.innerWidth < 600 ? 5 : 10) : {};
+  const range = shareRange([...traces.flatMap((trace) => trace.y), ...victims]);
   Plotly.react("curves", traces, {
-    ...layout({ ...xaxis, title }, { title: "accuracy", tickformat: ".0%" }),
+    ...layout({ ...xaxis, title }, { title: "accuracy", tickformat: ".0%", range }),
     shapes: victims.map((y) => ({ type: "line", xref: "paper", x0: 0, x1: 1, y0: y, y1: y, line: { color: css("--soft"), width: 1 } })),
   }, CONFIG);
-  document.getElementById("curves-note").textContent = leftOut(rows, shown, title);
+  const lying = covered.length ? `Lines that lie on others: ${covered.join("; ")}.` : "";
+  const many = curves.length < found.length ? `Of ${found.length} lines the ${curves.length} under ${unique(curves.map((line) => line[0].defense)).join(" and ")} are drawn; choose attacks or defenses above for others.` : "";
+  document.getElementById("curves-note").textContent = [many, leftOut(rows, shown, title), lying].filter(Boolean).join(" ");
+  tellOnClick("curves", new Map(curves.map((line) => [placeOf(line[0]), line])));
 }
 
 /** What a chart cannot show: lines without this cost, and zeros on a logarithmic axis. */
@@ -125,18 +168,17 @@ function leftOut(rows, shown, title) {
 }
 
 function drawStrengths(rows) {
-  const tolls = unique(STRENGTHS.map((row) => row.toll));
   const attackers = grouped(rows, "attack", "toll").map((line) => ({
     x: line.map((row) => row.strength), y: line.map((row) => row.overhead), mode: "lines+markers",
     text: line.map(hover), hovertemplate: "%{text}<extra></extra>",
-    ...styleOf(line[0].attack, tolls.indexOf(line[0].toll)),
+    ...styleOf(line[0].attack, TOLLS.indexOf(line[0].toll)),
   }));
   const honest = grouped(rows, "toll", "queries").map((line) => {
     const points = grouped(line, "strength").map((same) => same[0]);
     return {
       x: points.map((row) => row.strength), y: points.map((row) => row.honest_overhead), mode: "lines",
       hovertemplate: `honest user, ${count(line[0].queries)} queries: ×%{y:.3g}<extra></extra>`,
-      line: { color: css("--soft"), width: 6, dash: DASHES[tolls.indexOf(line[0].toll) % DASHES.length] }, opacity: 0.55,
+      line: { color: css("--soft"), width: 6, dash: DASHES[TOLLS.indexOf(line[0].toll) % DASHES.length] }, opacity: 0.55,
     };
   });
   const values = rows.map((row) => row.strength);
@@ -160,10 +202,10 @@ function drawFrontier(rows) {
   const panels = [["answers_lost", "x", "answers lost"], ["time_lost", "x2", "extra time"]];
   const traces = panels.flatMap(([loss, xaxis]) => grouped(rows, "attack", "toll").map((line) => {
     const points = line.slice().sort((a, b) => a.time_lost - b.time_lost);
-    const style = styleOf(line[0].attack, DEFENSES.indexOf(line[0].defense));
+    const style = styleOf(line[0].attack, TOLLS.indexOf(line[0].toll));
     const ring = { color: css("--text"), width: points.map((row) => (row.is_undominated ? 2 : 0)) };
     return {
-      x: points.map((row) => row[loss]), y: points.map((row) => row.accuracy), xaxis, mode: "lines+markers",
+      x: points.map((row) => row[loss]), y: points.map((row) => row.accuracy), xaxis, mode: "lines+markers", cliponaxis: false,
       text: points.map(hover), hovertemplate: "%{text}<extra></extra>",
       ...style, marker: { ...style.marker, size: 9, line: ring },
     };
@@ -172,8 +214,13 @@ function drawFrontier(rows) {
     x: row[loss], y: row.accuracy, xref, text: escaped(row.toll), showarrow: false, yshift: -14,
   })));
   const narrow = window.innerWidth < 600;
-  const [answers, time] = panels.map(([, , title]) => ({ title: narrow ? title : `honest user's ${title}`, tickformat: ".0%", tickangle: 0 }));
-  const base = layout(answers, { title: "accuracy of the stolen model", tickformat: ".0%" });
+  const [answers, time] = panels.map(([, , title]) => ({ title: narrow ? title : `honest user's ${title}`, tickformat: ".0%", tickangle: 0, rangemode: "tozero" }));
+  for (const [axis, [loss]] of [[answers, panels[0]], [time, panels[1]]]) {
+    const most = Math.max(...rows.map((row) => row[loss]));
+    axis.range = [0, most > 0 ? 1.06 * most : 0.1];
+  }
+  const range = shareRange(rows.map((row) => row.accuracy));
+  const base = layout(answers, { title: "accuracy of the stolen model", tickformat: ".0%", range });
   Plotly.react("frontier", traces, {
     ...base,
     annotations,

@@ -17,12 +17,8 @@ const FRONTIER = rowsOf(DATA.frontier);
 
 const unique = (values) => [...new Set(values)];
 const DATASETS = unique(FINALS.map((row) => row.dataset));
-const ATTACKS = unique(FINALS.map((row) => row.attack)).sort();
-/** From the one that costs an honest user least to the one that costs it most. */
-const DEFENSES = unique(FINALS.map((row) => row.defense)).map((defense) => {
-  const prices = FINALS.filter((row) => row.defense === defense).map((row) => row.honest_overhead ?? 1);
-  return [defense, prices.reduce((sum, price) => sum + price, 0) / prices.length];
-}).sort((a, b) => a[1] - b[1]).map(([defense]) => defense);
+/** In the order that gives them their looks: defenses from the one that costs an honest user least on. */
+const { attacks: ATTACKS, defenses: DEFENSES, tolls: TOLLS } = DATA.looks;
 
 const isNumber = (value) => typeof value === "number";
 
@@ -71,6 +67,7 @@ const FIGURES = [
   ["seconds_to_90", "price of 90 %, s", short],
   ["honest_q95", "honest 95 % quantile, s", short],
   ["price_over_honest", "price of 90 % over it", times],
+  ["least_over_honest", "cheapest price over it", times],
   ["queries_over_honest", "queries to 90 % over honest ones", times],
   ["honest_accuracy", "honest user's accuracy", percent],
   ["honest_l1", "honest user's L1", short],
@@ -88,15 +85,15 @@ const FIGURES = [
 ].filter(([name]) => FINALS.some((row) => isNumber(row[name])));
 
 const AXES = [
-  ["total_seconds", "seconds of queries and work"],
+  ["total_seconds", "seconds that the attacker takes: answers, and work on its hardware", "attacker's seconds"],
   ["queries", "queries"],
   ...DATA.measures.map(([name, title]) => [name, title]),
-  ["overhead", "overhead: time with work over time without"],
-  ["attacker_usd", "USD for solving, on the attacker's hardware"],
+  ["overhead", "overhead: time with work over time without", "overhead"],
+  ["attacker_usd", "USD for solving, on the attacker's hardware", "USD for solving"],
 ].filter(([name]) => LINES.some((row) => isNumber(row[name])));
 
 /** Figures that are lower bounds where not every seed came to 90 % of the victim's accuracy. */
-const BOUNDED = new Set(["queries_to_90", "seconds_to_90", "price_over_honest", "queries_over_honest"]);
+const BOUNDED = new Set(["queries_to_90", "seconds_to_90", "price_over_honest", "least_over_honest", "queries_over_honest"]);
 
 /** A mean with half the width of its interval, of a multiple with both ends, where several seeds differ. */
 function withInterval(row, name, write) {
@@ -105,30 +102,61 @@ function withInterval(row, name, write) {
   if (isNumber(low)) return [write(row[name]), high > low * (1 + 1e-9) ? ` (${write(low)} to ${write(high)})` : ""];
   const half = row[`${name}_interval`];
   const differs = isNumber(half) && half > 1e-9 * Math.abs(row[name]);
-  return [write(row[name]), differs ? ` ± ${write(half).replace("×", "")}` : ""];
+  return [write(row[name]), differs ? ` ± ${write(half).replace(/^×/, "")}` : ""];
 }
 
-/** What attacker and honest user are compared by: columns, and how they are written. */
+/** What attacker and honest user are compared by: the column of the ratio, those of both sides, how they are written. */
 const BASES = {
-  best: ["cheapest_overhead", "honest_overhead", times],
-  time: ["overhead", "honest_overhead", times],
-  money: ["attacker_usd", "honest_usd", usd],
+  price: { more: "least_over_honest", honest: "honest_q95", write: (value) => `${short(value)} s` },
+  best: { more: "more_best", attacker: "cheapest_overhead", honest: "honest_overhead", write: times },
+  time: { more: "more_time", attacker: "overhead", honest: "honest_overhead", write: times },
+  money: { more: "more_money", attacker: "attacker_usd", honest: "honest_usd", write: usd },
 };
 
 /** How many times more an attacker pays than an honest user; null where nobody works. */
-function ratio(row, basis) {
-  const [attacker, honest] = BASES[basis].map((name) => row[name]);
-  return isFree(row) || !isNumber(attacker) || !isNumber(honest) || (attacker === 0 && honest === 0) ? null : attacker / honest;
+const ratio = (row, basis) => (isFree(row) ? null : row[BASES[basis].more] ?? null);
+
+const isBound = (row, name) => BOUNDED.has(name) && row.reached_90 < 1;
+
+/** Both ends of what a ratio may be; without an upper end where it is a lower bound. */
+function ends(row, basis) {
+  const name = BASES[basis].more;
+  const value = ratio(row, basis);
+  if (value === null || isBound(row, name)) return [value, value === null ? null : Infinity];
+  return [row[`${name}_low`] ?? value, row[`${name}_high`] ?? value];
 }
 
+/** A ratio in words: `5 times`, `2 to 13 times`, `more than 1.03 times, in vain`. */
+function inWords(row, basis) {
+  const [low, high] = ends(row, basis);
+  if (low === null) return "";
+  if (high === Infinity) return `more than ${short(low)} times, in vain`;
+  if (short(low) === "1" && short(high) === "1") return "as much";
+  return short(low) === short(high) ? `${short(low)} times` : `${short(low)} to ${short(high)} times`;
+}
+
+/** The share of an honest user's answers that is lost: half the L1 distance, and what is refused. */
+const answersLost = (row) => (isNumber(row.honest_l1) ? row.honest_l1 / 2 + (row.honest_refused ?? 0) : null);
+
 /** Whether a cell asks for no work at all. */
-const isFree = (row) => row.defense.split(/[ ,]/)[0] === "none";
+const isFree = (row) => row.defense.split(/[ ,]/)[0] === "none" || (row.overhead === 1 && row.honest_overhead === 1);
 
 const gaveUp = (row) => {
   const seeds = Math.round(row.gave_up * row.seeds);
   if (!seeds) return "";
   return seeds === row.seeds ? "gave up" : `${seeds} of ${row.seeds} gave up`;
 };
+
+/** What is told at once: the figures that say whether a defense holds; others are told on a click. */
+const FIRST = ["accuracy", "least_over_honest", "price_over_honest", "cheapest_overhead", "overhead", "honest_overhead", "attacker_usd", "fidelity"];
+const AT_ONCE = 5;
+
+/** Figures of a row by name and text, those that matter most first. */
+function told(row) {
+  const place = ([name]) => (FIRST.includes(name) ? FIRST.indexOf(name) : FIRST.length);
+  return FIGURES.filter(([name]) => isNumber(row[name])).sort((a, b) => place(a) - place(b))
+    .map(([name, title, write]) => [title, withInterval(row, name, write).join("")]);
+}
 
 /** An element with attributes and children; text is never read as HTML. */
 function make(tag, attributes = {}, ...children) {

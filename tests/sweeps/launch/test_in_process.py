@@ -37,9 +37,13 @@ def test_it_is_planned_and_reported(swept: Swept) -> None:
     assert set(written) == {"cell2", "cell3"}
     said = first.stdout
     assert "4 cells, 0 of them done" in said
-    assert said.index("planned in") < said.index("queries asked of the victim")
-    assert "round 1: 100 of 300 queries" in said, "the progress of each cell"
-    assert said.index("What each stolen model cost") < said.index(f"plot: {base}/sweep/accuracy_digits.png")
+    assert said.index("planned in") < said.index("4 cells: 0 done, 0 running, 4 left")
+    log = (base / "sweep" / "cell2" / "log").read_text()
+    assert "queries asked of the victim" in log
+    assert "round 1: 100 of 300 queries" in log, "the progress of each cell"
+    assert "queries asked of the victim" not in said, "which is not the terminal's"
+    assert said.index("What each stolen model cost") < said.index(f"all figures: {base}/sweep/table.csv")
+    assert f"plot: {base}/sweep/accuracy_digits.png" in said
 
 
 def test_a_failure_keeps_no_other_cell_from_running_and_is_said_at_the_end(swept: Swept) -> None:
@@ -47,6 +51,7 @@ def test_a_failure_keeps_no_other_cell_from_running_and_is_said_at_the_end(swept
     assert first.returncode == 1
     assert "4 cells: 2 failed, 2 done" in first.stderr
     assert first.stderr.count("this attack was made to fail") == 2
+    assert first.stderr.count("/sweep/cell0/log") == 1, "each names its log"
     assert "Traceback" not in first.stderr
 
 

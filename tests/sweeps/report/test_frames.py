@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.utils import get_class
@@ -14,6 +15,7 @@ from support.commands import ROOT
 from support.grids.reports import write_cell
 from sweeps import report
 from sweeps.report.frames import tidy
+from sweeps.report.own_hardware import on_own_hardware
 from sweeps.report.results import load_cells
 from sweeps.report.setups import finals, lines, setups, strengths
 from sweeps.report.varying_options import varying_options
@@ -203,3 +205,39 @@ def test_a_plain_toll_is_the_default_and_others_are_named(tmp_path: Path) -> Non
     for number, calibration in enumerate((target.name, "paper", "linear")):
         write_cell(tmp_path / str(number), "standard", 0, [0.5], calibration=calibration)
     assert list(finals(report.load([tmp_path]))["defense"]) == ["pow", "pow paper", "pow linear"]
+
+
+def test_times_are_of_the_hardware_that_each_side_solves_with() -> None:
+    """100 s of the reference client, which the attacker's hardware does in 4, and the honest user's in 50."""
+    curve = pd.DataFrame(
+        {
+            "query_seconds": [10.0],
+            "pow_seconds": [100.0],
+            "total_seconds": [115.0],  # of which 5 for pads
+            "overhead": [11.5],
+            "attacker_solve_seconds": [4.0],
+            "honest_pow_seconds": [20.0],
+            "honest_solve_seconds": [50.0],
+            "honest_overhead": [3.0],
+            "cheapest_pow_seconds": [50.0],
+            "cheapest_overhead": [6.5],
+        }
+    )
+    (row,) = on_own_hardware(curve).to_dict("records")
+    assert row["total_seconds"] == 10 + 4 + 5 and row["overhead"] == 1.9
+    assert row["honest_overhead"] == 6 and row["cheapest_pow_seconds"] == 2
+    assert row["cheapest_overhead"] == pytest.approx(1 + (2 + 5) / 10)
+    early = curve.drop(columns=["attacker_solve_seconds"])
+    assert on_own_hardware(early).equals(early)
+
+
+def test_machines_have_times_of_their_own_in_tables_and_curves(tmp_path: Path) -> None:
+    for number, (hardware, seconds) in enumerate({"laptop_core": 90.0, "rtx4090": 0.5, "h100": 0.75}.items()):
+        folder = tmp_path / str(number)
+        write_cell(folder, "knockoff", 0, [0.5], overhead=91.0, hardware=hardware)
+        told = {"pow_seconds": 90.0, "attacker_solve_seconds": seconds, "honest_pow_seconds": 0.1}
+        curve = pd.read_csv(folder / "curve.csv").assign(**told, honest_solve_seconds=0.1)
+        curve.to_csv(folder / "curve.csv", index=False)
+    sweep = report.load([tmp_path])
+    assert report.table(sweep)["total_seconds"].tolist() == [91.0, 1.5, 1.75]
+    assert report.lines(sweep)["overhead"].tolist() == [91.0, 1.5, 1.75]

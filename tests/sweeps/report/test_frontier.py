@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 
 from support.grids.reports import write_cell
 from sweeps import report
-from sweeps.report.frontier_plot import CAPTION, plot_frontier
+from sweeps.report.pictures.frontier_plot import CAPTION, plot_frontier
+from sweeps.report.pictures.looks import looks_of
 from sweeps.report.setups import frontier
 from sweeps.report.tables import readable
 
@@ -99,7 +100,7 @@ def test_the_plot_says_what_its_axes_are(compared: Path) -> None:
     report.write_report(sweep, compared / "out")
     assert (compared / "out" / "frontier_digits.png").read_bytes().startswith(b"\x89PNG")
     figure = Figure()
-    beside = plot_frontier(figure, frontier(sweep))
+    beside = plot_frontier(figure, frontier(sweep), looks_of(sweep))
     answers, time = figure.axes
     assert (answers.get_xlabel(), time.get_xlabel()) == (
         "honest user's answers lost (%)",
@@ -117,7 +118,8 @@ def test_the_plot_says_what_its_axes_are(compared: Path) -> None:
 def test_an_attack_that_met_one_defense_only_has_its_panels(compared: Path) -> None:
     write_cell(compared / "other", "entropy", 0, [0.4], defense="top_k", honest=KEPT | {"l1": 0.3}, **NO_TOLL)
     figure = Figure()
-    plot_frontier(figure, frontier(report.load([compared])))
+    sweep = report.load([compared])
+    plot_frontier(figure, frontier(sweep), looks_of(sweep))
     assert len(figure.axes) == 4
     (point,) = (line for line in figure.axes[2].lines if line.get_ydata() == pytest.approx([40]))
     assert point.get_xdata() == pytest.approx([15])

@@ -14,7 +14,8 @@ from scipy import stats
 from support.grids.reports import write_cell
 from sweeps import report
 from sweeps.report.means import over_seeds
-from sweeps.report.tables import markdown, terminal_table
+from sweeps.report.tables import markdown
+from sweeps.report.terminal import terminal_table
 
 
 def seeds_of(**columns: Sequence[float] | np.ndarray) -> pd.DataFrame:
@@ -192,9 +193,9 @@ def test_tables_say_which_prices_are_lower_bounds(tmp_path: Path) -> None:
     text = markdown(report.table(sweep), sweep)
     assert "| > 200 (1 of 2 came so far) |" in text, "the geometric mean of 100 and 400"
     assert "| > 50 (1 of 2 came so far) |" in text, "over the honest users' 4"
-    shown = terminal_table(report.load_cells([tmp_path]))
+    shown, _ = terminal_table(sweep, 120)
     column = next(column for column in shown.columns if "honest q95" in str(column.header))
-    assert list(column.cells) == ["25", "> 100"]
+    assert list(column.cells) == ["> 50"]
 
 
 def test_tables_have_the_prices_of_other_shares_and_of_fidelity(tmp_path: Path) -> None:

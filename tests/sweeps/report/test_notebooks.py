@@ -83,8 +83,8 @@ def test_it_runs_on_a_sweep_with_a_toll(path: Path, sweeps: dict[str, Path]) -> 
     assert "16 cells: " in printed
     if path.stem == "cost_vs_accuracy":
         assert pictures == 4, "accuracy, and attacker beside honest user at each of three strengths"
-        assert "knockoff held back: pays 20.5 times what an honest user pays" in printed
-        assert "standard not stopped: pays 1 times" in printed
+        assert "knockoff pays 20.5 times what an honest user pays" in printed
+        assert "standard pays 1 times" in printed and "slowed" not in printed
     else:
         assert pictures == 5, "what queries reveal, the price at three strengths, and over strength"
 

@@ -16,8 +16,8 @@ from commands.report import main
 from support.grids.reports import write_cell
 from sweeps import report
 from sweeps.report.page import page
-from sweeps.report.results import load_cells
-from sweeps.report.tables import latex, markdown, terminal_table
+from sweeps.report.tables import latex, markdown
+from sweeps.report.terminal import print_table, terminal_table
 
 
 def parsed(text: str) -> list[dict[str, str]]:
@@ -164,7 +164,7 @@ def test_a_measure_is_in_every_table_by_its_label_and_format(tmp_path: Path) -> 
     assert headings.index("fidelity %") < headings.index("PATE") < headings.index("mine's")
     assert headings.index("mine's") < headings.index("seconds")
     assert "mine's & " in latex(means, loaded)
-    shown = terminal_table(load_cells([tmp_path]))
+    shown, _ = terminal_table(loaded, 120)
     assert {"PATE cost", "mine's cost"} <= {str(column.header) for column in shown.columns}
 
 
@@ -183,13 +183,46 @@ def test_a_measure_is_among_the_figures_of_the_page(tmp_path: Path) -> None:
     assert data["finals"]["cost_mine"] == data["lines"]["cost_mine"] == [1.2346]
 
 
-def test_the_table_in_the_terminal_is_whole_at_120_columns(tmp_path: Path) -> None:
+def printed(sweep: report.Sweep, width: int) -> list[str]:
+    """Lines of the table in a terminal that is so wide."""
+    console = Console(width=width, record=True, file=io.StringIO())
+    print_table(sweep, console)
+    return console.export_text().splitlines()
+
+
+@pytest.mark.parametrize("width", [80, 120, 190])
+def test_the_table_in_the_terminal_is_whole(width: int, tmp_path: Path) -> None:
     """Figures and names are not cut, and what all cells agree in stands below."""
     for number, attack in enumerate(("standard", "jacobian")):
         write_cell(tmp_path / str(number), attack, 0, [0.12345], hardware="laptop_core", overhead=1234.5678)
-    console = Console(width=120, record=True, file=io.StringIO())
-    console.print(terminal_table(load_cells([tmp_path])))
-    printed = " ".join(console.export_text().split())
-    assert "…" not in printed
-    assert all(word in printed for word in ("standard", "jacobian", "12.35", "1235"))
-    assert "data set: digits; seed: 0; hardware: laptop_core; queries: 100" in printed
+    text = " ".join(" ".join(printed(report.load([tmp_path]), width)).split())
+    assert "…" not in text
+    assert all(word in text for word in ("standard", "jacobian", "12.35", "1235"))
+    assert "data set: digits; seed: 0; hardware: laptop_core; queries: 100" in text
+
+
+@pytest.mark.parametrize(("width", "columns"), [(80, 5), (120, 6), (190, 8)])
+def test_the_terminal_has_the_columns_that_matter_with_intervals(
+    width: int, columns: int, tmp_path: Path
+) -> None:
+    for number in range(27):
+        attack, defense, seed = number // 9, number // 3 % 3, number % 3
+        name = "adaptive_misinformation+pow" if defense == 2 else f"pow{defense}"
+        write_cell(
+            tmp_path / str(number),
+            f"attack{attack}",
+            seed,
+            [0.5 + seed / 10 + attack / 100],
+            overhead=10.0 ** (seed + 1 + attack),
+            cheapest_overhead=1.5**seed,
+            honest_overhead=1.0 + defense + seed / 10,
+            defense=name,
+        )
+    lines = printed(report.load([tmp_path]), width)
+    rule = next(number for number, line in enumerate(lines) if set(line.strip()) == {"─"})
+    text = " ".join(" ".join(lines[rule:]).split())
+    shown, _ = terminal_table(report.load([tmp_path]), width)
+    assert columns <= len(shown.columns) <= 8 and shown.row_count == 9, "a row for three seeds"
+    assert all(len(line) <= width for line in lines)
+    assert "± 25" in text and "(3.3 to" in text, "t(0.975, 2) of seeds; on the log scale"
+    assert "Means over 3 seeds" in text

@@ -135,9 +135,13 @@ def test_colours_say_who_pays_more(shown: Page) -> None:
 def test_what_stops_whom_in_words(shown: Page) -> None:
     words = shown.locator("#verdict").text_content() or ""
     pow_, strong = words.split("pow x4")
-    assert "holds back (the attacker pays at least 10 times what an honest user pays): knockoff" in pow_
-    assert "slows (2 to 10 times): worstcase" in pow_
-    assert "does not stop (less than twice as much): standard; jacobian" in pow_
+    assert "pow: an honest user who asks as much takes 1.1 times as long." in pow_
+    assert (
+        "holds back (the attacker pays at least 10 times what an honest user pays): knockoff (30 times)"
+        in pow_
+    )
+    assert "slows (at least twice as much): worstcase (5 times)" in pow_
+    assert "does not stop (less than twice as much): standard (as much); jacobian (0.5 times)" in pow_
     assert "stops (the attacker gives up): knockoff" in strong
 
 
@@ -150,6 +154,40 @@ def test_a_field_tells_all_its_figures(shown: Page) -> None:
     assert "knockoff under pow" in text
     assert "81.0 % ± 12.7 %" in text, "t(0.975, 1) = 12.706 times the standard error 1 %"
     assert "×30" in text, "33 over 1.1"
+
+
+def test_few_figures_are_told_at_once_and_the_rest_on_a_click_or_by_the_keyboard(shown: Page) -> None:
+    cell = (
+        shown.locator("#matrix tbody tr", has=shown.locator("th", has_text="knockoff")).locator("td").nth(1)
+    )
+    tip = shown.locator("#tip")
+    cell.focus()
+    expect(tip.locator("dt")).to_have_count(5)
+    assert "more on a click" in tip.inner_text()
+    cell.press("Enter")
+    assert tip.locator("dt").count() > 10 and "PATE cost" in tip.inner_text()
+    shown.keyboard.press("Escape")
+    expect(tip).to_be_hidden()
+    cell.click()
+    assert tip.locator("dt").count() > 10
+    shown.keyboard.press("Escape")
+
+
+def test_the_words_can_be_copied_as_text(shown: Page) -> None:
+    text = shown.locator("#as-text").input_value()
+    assert text.startswith("pow: an honest user who asks as much takes 1.1 times as long.")
+    assert "knockoff (30 times)" in text and "<" not in text
+
+
+def test_exponents_keep_their_signs(shown: Page) -> None:
+    row = "{big: 4.47e10, big_interval: 1.31e10}"
+    written = shown.evaluate(f"withInterval({row}, 'big', times).join('')")
+    assert written.replace("\u00a0", " ") == "×4.47 × 10¹⁰ ± 1.31 × 10¹⁰"
+
+
+def test_axes_begin_at_nothing_and_end_at_everything(shown: Page) -> None:
+    low, high = shown.evaluate("document.getElementById('curves')._fullLayout.yaxis.range")
+    assert low >= 0 and high <= 1
 
 
 def test_money_in_the_place_of_time(shown: Page) -> None:
@@ -169,6 +207,41 @@ def test_an_attacker_is_judged_by_its_best_response(browser: Browser, shown: Pag
         page.select_option("#basis", "time")
         assert field(page, "knockoff", "pow") == "80.0 % ×33, honest ×1.1"
         assert "holds back" in words_of(page)
+
+
+def test_words_follow_from_intervals_and_say_what_honest_users_lose(browser: Browser, tmp_path: Path) -> None:
+    """And an attacker who asks what honest users ask is not called slowed, whatever it pays."""
+    lossy: dict[str, Any] = {"defense": "mad+pow", "honest": KEPT | {"l1": 1.0}}
+    for seed, factor in enumerate((1, 1.2, 0.9)):
+        own = tmp_path / str(seed)
+        write_cell(own / "a", "standard", seed, [0.9], overhead=9.0, asks_as_honest=True, honest=KEPT)
+        write_cell(own / "b", "knockoff", seed, [0.9], overhead=6 * factor, honest=KEPT)
+        write_cell(own / "c", "jacobian", seed, [0.9], overhead=2.2 * factor**4, honest=KEPT)
+        write_cell(own / "d", "knockoff", seed, [0.9], overhead=6 * factor, **lossy)
+    report.write_report(report.load([tmp_path]), tmp_path / "out")
+    with opened(browser, tmp_path / "out" / "report.html", "light", 1280) as page:
+        kept, changed = page.locator("#verdict li").all_text_contents()
+        assert "takes 1.1 times as long, and keeps its answers as they are." in kept
+        assert "takes 1.1 times as long, and loses 50.0 % of its answers." in changed
+        assert "slows (at least twice as much): knockoff (3.9 to 8.03 times)" in kept
+        assert "cannot tell from honest users, as it asks what they ask: standard (8.18 times)" in kept
+        assert "seeds do not tell whether it slows: jacobian (0." in kept
+        assert "asks as honest users do" in page.locator("#matrix").inner_text()
+        assert "50.0 % of its answers lost" in field(page, "honest user", "mad+pow")
+
+
+def test_the_matrix_begins_with_the_price_of_ninety_per_cent(browser: Browser, tmp_path: Path) -> None:
+    quantiles = {"pow_seconds": {"median": 0.5, "q95": 2.0}, "queries": {"median": 9.0, "q95": 100.0}}
+    for attack, reached in (("knockoff", False), ("jacobian", True)):
+        bill = {"reached": reached, "queries": 200.0, "pow_seconds": 8.0, "attacker_usd": 0.1}
+        price = {"accuracy": {"90": bill | {"cheapest_pow_seconds": 6.0}}}
+        write_cell(tmp_path / attack, attack, 0, [0.8], price_to_reach=price, honest_bill=quantiles)
+    report.write_report(report.load([tmp_path]), tmp_path / "out")
+    with opened(browser, tmp_path / "out" / "report.html", "light", 1280) as page:
+        assert field(page, "jacobian", "pow") == "80.0 % 90 % for ×3"
+        assert field(page, "knockoff", "pow") == "80.0 % not 90 %, for ×3"
+        assert "knockoff (more than 3 times, in vain)" in words_of(page)
+        assert "95 % of honest users stay below 2 s of work" in words_of(page)
 
 
 def test_the_table_tells_the_price_of_ninety_per_cent(browser: Browser, tmp_path: Path) -> None:
@@ -201,7 +274,8 @@ def test_filters_and_axes(shown: Page) -> None:
     shown.get_by_label("pow", exact=True).uncheck(force=True)
     assert lines_of(shown, "curves") == 3
     shown.select_option("#axis", "cost_pate")
-    assert lines_of(shown, "curves") == 2
+    assert lines_of(shown, "curves") == 1
+    assert "Lines that lie on others: standard: pow x4 on none." in shown.locator("#curves-note").inner_text()
     assert "PATE cost" in shown.locator("#curves-note").inner_text()
     assert "dfme" in shown.locator("#curves-note").inner_text()
     for axis in shown.locator("#axis option").evaluate_all("(all) => all.map((option) => option.value)"):

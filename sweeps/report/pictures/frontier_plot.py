@@ -4,30 +4,31 @@ from __future__ import annotations
 
 from typing import Any
 
-import matplotlib
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+
+from sweeps.report.pictures.looks import Looks, in_order
 
 CAPTION = """\
 Each point is a defense; best is low and left. Left: what it costs an honest user in answers, L1/2 (the
 share of probability moved) plus the share of queries refused. Right: what it costs in time, with how many
 times longer the attacker takes. Ringed: no other defense leaves an attacker less accurate
 at no more of either."""
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "*")
-COLORS = (*map(matplotlib.colormaps["tab10"], range(10)), "black")
+
+LARGER = {"markersize": 6}
 
 NEAR = (8, 8)
 """Points less than so many per cent of answers and of accuracy apart get one label."""
 
 
-def plot_frontier(figure: Figure, rows: pd.DataFrame) -> list[Any]:
+def plot_frontier(figure: Figure, rows: pd.DataFrame, looks: Looks) -> list[Any]:
     """A row of panels an attack: its accuracy against the answers, and the time, that honest users lose.
 
     `rows` are those of `frontier` of one data set; returns all that stands outside the panels.
     """
     attacks = rows["attack"].unique().tolist()
-    tolls = rows["toll"].unique().tolist()
+    tolls = in_order(rows["toll"].tolist(), looks.tolls)
     height = 1.6 + 1.9 * len(attacks)
     figure.set_size_inches(10, height)
     # Inches turned into shares: a layout engine would take as long as all else.
@@ -36,11 +37,11 @@ def plot_frontier(figure: Figure, rows: pd.DataFrame) -> list[Any]:
     for (answers, time), attack in zip(panels, attacks, strict=True):
         own = rows[rows["attack"] == attack]
         for axes, loss in ((answers, "answers_lost"), (time, "time_lost")):
-            _draw(axes, own, loss, tolls)
+            _draw(axes, own, loss, looks)
             axes.axhline(100 * own["victim_accuracy"].max(), color="0.6", linewidth=0.8, zorder=0)
             axes.grid(alpha=0.3, linewidth=0.5)
             axes.margins(x=0.06)
-            axes.set_ylim(-5, 108)
+            axes.set_ylim(0, 100)
         _name_points(answers, own)
         answers.set_ylabel(f"{attack}\naccuracy (%)")
     panels[-1, 0].set_xlabel("honest user's answers lost (%)")
@@ -48,7 +49,8 @@ def plot_frontier(figure: Figure, rows: pd.DataFrame) -> list[Any]:
     title = (
         f"{rows['dataset'].iloc[0]}: what each defense costs an honest user, and what the attacker still gets"
     )
-    styles = [Line2D([], [], **_style(number)) for number in range(len(tolls))]
+    grey = {"color": "0.3", "markerfacecolor": "0.3"}
+    styles = [Line2D([], [], **looks.line(attacks[0], toll) | LARGER | grey) for toll in tolls]
     return [
         figure.suptitle(title, x=0.01, y=1 - 0.1 / height, va="top", ha="left"),
         figure.supxlabel(CAPTION, x=0.01, y=0.1 / height, va="bottom", ha="left", fontsize=8.5),
@@ -62,18 +64,22 @@ def plot_frontier(figure: Figure, rows: pd.DataFrame) -> list[Any]:
     ]
 
 
-def _draw(axes: Any, rows: pd.DataFrame, loss: str, tolls: list[str]) -> None:
+def _draw(axes: Any, rows: pd.DataFrame, loss: str, looks: Looks) -> None:
     """A line or a point a defense; rings around points that no other defense dominates."""
     lost, accuracy, half = (100 * rows[name] for name in (loss, "accuracy", "accuracy_interval"))
-    colors = [_style(tolls.index(toll))["color"] for toll in rows["toll"]]
-    axes.vlines(lost, accuracy - half, accuracy + half, colors=colors, linewidth=0.6)
+    attack = str(rows["attack"].iloc[0])
+    low, high = (accuracy - half).clip(lower=0), (accuracy + half).clip(upper=100)
+    axes.vlines(lost, low, high, colors=looks.color(attack), linewidth=0.6)
     for toll, strengths in rows.groupby("toll", sort=False):
         line = strengths.sort_values("time_lost")
-        axes.plot(100 * line[loss], 100 * line["accuracy"], **_style(tolls.index(str(toll))))
+        style = looks.line(attack, str(toll)) | LARGER
+        axes.plot(100 * line[loss], 100 * line["accuracy"], clip_on=False, **style)
         if loss == "time_lost":
             _tell_attackers_time(axes, line)
     best = rows["is_undominated"].to_numpy()
-    axes.scatter(lost[best], accuracy[best], s=110, facecolors="none", edgecolors="0.2", linewidths=1)
+    axes.scatter(
+        lost[best], accuracy[best], s=90, facecolors="none", edgecolors="0.2", linewidths=1, clip_on=False
+    )
 
 
 def _name_points(axes: Any, rows: pd.DataFrame) -> None:
@@ -113,13 +119,3 @@ def _tell_attackers_time(axes: Any, line: pd.DataFrame) -> None:
             fontsize=8,
             color="0.3",
         )
-
-
-def _style(number: int) -> dict[str, Any]:
-    """A colour and a marker, together different for the first 132 numbers."""
-    return {
-        "color": COLORS[number % len(COLORS)],
-        "marker": MARKERS[number % len(MARKERS)],
-        "markersize": 6,
-        "linewidth": 1.2,
-    }

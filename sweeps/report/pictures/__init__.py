@@ -1,0 +1,1 @@
+"""Pictures of a sweep, for the screen and for print."""
