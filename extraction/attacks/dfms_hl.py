@@ -73,7 +73,8 @@ class DfmsHl(Dfme):
             discriminator.load_state_dict(self.discriminator)
         proxy = partial(_drawn, attacker) if self.proxy == "pool" else partial(random_shapes, shape)
         pretraining = self.pretraining if self.spent == 0 else 0
-        return Adversary(attacker.student, discriminator, proxy, self.diversity, pretraining)
+        student, seed = attacker.student, attacker.seed
+        return Adversary(student, discriminator, proxy, self.diversity, pretraining, seed)
 
     def _generator(self, attacker: Attacker) -> Generator:
         """DFME's without its last normalisation, which keeps a batch's pixels from being mostly dark."""

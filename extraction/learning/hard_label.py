@@ -33,14 +33,21 @@ class Adversary(nn.Module):
         proxy: Draws proxy images.
         diversity: Weight of the diversity of classes beside the adversarial loss.
         pretraining: Steps of the GAN alone before the first iteration.
+        seed: Seed of what these steps draw.
     """
 
     def __init__(
-        self, clone: nn.Module, discriminator: nn.Module, proxy: Proxy, diversity: float, pretraining: int
+        self,
+        clone: nn.Module,
+        discriminator: nn.Module,
+        proxy: Proxy,
+        diversity: float,
+        pretraining: int,
+        seed: int,
     ) -> None:
         super().__init__()
-        self.clone, self.discriminator = clone, discriminator
-        self.proxy, self.diversity, self.pretraining = proxy, diversity, pretraining
+        self.clone, self.discriminator, self.proxy = clone, discriminator, proxy
+        self.diversity, self.pretraining, self.seed = diversity, pretraining, seed
 
     def forward(self, images: Tensor) -> Tensor:
         """The clone's logits `[n, classes]`."""
@@ -81,7 +88,7 @@ class HardLabelLoop(DataFree):
 
     def on_train_start(self) -> None:
         """Train generator and discriminator on proxy images, without the clone."""
-        self.random = generator(self._adversary.pretraining, "pretraining")
+        self.random = generator(self._adversary.seed, "pretraining")
         for _ in range(self._adversary.pretraining):
             self._gan_step(self.recipe.batch_size, diversity=0.0)
 

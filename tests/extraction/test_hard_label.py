@@ -66,7 +66,7 @@ def test_shapes_are_images_of_all_kinds(shape: tuple[int, int, int]) -> None:
 def loop(diversity: float, pretraining: int) -> HardLabelLoop:
     torch.manual_seed(0)
     adversary = Adversary(
-        network((1, 8, 8), 10), make_discriminator((1, 8, 8), 8), shapes, diversity, pretraining
+        network((1, 8, 8), 10), make_discriminator((1, 8, 8), 8), shapes, diversity, pretraining, 0
     )
 
     def victim(images: Tensor) -> Tensor:
