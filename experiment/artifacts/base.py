@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +11,13 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from experiment.components import Cell
 from experiment.keys import Config
+from storage.files import write_json
 from storage.store import Entry, Store
 
 Loaded = TypeVar("Loaded")
+
+TOOK = "took.json"
+"""How many seconds it took to make an artifact: in one go, so not that of one that was resumed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +56,13 @@ class Artifact(ABC, Generic[Loaded]):
 
     def get(self) -> Loaded:
         """The artifact from the store, made first if the store does not have it."""
-        return self.load(self.store.get(self.kind, self.identity, self.make, resumable=self.resumable))
+        return self.load(self.store.get(self.kind, self.identity, self._timed, resumable=self.resumable))
+
+    def _timed(self, directory: Path) -> None:
+        """Make the artifact, and leave beside it how long that took, by which later ones are estimated."""
+        started = time.perf_counter()
+        self.make(directory)
+        write_json(directory / TOOK, {"seconds": time.perf_counter() - started})
 
 
 def read_result(entry: Entry) -> dict[str, Any]:

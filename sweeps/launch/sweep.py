@@ -47,7 +47,8 @@ def run_sweep(
     """
     directory = Path(config.hydra.sweep.dir).resolve()
     composer = GridComposer(context.config_loader, config)  # type: ignore[arg-type] # Hydra's only loader
-    plan = _planned(composer, jobs, directory, "hydra.sweep.dir", config, make=launcher is not None)
+    processes = getattr(launcher, "processes", 1)
+    plan = _planned(composer, jobs, directory, "hydra.sweep.dir", config, launcher is not None, processes)
     if launcher is None:
         return
     logging = OmegaConf.to_container(config.hydra.job_logging, resolve=False)
@@ -79,10 +80,11 @@ def _planned(
     option: str,
     config: DictConfig,
     make: bool,
+    processes: int = 1,
 ) -> Plan:
     """The plan, printed, of a sweep whose folder is `directory` by that option of the config.
 
-    Folders are made where it says so.
+    Folders are made where it says so; `processes` run at a time.
     """
     started = time.perf_counter()
     try:
@@ -92,7 +94,7 @@ def _planned(
         raise InputError(str(error)) from error
     plan = Planner(composer, directory).plan(jobs)
     console = Console(soft_wrap=True)
-    for line in plan_lines(plan, Estimates(Path(config.paths.store))):
+    for line in plan_lines(plan, Estimates(Path(config.paths.store)), processes):
         console.print(line)
     console.print(f"planned in {time.perf_counter() - started:.1f} s; results go to {plan.directory}")
     return plan
@@ -106,7 +108,7 @@ def _report(directory: Path) -> None:
         Console(soft_wrap=True).print(f"there is no table: {error}")
 
 
-def plan_lines(plan: Plan, estimates: Estimates) -> list[str]:
+def plan_lines(plan: Plan, estimates: Estimates, processes: int = 1) -> list[str]:
     """The plan in a few lines: cells, what they share, what is done, and how long the rest may take."""
     repeated = f" ({plan.repeated:,} more are one of them under another name)" if plan.repeated else ""
     lines = [f"{counted(len(plan.cells), 'cell')}{repeated}, {len(plan.done):,} of them done"]
@@ -119,7 +121,7 @@ def plan_lines(plan: Plan, estimates: Estimates) -> list[str]:
     )
     for (dataset, attack), (total, done) in _by_attack(plan).items():
         lines.append(f"  {attack} on {dataset}: {counted(total, 'cell')}, {total - done:,} to do")
-    return [*lines, estimates.sentence(plan)] if plan.units else lines
+    return [*lines, estimates.sentence(plan, processes)] if plan.units else lines
 
 
 def _by_attack(plan: Plan) -> dict[tuple[str, str], tuple[int, int]]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from experiment.artifacts.base import TOOK
 from storage.errors import InputError
 from storage.files import write_json
 from storage.store import Store
@@ -116,6 +117,45 @@ def test_times_are_estimated_by_what_is_nearest_in_the_store(make_plan: MakePlan
     extract(80.0, "attack=gap", "seed=2")
     assert seconds("attack=gap") == 75 + PRICE_SECONDS, "as many of its own"
     assert seconds("attack=gap", "seed=1") == PRICE_SECONDS, "it has been run"
+
+
+def test_preparations_are_estimated_by_their_parts(make_plan: MakePlan, tmp_path: Path) -> None:
+    """By the number of teachers, and with honest users' votes; what is in the store is not made again."""
+    store = Store(tmp_path / "store")
+
+    def seconds(*overrides: str) -> float | None:
+        (unit,) = [unit for unit in make_plan([overrides]).units if unit.stage == "prepare"]
+        return Estimates(store.root).seconds(unit)
+
+    def made(kind: str, took: float, *overrides: str, teachers: int = 3) -> None:
+        identity = make_plan([overrides]).cells[0].preparation[kind]
+        if kind == "teachers":
+            identity |= {"teachers": identity["teachers"] | {"teachers": teachers}}
+        store.get(kind, identity, lambda path: write_json(path / TOOK, {"seconds": took}))
+
+    assert seconds() is None
+    made("victims", 10.0, "seed=7")
+    made("teachers", 24.0, "seed=7", teachers=12)
+    made("honest", 3.0, "seed=7")
+    assert seconds() == pytest.approx(10 + 24 / 4 + 3), "three teachers, not twelve"
+    made("victims", 10.0)
+    assert seconds() == pytest.approx(24 / 4 + 3)
+
+
+def test_processes_share_the_time(make_plan: MakePlan, tmp_path: Path) -> None:
+    """Four extractions of 100 s; no process takes less than one."""
+    store = Store(tmp_path / "store")
+    (done,) = make_plan([["seed=9", "attack=gap"]]).cells
+    budget = done.config["attack"]["budget"]
+    rounds = [{"queries": budget, "query_time": 1.0, "train_time": 98.0}]
+    result = {"rounds": rounds}
+    identity = done.identity.extraction
+    store.get("extractions", identity, lambda path: write_json(path / "result.json", result))
+    plan = make_plan(grid(("seed", ["0", "1", "2", "3"]), ("attack", ["gap"])))
+    estimates = Estimates(store.root)
+    assert "about 6.7 minutes if run one after another" in estimates.sentence(plan)
+    assert "about 3.3 minutes over 2 processes" in estimates.sentence(plan, 2)
+    assert "about 100 s over 64 processes" in estimates.sentence(plan, 64)
 
 
 def test_a_damaged_victim_is_planned_again(make_plan: MakePlan, tmp_path: Path) -> None:
