@@ -25,7 +25,7 @@ def main(arguments: Sequence[str]) -> int:
     )
     options = parsing.parse_args(arguments)
     with packages_of("sweeps"):
-        from sweeps.report.reproduction import compared, read_published, write_comparison
+        from sweeps.report.published.comparison import compared, read_published, write_comparison
         from sweeps.report.tables import markdown
         from sweeps.report.write import load, write_report
     try:

@@ -10,7 +10,7 @@ import pytest
 from commands.report import main
 from support.grids.reports import write_cell
 from sweeps import report
-from sweeps.report.reproduction import SHIPPED, as_markdown, compared, read_published
+from sweeps.report.published.comparison import SHIPPED, as_markdown, compared, read_published
 
 HEAD = "dataset,attack,defense,queries,figure,published,tolerance,source\n"
 

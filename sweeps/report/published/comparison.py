@@ -17,7 +17,7 @@ from storage.files import write_atomically, write_text
 from sweeps.report.frames import Sweep
 from sweeps.report.means import over_seeds, points
 
-SHIPPED = Path(__file__).parent / "published"
+SHIPPED = Path(__file__).parent
 """Files of published figures that come with the project, to be named without their path."""
 
 COLUMNS = ("dataset", "attack", "defense", "queries", "figure", "published", "tolerance", "source")
