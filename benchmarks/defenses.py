@@ -34,7 +34,7 @@ from training.recipe import Hardware
 from training.seeds import seeded
 from victims.architectures.build import Architecture, build_network
 from victims.datasets.images import ImageSet
-from victims.defenses.base import DefendedVictim, Watching
+from victims.defenses.base import AuxiliarySettings, DefendedVictim, Watching
 from victims.defenses.mad import Mad, within
 from victims.types import Answer, QueryBatch
 
@@ -79,11 +79,13 @@ def some_victim(architecture: Architecture, count: int) -> DefendedVictim:
     train = ImageSet.decoded(images, labels, tuple("0123456789"))
     hardware = Hardware(accelerator="cpu")
 
-    def network(seed: int) -> nn.Module:
-        with seeded(seed, "benchmark"):
-            return hardware.place(build_network(architecture, IMAGE_SHAPE, CLASSES, images)).eval()
+    with seeded(0, "benchmark"):
+        own = hardware.place(build_network(architecture, IMAGE_SHAPE, CLASSES, images)).eval()
 
-    return DefendedVictim(network(0), train, hardware, 0, trained=lambda settings: network(1))
+    def untrained(settings: AuxiliarySettings) -> nn.Module:
+        return hardware.place(settings.untrained(own, train)).eval()
+
+    return DefendedVictim(own, train, hardware, 0, untrained)
 
 
 def watched_seconds(watching: Watching, images: Tensor, labels: Tensor, batch: int) -> float:
@@ -149,7 +151,7 @@ def main() -> None:
         forward = partial(predict_logits, victim.network, batch, victim.hardware)
         if hasattr(defense, "watch"):
             own_seconds = least_seconds(forward)[0]
-            seconds = watched_seconds(defense, images, victim.train.labels, options.batch)
+            seconds = watched_seconds(defense.bind(victim), images, victim.train.labels, options.batch)
         else:
             perturb = partial(defense.bind(victim), batch, answers, 0)
             own_seconds, seconds = least_seconds(forward, perturb)

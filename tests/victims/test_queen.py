@@ -100,6 +100,7 @@ def test_the_contrastive_loss_against_its_sum() -> None:
 
 @pytest.fixture(scope="module")
 def networks() -> tuple[nn.Module, QueenNetworks]:
+    torch.manual_seed(1)
     own = victim()
     fit(own.network, own.train.images, own.train.labels, Recipe(epochs=20), CPU, seed=0)
     made = own.trained(SETTINGS)

@@ -46,7 +46,7 @@ class Subclassifiers(nn.Module):
     def __init__(self, network: nn.Module, count: int) -> None:
         super().__init__()
         self.checkpoints = nn.ModuleList([deepcopy(network) for _ in range(count)])
-        self.register_buffer("normal", torch.zeros(count))
+        self.register_buffer("normal", torch.full((count,), 1 / count))
 
     def forward(self, images: Tensor) -> Tensor:
         """The hardness degrees float32 `[n]` of images in [0, 1], whole numbers from 0."""

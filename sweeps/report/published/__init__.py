@@ -1,0 +1,1 @@
+"""Published figures, and what marks how a sweep stands to them."""
