@@ -113,7 +113,11 @@ class SweepFolder:
 
     def add_jobs(self, started: Mapping[str, Mapping[str, Any]]) -> None:
         """Put on record who runs which units from now on."""
-        write_json(self.root / "jobs.json", self.jobs() | dict(started))
+        self.set_jobs(self.jobs() | dict(started))
+
+    def set_jobs(self, jobs: Mapping[str, Mapping[str, Any]]) -> None:
+        """Put on record who runs which units, and forget all else."""
+        write_json(self.root / "jobs.json", dict(jobs))
 
     def job_path(self, name: str) -> Path:
         """The file of what a job has to do."""
@@ -137,6 +141,10 @@ class SweepFolder:
     def failure_path(self, unit: str) -> Path:
         """Where a preparation says what it failed of."""
         return self.root / "failures" / f"{unit}.json"
+
+    def cluster_log_path(self, job: str) -> Path:
+        """What a job of a cluster printed; Submitit names it."""
+        return self.root / "slurm" / job / f"{job}_0_log.out"
 
     def log_path(self, name: str) -> Path:
         """What a local job printed."""

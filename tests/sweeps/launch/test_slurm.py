@@ -25,6 +25,7 @@ SLURM = (
     "hydra/launcher=slurm",
     "hydra.launcher.poll_seconds=1",
     "hydra.launcher.signal_delay_s=15",
+    "hydra.launcher.mem_gb=1.5",
     "hydra.launcher.resources.prepare={timeout_min: 20, cpus_per_task: 1}",
     "hydra.launcher.resources.extract={timeout_min: 10, cpus_per_task: 1}",
     "hydra.launcher.resources.price={timeout_min: 20, cpus_per_task: 1}",
