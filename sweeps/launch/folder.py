@@ -157,6 +157,7 @@ def _entry(cell: PlannedCell) -> dict[str, Any]:
     return {
         "directory": str(cell.directory.resolve()),
         "key": cell.key,
+        "label": label(cell),
         "overrides": list(cell.overrides),
         "config": cell.config,
     }

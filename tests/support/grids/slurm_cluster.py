@@ -110,7 +110,7 @@ class Cluster:
             for number, port in enumerate(nodes, start=1)
         ]
         lines += [
-            "PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP PriorityTier=1 GraceTime=20",
+            "PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP PriorityTier=1 GraceTime=5",
             "PartitionName=short Nodes=ALL MaxTime=2 State=UP PriorityTier=1",
             "PartitionName=high Nodes=ALL State=UP PriorityTier=10 PreemptMode=OFF",
         ]
