@@ -21,9 +21,10 @@ from sweeps.grid.units import Stage
 from sweeps.launch.folder import Job, SweepFolder, label
 from sweeps.launch.job import JobRun
 from sweeps.launch.resources import REFUSALS, Resources, refusal, submitit_parameters
-from sweeps.launch.slurm_jobs import cancel, slurm_states
+from sweeps.launch.slurm_jobs import HELD, cancel, release, slurm_states
 from sweeps.launch.slurm_limits import largest_array, largest_node
 from sweeps.launch.snapshot import environment, snapshot
+from sweeps.launch.types import ClusterSilent
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +75,7 @@ class SlurmLauncher:
         self.additional_parameters = dict(additional_parameters or {})
         self.poll_seconds = poll_seconds
         self.portions: list[list[Job]] = []
+        self.released: set[str] = set()
 
     def start(self, jobs: Sequence[Job], folder: SweepFolder, logging: Any) -> None:
         """Submit the jobs, each group with the same stage and need as an array.
@@ -104,15 +106,24 @@ class SlurmLauncher:
             raise
 
     def step(self) -> None:
-        """Submit as many of the jobs that are left as the cluster takes now."""
-        left = self.portions
-        self.portions = []
-        while left:
-            portion = left.pop(0)
-            taken = self._submit_some(portion)
-            if taken < len(portion):
-                self.portions = [portion[taken:], *left]
-                return
+        """Submit as many of the jobs that are left as the cluster takes now, and let go what it holds."""
+        with contextlib.suppress(ClusterSilent):  # the next step asks again
+            self._release_held()
+            while self.portions:
+                portion = self.portions[0]
+                taken = self._submit_some(portion)
+                self.portions[0] = portion[taken:]
+                if self.portions[0]:
+                    return
+                self.portions.pop(0)
+
+    def _release_held(self) -> None:
+        """Once for each job: a node that came back may not have known that its job was elsewhere."""
+        mine = {record["job"] for record in self.folder.jobs().values() if record["launcher"] == self.name}
+        states = slurm_states(mine)
+        held = {job for job in mine if states[job].word == "pending" and states[job].detail == HELD}
+        release(held - self.released)
+        self.released |= held
 
     def _submit_some(self, jobs: list[Job]) -> int:
         """Submit the first so many of the jobs as the cluster takes; returns how many these are."""

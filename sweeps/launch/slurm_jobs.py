@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import subprocess
 from collections.abc import Collection
@@ -83,6 +84,17 @@ def _ending(job: str, state: str, exit_code: str, node: str) -> JobState:
         return JobState("pending")
     where = f"job {job}" + (f" on {node}" if node not in ("", "None assigned") else "")
     return JobState(ENDINGS.get(word, "ended"), f"SLURM: {state}, exit code {exit_code}, {where}")
+
+
+HELD = "launch failed requeued held"
+"""Why a job waits that SLURM could not start again on a node that had been lost."""
+
+
+def release(jobs: Collection[str]) -> None:
+    """Let jobs go that SLURM holds; what it does not let go stays pending with its reason."""
+    for job in sorted(jobs):
+        with contextlib.suppress(ClusterSilent):
+            slurm_lines("scontrol", "release", job)
 
 
 def cancel(jobs: Collection[str]) -> None:

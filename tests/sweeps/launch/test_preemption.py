@@ -38,7 +38,9 @@ def taken(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
     whole = ("--partition=high", "--cpus-per-task=2", "--time=1", "--output=/dev/null", "--wrap=sleep 1")
     cluster.run("sbatch", f"--nodelist={node_of(cluster, preempted)}", *whole)
     restarted = re.compile(r"Restarts=[1-9]")
-    until(lambda: bool(restarted.search(cluster.run("scontrol", "show", "job", preempted).stdout)), "preemption")
+    until(
+        lambda: bool(restarted.search(cluster.run("scontrol", "show", "job", preempted).stdout)), "preemption"
+    )
     if not restarted.search(cluster.run("scontrol", "show", "job", lost).stdout):  # they may share a node
         node = f"NodeName={node_of(cluster, lost)}"
         cluster.run("scontrol", "update", node, "State=DOWN", "Reason=test")

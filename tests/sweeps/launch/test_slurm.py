@@ -20,6 +20,7 @@ from support.images import write_images
 from support.readme import PLANNED
 from support.readme import SMALL as README_SMALL
 
+
 def near_its_limit(cluster: Cluster, job: str) -> None:
     """Give a job that runs the lowest time limit that lets it run for half a minute more."""
     shown = cluster.run("scontrol", "show", "job", job).stdout

@@ -90,7 +90,12 @@ def test_arrays_that_never_began_stand_in_one_row(tmp_path: Path, monkeypatch: p
 def test_the_log_says_why_a_preparation_ended_and_so_does_each_cell_that_waited(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, printed: str, word: str, reason: str
 ) -> None:
-    play(tmp_path / "bin", monkeypatch, squeue="", sacct="7|FAILED|9:0|n1\n8_[0-1%2]|CANCELLED|0:0|None assigned")
+    play(
+        tmp_path / "bin",
+        monkeypatch,
+        squeue="",
+        sacct="7|FAILED|9:0|n1\n8_[0-1%2]|CANCELLED|0:0|None assigned",
+    )
     folder = SweepFolder(tmp_path / "sweep")
     log = folder.cluster_log_path("7")
     log.parent.mkdir(parents=True)

@@ -69,7 +69,7 @@ def test_what_is_too_much_at_a_time_is_submitted_in_portions(
     too_many = refusing(many, 'grep -q "array=0-[2-9]" "$1" || [ -e {folder}/full ]').replace(
         "{folder}", str(tmp_path / "bin")
     )
-    play(tmp_path / "bin", monkeypatch, f'{too_many}; touch {tmp_path}/bin/full')
+    play(tmp_path / "bin", monkeypatch, f"{too_many}; touch {tmp_path}/bin/full")
     folder = SweepFolder(tmp_path / "sweep")
     one = launcher()
     one.start([job(folder.directory, f"cell{number}") for number in range(5)], folder, {})
@@ -82,7 +82,9 @@ def test_what_is_too_much_at_a_time_is_submitted_in_portions(
     assert len(folder.jobs()) == 5 and one.waiting() == set()
 
 
-def test_cells_that_wait_longer_than_their_victim_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cells_that_wait_longer_than_their_victim_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """They need no dependency where the victim is there, and do not run where it failed."""
     play(tmp_path / "bin", monkeypatch, sacct="1|COMPLETED|0:0|n1\n2|FAILED|1:0|n1")
     folder = SweepFolder(tmp_path / "sweep")
@@ -93,3 +95,34 @@ def test_cells_that_wait_longer_than_their_victim_takes(tmp_path: Path, monkeypa
     launcher().start([job(root, "a", needs="prepare-a"), job(root, "b", needs="prepare-b")], folder, {})
     assert "dependency" not in (tmp_path / "bin" / "script").read_text()
     assert folder.jobs()["a"]["job"] and folder.jobs()["b"]["job"] is None
+
+
+def test_what_slurm_holds_after_a_lost_node_is_let_go_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = "1|PENDING|launch failed requeued held"
+    play(tmp_path / "bin", monkeypatch, squeue=held)
+    folder = SweepFolder(tmp_path / "sweep")
+    one = launcher()
+    one.start([job(folder.directory, "one")], folder, {})
+    for _ in range(2):
+        one.step()
+    assert (tmp_path / "bin" / "asked").read_text().count("scontrol release 1\n") == 1
+
+
+def test_a_cluster_that_is_silent_for_a_while_loses_no_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    play(tmp_path / "bin", monkeypatch, squeue="1|PENDING|None")
+    folder = SweepFolder(tmp_path / "sweep")
+    one = launcher()
+    one.start([job(folder.directory, "v", "prepare")], folder, {})
+    play(tmp_path / "bin", monkeypatch, squeue=None)
+    one.portions, one.largest = [[job(folder.directory, "a", needs="v")]], {"extract": None}
+    folder.write_job(one.portions[0][0], {})
+    one.step()
+    assert one.waiting() == {"a"}
+    play(tmp_path / "bin", monkeypatch, squeue="1|PENDING|None")
+    one.step()
+    assert one.waiting() == set()
+    assert "--dependency=afterok:1\n" in (tmp_path / "bin" / "script").read_text()
