@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
@@ -13,8 +12,8 @@ import pandas as pd
 import pytest
 
 from support.commands import ROOT, run_program
-from support.grids.running import GATED, asked, command, curve, entries, environment, run, started
 from support.grids.on_cluster import SLURM, job_of, jobs, until
+from support.grids.running import GATED, asked, command, curve, entries, environment, run, started
 from support.grids.slurm_cluster import Cluster
 from support.images import write_images
 from support.readme import PLANNED
