@@ -98,7 +98,7 @@ class SlurmLauncher(PlannedLauncher):
 
     def launcher(self) -> SweepLauncher:
         """On a SLURM cluster."""
-        from sweeps.launch.slurm import SlurmLauncher
+        from sweeps.launch.cluster.slurm import SlurmLauncher
 
         return SlurmLauncher(**self.options)
 

@@ -56,8 +56,8 @@ class Head:
         """Say what the cluster has not taken yet, where the head does not stay to submit it."""
         if left := len(self.launcher.waiting()):
             Console(soft_wrap=True).print(
-                f"{counted(left, 'unit')} of the sweep are not submitted, since SLURM takes no more at a time; "
-                "the same command submits more once some have ended"
+                f"{counted(left, 'unit')} of the sweep are not submitted, since SLURM takes no more at a "
+                "time; the same command submits more once some have ended"
             )
 
     def _left_behind(self) -> str:

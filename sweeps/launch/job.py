@@ -18,8 +18,8 @@ from experiment.cell import run_cell
 from experiment.compose import compose_cell
 from storage.files import write_atomically
 from sweeps.grid.units import finished_key
+from sweeps.launch.cluster.on_node import missed_gpu, name_job
 from sweeps.launch.folder import FAILURE, SweepFolder, write_failure
-from sweeps.launch.on_node import missed_gpu, name_job
 
 log = logging.getLogger(__name__)
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Literal
 
 from sweeps.grid.units import counted, unit_of
+from sweeps.launch.cluster.job_log import explained
+from sweeps.launch.cluster.jobs import slurm_states
 from sweeps.launch.folder import FAILURE, ListedCell, SweepFolder, read_failure
 from sweeps.launch.local import local_states
-from sweeps.launch.slurm_jobs import slurm_states
-from sweeps.launch.slurm_log import explained
 from sweeps.launch.types import JobState
 
 CellWord = Literal[

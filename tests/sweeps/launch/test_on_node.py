@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from support.grids.played_slurm import play
-from sweeps.launch import on_node
-from sweeps.launch.on_node import missed_gpu, name_job
+from sweeps.launch.cluster.on_node import missed_gpu, name_job
 
 AUTO = {"trainer": {"accelerator": "auto"}}
 
@@ -22,7 +22,7 @@ def in_a_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURMD_NODENAME", "n1")
     for name in ("SLURM_GPUS_ON_NODE", "SLURM_JOB_GPUS"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(on_node.torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 
 
 def test_a_gpu_of_the_node_that_nobody_asked_for_is_said() -> None:

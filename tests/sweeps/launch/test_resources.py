@@ -13,9 +13,9 @@ from storage.conf import CONF
 from storage.errors import InputError
 from support.grids.played_slurm import job, play
 from sweeps.grid.units import Stage
+from sweeps.launch.cluster.limits import minutes
+from sweeps.launch.cluster.slurm import SlurmLauncher
 from sweeps.launch.folder import SweepFolder
-from sweeps.launch.slurm import SlurmLauncher
-from sweeps.launch.slurm_limits import minutes
 
 FLAT = {
     "partition=big": "partition=big",

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from storage.files import write_json
+from sweeps.launch.cluster.jobs import slurm_states
 from sweeps.launch.folder import SweepFolder
-from sweeps.launch.slurm_jobs import slurm_states
 from sweeps.launch.states import cell_states, job_states
 from sweeps.launch.types import ClusterSilent, JobState
 
@@ -80,7 +80,7 @@ def test_arrays_that_never_began_stand_in_one_row(tmp_path: Path, monkeypatch: p
     ("printed", "word", "reason"),
     [
         (
-            "slurmstepd-n1: error: StepId=7.0 exceeded memory limit (3 > 1), being killed\nsrun: error: Killed",
+            "slurmstepd-n1: error: StepId=7.0 exceeded memory limit (3 > 1), being killed\nsrun: error",
             "out of memory",
             "StepId=7.0 exceeded memory limit (3 > 1), being killed; hydra.launcher.mem_gb asks for more",
         ),
@@ -108,7 +108,7 @@ def test_the_log_says_why_a_preparation_ended_and_so_does_each_cell_that_waited(
             "cells-b": made | {"job": "8_1"},
         }
     )
-    cells = [
+    cells: list[dict[str, object]] = [
         {"directory": str(tmp_path / name), "key": name, "overrides": [], "extraction": name, "label": name}
         | {"budget": 100}
         for name in ("a", "b", "c")

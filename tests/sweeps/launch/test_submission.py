@@ -8,8 +8,8 @@ import pytest
 
 from storage.errors import InputError
 from support.grids.played_slurm import job, play
+from sweeps.launch.cluster.slurm import SlurmLauncher
 from sweeps.launch.folder import SweepFolder
-from sweeps.launch.slurm import SlurmLauncher
 
 
 def launcher() -> SlurmLauncher:

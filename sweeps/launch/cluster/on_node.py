@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from storage.provenance import slurm_job
-from sweeps.launch.slurm_jobs import slurm_lines
+from sweeps.launch.cluster.jobs import slurm_lines
 from sweeps.launch.types import ClusterSilent
 
 
@@ -32,8 +32,8 @@ def missed_gpu(config: Mapping[str, Any]) -> str | None:
     promised = os.environ.get("SLURM_GPUS_ON_NODE") or os.environ.get("SLURM_JOB_GPUS")
     if promised:
         return (
-            f"trainer=auto: SLURM gave this job a GPU (SLURM_GPUS_ON_NODE={promised}), but torch sees none, so "
-            "the cell runs on the processor; trainer=gpu makes that an error"
+            f"trainer=auto: SLURM gave this job a GPU (SLURM_GPUS_ON_NODE={promised}), but torch sees none, "
+            "so the cell runs on the processor; trainer=gpu makes that an error"
         )
     node = os.environ.get("SLURMD_NODENAME", "")
     if _has_gpu(node):

@@ -6,7 +6,7 @@ import math
 import re
 from dataclasses import dataclass
 
-from sweeps.launch.slurm_jobs import slurm_lines
+from sweeps.launch.cluster.jobs import slurm_lines
 from sweeps.launch.types import ClusterSilent
 
 

@@ -10,7 +10,7 @@ import submitit
 from storage.errors import InputError
 from storage.options import check_inside, check_number
 from sweeps.grid.units import Stage
-from sweeps.launch.slurm_limits import Node
+from sweeps.launch.cluster.limits import Node
 
 COUNTS = ("timeout_min", "cpus_per_task", "gpus_per_node")
 NAMES = (

@@ -18,11 +18,11 @@ from submitit.core.job_environment import JobEnvironment
 from storage.errors import InputError
 from storage.options import check_number
 from sweeps.grid.units import Stage
+from sweeps.launch.cluster.jobs import HELD, cancel, release, slurm_states
+from sweeps.launch.cluster.limits import largest_array, largest_node
+from sweeps.launch.cluster.resources import REFUSALS, Resources, refusal, submitit_parameters
 from sweeps.launch.folder import Job, SweepFolder, label
 from sweeps.launch.job import JobRun
-from sweeps.launch.resources import REFUSALS, Resources, refusal, submitit_parameters
-from sweeps.launch.slurm_jobs import HELD, cancel, release, slurm_states
-from sweeps.launch.slurm_limits import largest_array, largest_node
 from sweeps.launch.snapshot import environment, snapshot
 from sweeps.launch.types import ClusterSilent
 
