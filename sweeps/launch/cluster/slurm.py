@@ -35,7 +35,7 @@ UNTIL_HANDLED = f'sh -c \'trap "" {JobEnvironment.USR_SIG} TERM; exec "$0" "$@"\
 """Ignores the signals before a time limit or a preemption until Submitit handles them: Python dies of one
 while it starts, and a job that dies by itself is not requeued."""
 
-TOO_MANY = ("job submit limit", "MaxSubmitJob", "GrpSubmitJob", "MaxJobCount", "temporarily unable to accept")
+TOO_MANY = ("MaxSubmitJob", "GrpSubmitJob", "MaxJobCount", "temporarily unable to accept")
 """What sbatch says where the user has as many jobs as may be: some more will do later."""
 
 

@@ -27,6 +27,8 @@ def refusing(said: str, when: str) -> str:
         "invalid partition specified: nowhere",
         "Batch job submission failed: Invalid account or account/partition combination specified",
         "Batch job submission failed: Requested node configuration is not available",
+        "Batch job submission failed: Job violates accounting/QOS policy (job submit limit, user's size "
+        "and/or time limits)",
     ],
 )
 def test_a_refusal_is_one_sentence(said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,7 +67,7 @@ def test_what_is_too_much_at_a_time_is_submitted_in_portions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The user may have two jobs: the rest waits, and goes when there is room."""
-    many = "Batch job submission failed: Job violates accounting/QOS policy (job submit limit, user's size)"
+    many = "AssocMaxSubmitJobLimit"
     too_many = refusing(many, 'grep -q "array=0-[2-9]" "$1" || [ -e {folder}/full ]').replace(
         "{folder}", str(tmp_path / "bin")
     )
