@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 DRY_RUN = "--dry-run"
-PLANNING = ("hydra/launcher=dry_run", "hydra/job_logging=none", "hydra.output_subdir=null")
+PLANNING = ("++hydra.launcher.only_plan=true", "hydra/job_logging=none", "hydra.output_subdir=null")
 """Overrides under which a grid is planned, and the folder of a cell stays empty."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from experiment.pricing.reaching import price_to_reach
 from experiment.tracking import Tracker
 from extraction.checkpoint import RoundResult
 from storage.files import link_or_copy, write_atomically, write_json
-from storage.provenance import git_commit, package_versions
+from storage.provenance import git_commit, package_versions, slurm_job
 
 log = logging.getLogger(__name__)
 
@@ -102,6 +103,9 @@ def cell_result(
         "price_to_reach": price_to_reach(curve, victim.accuracy),
         "keys": {"cell": cell.identity.cell_key, "victim": victim.key, "extraction": extraction.key},
         "started": started,
+        "host": socket.gethostname(),
+        "job": slurm_job(),
+        "device": str(cell.hardware.device),
         "seconds": time.time() - started,
         "versions": package_versions(),
         "git_commit": git_commit(),

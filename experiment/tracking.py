@@ -8,8 +8,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -90,6 +90,71 @@ class WandbTracker:
         self.run.summary.update(price_summary(result))
 
 
+class LastingTracker:
+    """A WandbTracker that outlives W&B's service: without it, the curve is handed in at the end.
+
+    The service is a process of its own, which a cluster may kill; the cell does not need it.
+
+    Args:
+        start: Starts the cell's run, or goes on in it.
+        measures: See WandbTracker.
+    """
+
+    def __init__(self, start: Callable[[], Any], measures: Iterable[str]) -> None:
+        self.start, self.measures = start, list(measures)
+        self.tracker: WandbTracker | None = WandbTracker(start(), self.measures)
+        self.curve: pd.DataFrame | None = None
+        self.result: Mapping[str, Any] | None = None
+
+    def log(self, curve: pd.DataFrame) -> None:
+        """See Tracker."""
+        self.curve = curve
+        self._attempt(lambda tracker: tracker.log(curve))
+
+    def summarize(self, result: Mapping[str, Any]) -> None:
+        """See Tracker."""
+        self.result = result
+        self._attempt(lambda tracker: tracker.summarize(result))
+
+    def finish(self, exit_code: int) -> None:
+        """End the run; where the service was lost, start another one, and hand in what it missed."""
+        self._attempt(lambda tracker: tracker.run.finish(exit_code=exit_code))
+        if self.tracker is not None:
+            return
+        try:
+            _forget_service()
+            self.tracker = WandbTracker(self.start(), self.measures)
+            if self.curve is not None:
+                self.tracker.log(self.curve)
+            if self.result is not None:
+                self.tracker.summarize(self.result)
+            self.tracker.run.finish(exit_code=exit_code)
+            log.info("the curve was handed in to Weights & Biases after all")
+        except Exception as error:
+            _forget_service()
+            log.warning(
+                "the curve could not be handed in to Weights & Biases (%s); the cell's own files are whole",
+                error,
+            )
+
+    def _attempt(self, action: Callable[[WandbTracker], None]) -> None:
+        if self.tracker is None:
+            return
+        try:
+            action(self.tracker)
+        except Exception as error:  # of whatever kind: of W&B's, of its socket
+            self.tracker = None
+            log.warning("Weights & Biases is lost (%s: %s); the cell goes on", type(error).__name__, error)
+
+
+def _forget_service() -> None:
+    """Make W&B start a service anew; at the end of this process it would else ask the one that is dead."""
+    import wandb
+
+    with suppress(Exception):
+        wandb.teardown()
+
+
 def price_summary(result: Mapping[str, Any]) -> dict[str, Any]:
     """What a stolen model costs, as flat figures to plot runs by.
 
@@ -139,13 +204,13 @@ def make_tracker(config: Mapping[str, Any], key: str, output: Path) -> Iterator[
         return
     _keep_wandb_files_beside(Path(config["logger"]["directory"]))
     with _termination_raises():
-        run = _start(config, key, output)
+        tracker = LastingTracker(lambda: _start(config, key, output), config["privacy"]["measures"])
         try:
-            yield WandbTracker(run, config["privacy"]["measures"])
+            yield tracker
         except BaseException:
-            run.finish(exit_code=1)
+            tracker.finish(exit_code=1)
             raise
-        run.finish()
+        tracker.finish(exit_code=0)
 
 
 def _start(config: Mapping[str, Any], key: str, output: Path) -> Any:

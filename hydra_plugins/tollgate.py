@@ -45,7 +45,7 @@ class GridSweeper(BasicSweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Give the grid to the launcher; one that only plans leaves no folder."""
-        if not isinstance(self.launcher, DryRunLauncher) or self.config is None:
+        if self.config is None or not getattr(self.launcher, "only_plan", False):
             return super().sweep(arguments)
         with TemporaryDirectory(prefix="tollgate-plan-") as folder:
             self.config = self.config.copy()
@@ -67,6 +67,7 @@ class PlannedLauncher(Launcher):
             "price": self.options.pop("prices_per_job", 1),
         }
         self.wait = self.options.pop("wait", True)
+        self.only_plan: bool = self.options.pop("only_plan", False)
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Keep what the launch needs."""
@@ -76,13 +77,20 @@ class PlannedLauncher(Launcher):
         """See the sweep through; raises SweepFailed, naming the cells, if any lacks its result."""
         from sweeps.launch.sweep import run_sweep
 
-        launcher = self.launcher()
-        run_sweep(self.context, self.config, job_overrides, launcher, self.cells_per_job, self.wait)
+        run_sweep(
+            self.context,
+            self.config,
+            job_overrides,
+            self.launcher(),  # which refuses options that cannot be meant, whether or not it will run
+            self.only_plan,
+            self.cells_per_job,
+            self.wait,
+        )
         return []
 
     @abstractmethod
-    def launcher(self) -> SweepLauncher | None:
-        """Where the jobs run, or None to plan only."""
+    def launcher(self) -> SweepLauncher:
+        """Where the jobs run."""
 
 
 class SlurmLauncher(PlannedLauncher):
@@ -90,7 +98,7 @@ class SlurmLauncher(PlannedLauncher):
 
     def launcher(self) -> SweepLauncher:
         """On a SLURM cluster."""
-        from sweeps.launch.slurm import SlurmLauncher
+        from sweeps.launch.cluster.slurm import SlurmLauncher
 
         return SlurmLauncher(**self.options)
 
@@ -115,8 +123,8 @@ class InProcessLauncher(PlannedLauncher):
         return InProcessLauncher(**self.options)
 
 
-class DryRunLauncher(PlannedLauncher):
-    """hydra/launcher=dry_run, which `tollgate plan` chooses."""
+class DryRunLauncher(InProcessLauncher):
+    """hydra/launcher=dry_run: the plan is printed."""
 
-    def launcher(self) -> None:
-        """Nowhere: the plan is printed."""
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options | {"only_plan": True})

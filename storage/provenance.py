@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 from importlib.metadata import version
@@ -42,3 +43,9 @@ def git_commit() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return output.stdout.strip()
+
+
+def slurm_job() -> str | None:
+    """The SLURM job that this process is part of, as squeue calls it: `12`, or `12_3` of an array."""
+    array, number = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    return f"{array}_{number}" if array else os.environ.get("SLURM_JOB_ID")

@@ -11,7 +11,7 @@ from sweeps.launch.folder import SweepFolder
 from sweeps.launch.head import wait_for
 from sweeps.launch.states import UNDER_WAY, CellState, cell_states, job_states, sentence
 
-STYLES = {"done": "green", "running": "cyan", "pending": "dim"}
+STYLES = {"done": "green", "running": "cyan", "pending": "dim", "not submitted": "dim"}
 
 
 def table(states: list[CellState]) -> Table:
@@ -44,7 +44,7 @@ def show(folder: SweepFolder, wait: bool, everything: bool) -> bool:
         wait_for(folder, poll_seconds=5.0)
     states = cell_states(folder, job_states(folder))
     console = Console(width=None if sys.stdout.isatty() else 200)
-    quiet = ("done", "pending")
+    quiet = ("done", "pending", "not submitted")
     shown = [state for state in states if everything or state.word not in quiet]
     if shown:
         console.print(table(shown))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import threading
 import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -40,12 +41,29 @@ def make_trainer(hardware: Hardware, epochs: int, progress: bool = False) -> pl.
         # Inside a SLURM job Lightning would requeue it and form process groups. A cell of a sweep is a
         # single process that resumes by itself, so Lightning is told that it runs alone.
         plugins=[LightningEnvironment()],
+        callbacks=[_KeptTermination(signal.getsignal(signal.SIGTERM))],
         logger=False,
         enable_checkpointing=False,
         enable_model_summary=False,
         enable_progress_bar=progress and hardware.progress,
         use_distributed_sampler=False,
     )
+
+
+class _KeptTermination(pl.Callback):
+    """Leaves SIGTERM to whoever has set a handler for it before.
+
+    Lightning would end the training as well. On a cluster the signal announces a preemption: a job that ends
+    by itself is not requeued, and one that goes on until it is killed is, and resumes from its last answer.
+    """
+
+    def __init__(self, handler: Any) -> None:
+        self.handler = handler
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Put the handler back; Lightning has set its own just before."""
+        if callable(self.handler) and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self.handler)
 
 
 def run_trainer(trainer: pl.Trainer, module: pl.LightningModule, batches: Iterable[Any]) -> None:

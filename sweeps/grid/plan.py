@@ -31,11 +31,18 @@ class Composer(Protocol):
 
 
 class Planner:
-    """Makes a plan from the overrides of each cell; checks every kind of cell before anything runs."""
+    """Makes a plan from the overrides of each cell; checks every kind of cell before anything runs.
 
-    def __init__(self, composer: Composer, directory: Path) -> None:
+    Args:
+        composer: of the cells' configs.
+        directory: of the sweep.
+        runs_here: whether the cells run on this machine, so that it must have the GPU that they want.
+    """
+
+    def __init__(self, composer: Composer, directory: Path, runs_here: bool = True) -> None:
         self.composer = composer
         self.directory = directory
+        self.runs_here = runs_here
         self._prints: dict[str, DataPrints] = {}
         self._images = CellImages(KEPT_IMAGES)
         self._checked: set[tuple[str, ...]] = set()
@@ -81,7 +88,14 @@ class Planner:
             key = tuple(self._seedless(config[name]) for name in names)
             if key not in self._checked:
                 self._checked.add(key)
-                compose_resolved(config, progress=False, data=self._load(config))
+                compose_resolved(self._checkable(config), progress=False, data=self._load(config))
+
+    def _checkable(self, config: Config) -> Config:
+        """The config, without a GPU that only the machine that runs the cell must have."""
+        trainer = config["trainer"]
+        if self.runs_here or trainer["accelerator"] != "gpu":
+            return config
+        return config | {"trainer": trainer | {"accelerator": "auto"}}
 
     def _seedless(self, section: Any) -> str:
         """A section without its seeds, as text; cells share most of their sections."""

@@ -118,7 +118,11 @@ class SweepFolder:
 
     def add_jobs(self, started: Mapping[str, Mapping[str, Any]]) -> None:
         """Put on record who runs which units from now on."""
-        write_json(self.root / "jobs.json", self.jobs() | dict(started))
+        self.set_jobs(self.jobs() | dict(started))
+
+    def set_jobs(self, jobs: Mapping[str, Mapping[str, Any]]) -> None:
+        """Put on record who runs which units, and forget all else."""
+        write_json(self.root / "jobs.json", dict(jobs))
 
     def job_path(self, name: str) -> Path:
         """The file of what a job has to do."""
@@ -143,6 +147,10 @@ class SweepFolder:
         """Where a preparation says what it failed of."""
         return self.root / "failures" / f"{unit}.json"
 
+    def cluster_log_path(self, job: str) -> Path:
+        """What a job of a cluster printed; Submitit names it."""
+        return self.root / "slurm" / job / f"{job}_0_log.out"
+
     def log_path(self, name: str) -> Path:
         """What a local job printed."""
         path = self.root / "logs" / f"{name}.log"
@@ -154,6 +162,7 @@ def _entry(cell: PlannedCell) -> dict[str, Any]:
     return {
         "directory": str(cell.directory.resolve()),
         "key": cell.key,
+        "label": label(cell),
         "overrides": list(cell.overrides),
         "config": cell.config,
     }

@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from hydra.errors import CompactHydraException
+from rich.console import Console
 
-from sweeps.grid.units import Plan, Stage
+from sweeps.grid.units import Plan, Stage, counted
 from sweeps.launch.folder import SweepFolder, pack
 from sweeps.launch.overview import Overview, TimeToGo
 from sweeps.launch.states import CellState, cell_states, counts, job_states, sentence
@@ -44,6 +45,7 @@ class Head:
             if units:
                 self.launcher.start(pack(units, self.cells_per_job), self.folder, self.logging)
             if not wait:
+                self._say_left()
                 return
             if units or under_way:
                 wait_for(self.folder, self.launcher.poll_seconds, self.launcher.step, self.launcher.waiting)
@@ -51,6 +53,14 @@ class Head:
             self.launcher.stop()
             raise SweepInterrupted(self._left_behind()) from None
         raise_failures(self.folder)
+
+    def _say_left(self) -> None:
+        """Say what the cluster has not taken yet, where the head does not stay to submit it."""
+        if left := len(self.launcher.waiting()):
+            Console(soft_wrap=True).print(
+                f"{counted(left, 'unit')} of the sweep are not submitted, since SLURM takes no more at a "
+                "time; the same command submits more once some have ended"
+            )
 
     def _left_behind(self) -> str:
         again = "the same command goes on where this one stopped"

@@ -20,6 +20,7 @@ class InProcessLauncher:
 
     name = "in_process"
     outlives_head = False
+    runs_here = True
     poll_seconds = 0.0
 
     def start(self, jobs: Sequence[Job], folder: SweepFolder, logging: Any) -> None:

@@ -17,6 +17,7 @@ from experiment.cell import run_cell
 from experiment.compose import compose_cell
 from storage.files import write_atomically
 from sweeps.grid.units import finished_key
+from sweeps.launch.cluster.on_node import missed_gpu, name_job
 from sweeps.launch.folder import FAILURE, SweepFolder, write_failure
 
 log = logging.getLogger(__name__)
@@ -59,6 +60,7 @@ def _run(cell: dict[str, Any], logging_config: Any) -> list[str]:
     (directory / FAILURE).unlink(missing_ok=True)
     _log_to(directory / "log", logging_config)
     _write_overrides(directory, cell)
+    _say_where(cell["label"], cell["config"])
     try:
         run_cell(OmegaConf.create(cell["config"]), directory, progress=False)
     except UncompletedJobError as error:  # of the cluster: the time is over for all
@@ -71,10 +73,18 @@ def _run(cell: dict[str, Any], logging_config: Any) -> list[str]:
     return []
 
 
+def _say_where(label: str, config: Any) -> None:
+    name_job(label)
+    if missed := missed_gpu(config):
+        log.warning(missed)
+
+
 def _prepare(unit: dict[str, Any], folder: SweepFolder, logging_config: Any) -> list[str]:
     """Make what cells need: the victim, its teachers, its defenses, and what honest users' images cost."""
     _log_to(folder.log_path(unit["id"]), logging_config)
     started = time.perf_counter()
+    first = unit["cells"][0]
+    _say_where(f"preparation for {first['label']}", first["config"])
     try:
         config = OmegaConf.create(unit["cells"][0]["config"])
         prepare(compose_cell(config, progress=False))

@@ -27,6 +27,7 @@ class LocalLauncher:
 
     name = "local"
     outlives_head = False
+    runs_here = True
     poll_seconds = 0.5
 
     def __init__(self, processes: int | None = None, memory_gb: float = 2.0) -> None:

@@ -10,15 +10,26 @@ from pathlib import Path
 from typing import Literal
 
 from sweeps.grid.units import counted, unit_of
+from sweeps.launch.cluster.job_log import explained
+from sweeps.launch.cluster.jobs import slurm_states
 from sweeps.launch.folder import FAILURE, ListedCell, SweepFolder, read_failure
 from sweeps.launch.local import local_states
-from sweeps.launch.slurm_jobs import slurm_states
 from sweeps.launch.types import JobState
 
 CellWord = Literal[
-    "done", "running", "pending", "failed", "cancelled", "timed out", "node lost", "out of memory", "lost"
+    "done",
+    "running",
+    "pending",
+    "not submitted",
+    "failed",
+    "cancelled",
+    "timed out",
+    "node lost",
+    "out of memory",
+    "lost",
 ]
-UNDER_WAY = ("running", "pending")
+UNDER_WAY = ("running", "pending", "not submitted")
+"""Of which nothing is known yet that would be wrong."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +47,15 @@ def job_states(folder: SweepFolder) -> dict[str, JobState]:
     slurm = {unit: record["job"] for unit, record in records.items() if record["launcher"] == "slurm"}
     local = {unit: record for unit, record in records.items() if record["launcher"] == "local"}
     known = slurm_states(set(slurm.values()))
-    return {unit: known[job] for unit, job in slurm.items()} | local_states(local)
+    ended = {
+        job: state if _needs_no_word(state) else explained(state, folder.cluster_log_path(job))
+        for job, state in known.items()
+    }
+    return {unit: ended[job] for unit, job in slurm.items()} | local_states(local)
+
+
+def _needs_no_word(state: JobState) -> bool:
+    return state.under_way or "COMPLETED" in state.detail
 
 
 def cell_states(folder: SweepFolder, jobs: Mapping[str, JobState]) -> list[CellState]:
@@ -48,19 +67,27 @@ def cell_states(folder: SweepFolder, jobs: Mapping[str, JobState]) -> list[CellS
         unit = unit_of(cell.extraction)
         state = _cell_state(cell, jobs.get(unit), unit in seen)
         needs = records.get(unit, {}).get("needs")
-        if needs and state.word in ("cancelled", "lost", "pending") and not _under_way(jobs.get(needs)):
-            failure = read_failure(folder.failure_path(needs))
-            if failure is not None:
-                log = folder.log_path(needs)
-                state = CellState(cell, "failed", f"what it needs failed: {failure.error}; see {log}")
+        if needs and state.word in ("cancelled", "lost", "pending", "not submitted"):
+            state = _without_need(cell, folder, needs, jobs.get(needs)) or state
         if state.word == "running":
             seen.add(unit)  # the cells of a unit run one after another
         states.append(state)
     return states
 
 
-def _under_way(job: JobState | None) -> bool:
-    return job is not None and job.under_way
+def _without_need(
+    cell: ListedCell, folder: SweepFolder, needs: str, job: JobState | None
+) -> CellState | None:
+    """How a cell stands whose preparation did not end well; None where it did, or is under way."""
+    if job is not None and job.under_way:
+        return None
+    failure = read_failure(folder.failure_path(needs))
+    if failure is not None:
+        told = f"what it needs failed: {failure.error}; see {folder.log_path(needs)}"
+        return CellState(cell, "failed", told)
+    if job is None or job.word == "ended":
+        return None
+    return CellState(cell, job.word, f"what it needs ({needs}) did not end well: {job.word}; {job.detail}")
 
 
 def _cell_state(cell: ListedCell, job: JobState | None, another_runs: bool) -> CellState:
@@ -71,8 +98,10 @@ def _cell_state(cell: ListedCell, job: JobState | None, another_runs: bool) -> C
         timed_out = "timed-out too many times" in failure.error
         told = f"{failure.error}; see {cell.directory / 'log'}"
         return CellState(cell, "timed out" if timed_out else "failed", told)
-    if job is None or job.word == "pending":
-        return CellState(cell, "pending", job.detail if job else "")
+    if job is None:
+        return CellState(cell, "not submitted")
+    if job.word == "pending":
+        return CellState(cell, "pending", job.detail)
     if job.word == "running":
         return CellState(cell, "pending") if another_runs else CellState(cell, "running", queries_of(cell))
     return CellState(cell, "lost" if job.word == "ended" else job.word, job.detail)

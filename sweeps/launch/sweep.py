@@ -27,17 +27,19 @@ def run_sweep(
     context: HydraContext,
     config: DictConfig,
     jobs: Sequence[Sequence[str]],
-    launcher: Launcher | None,
+    launcher: Launcher,
+    only_plan: bool,
     cells_per_job: Mapping[Stage, int],
     wait: bool,
 ) -> None:
-    """Plan a grid, run what is missing, wait, and print the table; without a launcher, only plan.
+    """Plan a grid, run what is missing, wait, and print the table; or only plan.
 
     Args:
         context: Hydra's, with the loader that composes the cells.
         config: of the sweep, with Hydra's own node.
         jobs: the overrides of each cell.
         launcher: where the jobs run.
+        only_plan: whether to stop once the plan is printed, and make nothing.
         cells_per_job: how many cells are put together into a job of each stage.
         wait: whether to return only once all is over.
 
@@ -47,9 +49,9 @@ def run_sweep(
     """
     directory = Path(config.hydra.sweep.dir).resolve()
     composer = GridComposer(context.config_loader, config)  # type: ignore[arg-type] # Hydra's only loader
-    processes = getattr(launcher, "processes", 1)
-    plan = _planned(composer, jobs, directory, "hydra.sweep.dir", config, launcher is not None, processes)
-    if launcher is None:
+    processes, here = getattr(launcher, "processes", 1), launcher.runs_here
+    plan = _planned(composer, jobs, directory, "hydra.sweep.dir", config, not only_plan, here, processes)
+    if only_plan:
         return
     logging = OmegaConf.to_container(config.hydra.job_logging, resolve=False)
     try:
@@ -70,7 +72,7 @@ def plan_cell(config: DictConfig, overrides: Sequence[str], directory: Path) -> 
             plain: Config = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment] # a mapping
             return Composed(plain, ".")
 
-    _planned(Given(), [overrides], directory.resolve(), "hydra.run.dir", config, make=False)
+    _planned(Given(), [overrides], directory.resolve(), "hydra.run.dir", config, make=False, runs_here=True)
 
 
 def _planned(
@@ -80,6 +82,7 @@ def _planned(
     option: str,
     config: DictConfig,
     make: bool,
+    runs_here: bool,
     processes: int = 1,
 ) -> Plan:
     """The plan, printed, of a sweep whose folder is `directory` by that option of the config.
@@ -92,7 +95,7 @@ def _planned(
         check_writable(config.paths.store, "paths.store", make)
     except OSError as error:
         raise InputError(str(error)) from error
-    plan = Planner(composer, directory).plan(jobs)
+    plan = Planner(composer, directory, runs_here).plan(jobs)
     console = Console(soft_wrap=True)
     for line in plan_lines(plan, Estimates(Path(config.paths.store)), processes):
         console.print(line)

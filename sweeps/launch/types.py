@@ -39,6 +39,9 @@ class Launcher(Protocol):
     outlives_head: bool
     """Whether jobs that have not begun do so without the command that started the sweep."""
 
+    runs_here: bool
+    """Whether the jobs run on the machine of that command."""
+
     def start(self, jobs: Sequence[Job], folder: SweepFolder, logging: Any) -> None:
         """Hand over the jobs; those that need another come after it."""
         ...

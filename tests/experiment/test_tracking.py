@@ -87,6 +87,30 @@ def test_a_cell_that_is_terminated_is_a_failed_run(tmp_path: Path) -> None:
     assert exit_codes(records(tmp_path)) == [1]
 
 
+def test_a_service_that_is_killed_costs_no_cell_and_the_curve_is_handed_in(tmp_path: Path) -> None:
+    """In a process of its own: its end must not fail either."""
+    program = (
+        "import os, signal, sys, time\nimport psutil\nfrom pathlib import Path\n"
+        "from support.tracked import CURVE, RESULT, config\n"
+        "from experiment.tracking import make_tracker\n"
+        "folder = Path(sys.argv[1])\n"
+        "with make_tracker(config(folder), 'key', folder / 'cell') as tracker:\n"
+        "    tracker.log(CURVE[:1])\n"
+        "    for child in psutil.Process().children(recursive=True):\n"
+        "        child.kill()\n"
+        "    time.sleep(0.5)\n"
+        "    tracker.log(CURVE[:2])\n"
+        "    tracker.log(CURVE)\n"
+        "    tracker.summarize(RESULT)\n"
+    )
+    path = f"{ROOT / 'tests'}{os.pathsep}{ROOT}"
+    process = run_python("-c", program, str(tmp_path), folder=tmp_path, PYTHONPATH=path)
+    assert process.returncode == 0, process.stderr
+    *_, last = sorted((tmp_path / "outputs" / "wandb").glob("offline-run-*"), key=os.path.getmtime)
+    rows = [record["item"] for record in records(tmp_path, last)["history"]]
+    assert [row["curve/queries"] for row in rows] == [100, 200, 300]
+
+
 def test_handlers_of_others_stay(tmp_path: Path) -> None:
     received: list[int] = []
     before = signal.signal(signal.SIGTERM, lambda number, _: received.append(number))

@@ -66,9 +66,11 @@ def config(tmp_path: Path, **logger: Any) -> dict[str, Any]:
     }
 
 
-def records(tmp_path: Path) -> dict[str, list[Any]]:
-    """The records of the one offline run below `tmp_path`, by type."""
-    (path,) = (tmp_path / "outputs" / "wandb").glob("offline-run-*/run-*.wandb")
+def records(tmp_path: Path, run: Path | None = None) -> dict[str, list[Any]]:
+    """The records of that offline run, else of the one below `tmp_path`, by type."""
+    (path,) = (
+        run.glob("run-*.wandb") if run else (tmp_path / "outputs/wandb").glob("offline-run-*/run-*.wandb")
+    )
     command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(path)]
     lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
     found: dict[str, list[Any]] = {}

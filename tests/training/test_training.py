@@ -55,25 +55,41 @@ def test_an_interrupt_stays_one_and_another_can_follow() -> None:
         signal.signal(signal.SIGINT, before)
 
 
+class Told(nn.Linear):
+    """Sends itself SIGTERM in one of its steps."""
+
+    steps, at = 0, 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        if self.steps == self.at:
+            os.kill(os.getpid(), signal.SIGTERM)
+        self.steps += 1
+        return super().forward(images.flatten(1))
+
+
+def test_a_handler_of_the_signal_to_terminate_is_kept() -> None:
+    """A cluster announces a preemption so: the training goes on to its end."""
+    received: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: received.append(number))
+    try:
+        images, labels = blobs()
+        network = Told(64, 4)
+        fit(network, images, labels, Recipe(epochs=3, batch_size=120), CPU, seed=0)
+        after = signal.getsignal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert received == [signal.SIGTERM] and network.steps == 6
+    assert callable(after)
+
+
 @pytest.mark.parametrize("at", [0, 1, 5])
 def test_who_is_told_to_terminate_says_so_by_its_exit_code(at: int) -> None:
     """In the first batch, in the last of an epoch and in the last of all."""
-
-    class Told(nn.Linear):
-        """Sends itself SIGTERM in one of its steps."""
-
-        steps = 0
-
-        def forward(self, images: Tensor) -> Tensor:
-            if self.steps == at:
-                os.kill(os.getpid(), signal.SIGTERM)
-            self.steps += 1
-            return super().forward(images.flatten(1))
-
     images, labels = blobs()
-    recipe = Recipe(epochs=3, batch_size=120)
+    recipe, network = Recipe(epochs=3, batch_size=120), Told(64, 4)
+    network.at = at
     with pytest.raises(SystemExit) as ended:
-        fit(Told(64, 4), images, labels, recipe, CPU, seed=0)
+        fit(network, images, labels, recipe, CPU, seed=0)
     assert ended.value.code == 128 + signal.SIGTERM
 
 

@@ -1,4 +1,4 @@
-"""A real SLURM of four nodes with accounting, all of it processes of this machine on 127.0.0.1."""
+"""A real SLURM of four nodes that enforces memory and preempts, all processes of this machine."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Cluster:
         for node in range(1, NODES + 1):
             self._daemon("slurmd", "-D", "-N", f"n{node}")
         idle = ["sinfo", "--noheader", "--Node", "--states=idle", "--format=%N"]
-        self._wait("the nodes", lambda: len(self.run(*idle).stdout.split()) == NODES)
+        self._wait("the nodes", lambda: len(set(self.run(*idle).stdout.split())) == NODES)
 
     def _configure(self, ports: Sequence[int]) -> None:
         database, control, accounting, *nodes = ports
@@ -90,9 +90,14 @@ class Cluster:
             "KillWait=2",
             "SchedulerParameters=sched_interval=1,bf_interval=1",
             "SelectType=select/cons_tres",
-            "SelectTypeParameters=CR_Core",
+            "SelectTypeParameters=CR_Core_Memory",
+            "DefMemPerCPU=1000",
+            "PreemptType=preempt/partition_prio",
+            "PreemptMode=REQUEUE",
             "SlurmdParameters=config_overrides",
-            "JobAcctGatherType=jobacct_gather/none",
+            "JobAcctGatherType=jobacct_gather/linux",
+            "JobAcctGatherFrequency=1",
+            "JobAcctGatherParams=OverMemoryKill",
             "JobCompType=jobcomp/none",
             "AccountingStorageType=accounting_storage/slurmdbd",
             "AccountingStorageHost=127.0.0.1",
@@ -104,7 +109,11 @@ class Cluster:
             "RealMemory=4000 State=UNKNOWN"
             for number, port in enumerate(nodes, start=1)
         ]
-        lines += ["PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP"]
+        lines += [
+            "PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP PriorityTier=1 GraceTime=5",
+            "PartitionName=short Nodes=ALL MaxTime=2 State=UP PriorityTier=1",
+            "PartitionName=high Nodes=ALL State=UP PriorityTier=10 PreemptMode=OFF",
+        ]
         self.config.write_text("\n".join(lines) + "\n")
         self._configure_accounting(accounting, database)
 

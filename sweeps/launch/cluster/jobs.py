@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import subprocess
 from collections.abc import Collection
 
@@ -37,7 +39,7 @@ def slurm_states(jobs: Collection[str]) -> dict[str, JobState]:
     """
     if not jobs:
         return {}
-    queue = _lines("squeue", "--me", "--noheader", "--array", "--format=%i|%T|%r")
+    queue = slurm_lines("squeue", "--me", "--noheader", "--array", "--format=%i|%T|%r")
     states = {job: _queued(state, reason) for job, state, reason in queue if job in jobs}
     gone = [job for job in jobs if job not in states]
     return states | (_endings(gone) if gone else {})
@@ -51,25 +53,58 @@ def _queued(state: str, reason: str) -> JobState:
 
 def _endings(jobs: Collection[str]) -> dict[str, JobState]:
     arrays = ",".join(sorted({job.split("_")[0] for job in jobs}))
-    options = ("--allocations", "--noheader", "--parsable2", "--format=JobID,State,ExitCode")
+    options = ("--allocations", "--noheader", "--parsable2", "--format=JobID,State,ExitCode,NodeList")
     try:
-        rows = _lines("sacct", f"--jobs={arrays}", *options)
+        rows = slurm_lines("sacct", f"--jobs={arrays}", *options)
     except ClusterSilent:  # no accounting
         rows = []
-    found = {job: _ending(state, code) for job, state, code in rows if job in jobs}
-    return {job: found.get(job, JobState("ended", "SLURM does not know of it any more")) for job in jobs}
+    found = {job: _ending(job, *row) for ids, *row in rows for job in _each(ids) if job in jobs}
+    unknown = "SLURM does not know of job {} any more"
+    return {job: found.get(job, JobState("ended", unknown.format(job))) for job in jobs}
 
 
-def _ending(state: str, exit_code: str) -> JobState:
+def _each(ids: str) -> list[str]:
+    """The jobs of a row of sacct: `7`, `7_1`, or those of an array that never began, `7_[0-2,5%4]`."""
+    array = re.fullmatch(r"(\d+)_\[([\d,-]+)(?:%\d+)?\]", ids)
+    if array is None:
+        return [ids]
+    spans = [part.partition("-") for part in array[2].split(",")]
+    return [
+        f"{array[1]}_{number}"
+        for first, _, last in spans
+        for number in range(int(first), int(last or first) + 1)
+    ]
+
+
+def _ending(job: str, state: str, exit_code: str, node: str) -> JobState:
     word = state.split(" ")[0]
     if word in RUNNING:
         return JobState("running")  # accounting is a moment behind
     if word in ("PENDING", "REQUEUED"):
         return JobState("pending")
-    return JobState(ENDINGS.get(word, "ended"), f"SLURM: {state}, exit code {exit_code}")
+    where = f"job {job}" + (f" on {node}" if node not in ("", "None assigned") else "")
+    return JobState(ENDINGS.get(word, "ended"), f"SLURM: {state}, exit code {exit_code}, {where}")
 
 
-def _lines(*command: str) -> list[list[str]]:
+HELD = "launch failed requeued held"
+"""Why a job waits that SLURM could not start again on a node that had been lost."""
+
+
+def release(jobs: Collection[str]) -> None:
+    """Let jobs go that SLURM holds; what it does not let go stays pending with its reason."""
+    for job in sorted(jobs):
+        with contextlib.suppress(ClusterSilent):
+            slurm_lines("scontrol", "release", job)
+
+
+def cancel(jobs: Collection[str]) -> None:
+    """Cancel the arrays of these jobs, and others, as a whole."""
+    if arrays := sorted({job.split("_")[0] for job in jobs}):
+        slurm_lines("scancel", *arrays)
+
+
+def slurm_lines(*command: str) -> list[list[str]]:
+    """The fields of each line that a command of SLURM prints; raises ClusterSilent where it fails."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     except (OSError, subprocess.SubprocessError) as error:
