@@ -17,6 +17,9 @@ from gate.ledgers.open import open_ledger
 from pow.tariff import Standing
 from storage.options import check_number
 
+MOST = 10**9
+"""The largest limit of an account: more than anybody asks, and what every ledger can hold."""
+
 
 def add(ledger: str, account: str) -> str:
     """Add an account; returns its API key, which is kept nowhere. Raises ValueError for a taken name."""
@@ -58,7 +61,7 @@ def limit(ledger: str, account: str, pending: int | None, requests_a_minute: int
     """Give an account limits of its own; None: the service's. Raises ValueError for what makes no sense."""
     for name, value in (("--pending", pending), ("--requests-a-minute", requests_a_minute)):
         if value is not None:
-            check_number(name, value, 1, whole=True)
+            check_number(name, value, 1, MOST, whole=True)
     with _existing(ledger) as opened:
         changed = replace(_found(opened, account), pending=pending, requests_a_minute=requests_a_minute)
         opened.change_account(changed)

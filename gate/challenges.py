@@ -22,6 +22,9 @@ SECRET_BYTES = 32
 AT_ONCE = 64
 """Gates that may make the first key of a ledger at the same time; each keeps the others'."""
 
+MOST_KEPT = 1000
+"""Old keys that may stay valid."""
+
 TOKEN_LIMIT = 4096
 """Most characters of a token; ours have some 400."""
 
@@ -140,5 +143,5 @@ def rotate_key(ledger: Ledger, keep: int = 1) -> None:
 
     Raises ValueError for a number that makes no sense.
     """
-    check_number("--keep", keep, 0, whole=True)
+    check_number("--keep", keep, 0, MOST_KEPT, whole=True)
     ledger.add_signing_key(secrets.token_bytes(SECRET_BYTES), keep)

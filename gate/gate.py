@@ -30,7 +30,7 @@ from gate.problems import Problem
 from pow.calibration import Calibration
 from pow.puzzles import PuzzleSettings, verify
 from pow.requests import check_opening, opening_hashes
-from pow.tariff import Standing, tariff_of
+from pow.tariff import Standing, settled, tariff_of, unpaid
 from storage.options import check_choice
 
 AnswerKind = Literal["soft", "topk", "hard"]
@@ -207,7 +207,8 @@ class Gate:
             after = self.tariff.after(before, revealed, now)
             challenge = self._challenge(account, id, query, after.price)
             issued.append(Asked(self.keyring.sign(challenge), after.gain))
-            return Charge(after.vector(), answer, issued[-1].signed.token, challenge.expires)
+            kept, token = unpaid(before, after), issued[-1].signed.token
+            return Charge(kept.vector(), answer, token, challenge.expires, settled(kept, after))
 
         self.ledger.charge(id, account, self.service.payer(account), change)
         return issued[-1]

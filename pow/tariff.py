@@ -3,6 +3,9 @@
 What is asked for is coarser than what is owed, a power of two, so that a price tells little of the answer
 that it is for. The difference is carried on, so over time all that is owed is asked for, and no more.
 
+A request that is not paid for settles nothing but itself: what it asks for beyond what its own images owe, of
+earlier ones, stays owed until its answer is redeemed. So nobody sheds a debt by asking and leaving.
+
 Where the calibration is a potential, what an account owes follows from its gain, image by image, so a request
 costs what its images cost one by one. Each image's price follows from what was owed for the images before it,
 so it tells next to nothing of its own answer. Where it is a line, a request owes what it owes as a whole, and
@@ -61,6 +64,16 @@ class Standing:
         return cls(**dict(numbers), sums=vector[count:])
 
 
+def unpaid(before: Standing, after: Standing) -> Standing:
+    """What to keep of the standing after a request until it is paid for: neither debt has fallen yet."""
+    return replace(after, debt=max(before.debt, after.debt), carried=max(before.carried, after.carried))
+
+
+def settled(kept: Standing, after: Standing) -> np.ndarray:
+    """What its payment adds to the numbers that were kept, but for the sums: float64 `[k]`."""
+    return (after.vector() - kept.vector())[: len(fields(Standing)) - 1]
+
+
 class Tariff(ABC):
     """Prices the requests of one payer at a time."""
 
@@ -70,7 +83,7 @@ class Tariff(ABC):
 
     @abstractmethod
     def after(self, before: Standing, revealed: np.ndarray, now: float) -> Standing:
-        """Return the standing after a request, whose price is `price`.
+        """Return the standing after a request that is paid for, whose price is `price`.
 
         Args:
             before: The standing before it.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -77,12 +77,14 @@ class Charge:
         answer: The answer to keep.
         token: The challenge that releases it, as its client gets it.
         expires: Time at which the challenge expires.
+        settles: What is added to the first of these numbers when the challenge is redeemed, float64 `[j]`.
     """
 
     numbers: np.ndarray
     answer: bytes
     token: str
     expires: float
+    settles: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
 
 class LimitReached(Exception):
@@ -243,6 +245,8 @@ class Ledger(ABC):
     @abstractmethod
     def redeem(self, challenge: bytes, now: float, remembered: int) -> bytes:
         """Return the answer of a challenge, the same one each time, until the challenge expires.
+
+        The first time, what it settles is added to where its payer stands, unless that was reset.
 
         Args:
             challenge: Id of the challenge.

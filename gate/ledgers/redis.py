@@ -187,8 +187,10 @@ class RedisLedger(Ledger):
             with self._talking():
                 before: Any = self._client.hget(self._standings, payer) or b""
             charge = change(_numbers(before) if before else None)
-            after = np.asarray(charge.numbers, dtype="<f8").tobytes()
-            kept = (challenge, account, charge.answer, charge.token, float(charge.expires))
+            after, settles = (
+                np.asarray(each, dtype="<f8").tobytes() for each in (charge.numbers, charge.settles)
+            )
+            kept = (challenge, account, charge.answer, charge.token, float(charge.expires), settles)
             result = self._run("charge", self._standings, payer, before, after, *kept)
             if result == b"taken":
                 raise ValueError(f"an answer to challenge {challenge.hex()} was kept before")

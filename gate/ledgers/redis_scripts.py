@@ -10,7 +10,8 @@ Under the prefix the server holds:
     counting                    what the numbers count that were counted last
     signing_keys                list, the newest first
     expiries                    challenges and places by the time they expire
-    challenge:<id>              hash with account, and as they come answer, token, attempt, digest, redeemed
+    challenge:<id>              hash with account, and as they come answer, token, attempt, digest, redeemed,
+                                and whose numbers it settles, by how much: standings, payer, settles
     pending:<account>           its places and challenges that are not redeemed, by the time they expire
     redeemed:<account>          its redeemed challenges whose answer is kept, in the order of redemption
     redemptions                 number of redemptions
@@ -162,12 +163,13 @@ return 1
 """
 
 CHARGE = """
-local standings, payer, before, after, challenge, account, answer, token, expires = unpack(ARGV)
+local standings, payer, before, after, challenge, account, answer, token, expires, settles = unpack(ARGV)
 if (call('HGET', standings, payer) or '') ~= before then return 'changed' end
 local fields = call('HMGET', key('challenge:' .. challenge), 'account', 'token')
 if call('ZSCORE', key('expiries'), challenge) and (fields[2] or fields[1] ~= account) then return 'taken' end
 call('ZADD', key('expiries'), expires, challenge)
-call('HSET', key('challenge:' .. challenge), 'account', account, 'answer', answer, 'token', token)
+call('HSET', key('challenge:' .. challenge), 'account', account, 'answer', answer, 'token', token,
+     'standings', standings, 'payer', payer, 'settles', settles)
 call('ZADD', key('pending:' .. account), expires, challenge)
 call('HSET', standings, payer, after)
 return 'charged'
@@ -177,11 +179,27 @@ FIND = """
 return found(ARGV[1], ARGV[2])
 """
 
+SETTLE = """
+local function settle(challenge)
+    local standings, payer, settles = unpack(call('HMGET', key('challenge:' .. challenge),
+                                                  'standings', 'payer', 'settles'))
+    local numbers = payer and call('HGET', standings, payer)
+    if not numbers then return end
+    local sums = {}
+    for at = 1, #settles, 8 do
+        local before, added = struct.unpack('<d', numbers, at), struct.unpack('<d', settles, at)
+        sums[#sums + 1] = struct.pack('<d', before + added)
+    end
+    call('HSET', standings, payer, table.concat(sums) .. numbers:sub(#settles + 1))
+end
+"""
+
 REDEEM = """
 local challenge, now, remembered = unpack(ARGV)
 local result = found(challenge, now)
 if result[1] ~= 'kept' then return result end
 local account = call('HGET', key('challenge:' .. challenge), 'account')
+settle(challenge)
 call('HSET', key('challenge:' .. challenge), 'redeemed', 1)
 call('ZREM', key('pending:' .. account), challenge)
 call('ZADD', key('redeemed:' .. account), call('INCR', key('redemptions')), challenge)
@@ -237,7 +255,7 @@ SCRIPTS = {
     "give_up": FORGET + GIVE_UP,
     "charge": CHARGE,
     "find": FOUND + FIND,
-    "redeem": FOUND + REDEEM,
+    "redeem": FOUND + SETTLE + REDEEM,
     "count_as": COUNT_AS,
     "signing_keys": SIGNING_KEYS,
     "add_signing_key": ADD_SIGNING_KEY + SIGNING_KEYS,

@@ -7,7 +7,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -28,12 +28,18 @@ from gate.ledgers.base import (
     NotRepeatable,
     Unavailable,
 )
+from gate.ledgers.sqlite_file import (
+    BUSY_SECONDS,
+    connected,
+    file_at,
+    is_busy,
+    keep_for_its_owner,
+    make_for_its_owner,
+    switch_to_write_ahead_log,
+)
 from storage.options import check_choice
 
 Synchronous = Literal["full", "normal"]
-
-BUSY_SECONDS = 10.0
-"""Seconds that a method waits for other transactions before it fails."""
 
 HASTY_SECONDS = 0.01
 """Seconds that it waits in haste: longer than transactions of other gates take."""
@@ -61,18 +67,19 @@ class SqliteLedger(Ledger):
         self._lock, self._reader_lock = threading.Lock(), threading.Lock()
         self._haste, self._milliseconds = threading.local(), 1000 * BUSY_SECONDS
         self._path, self._durable, self._counted = path, synchronous, ""
-        _make_for_its_owner(path)
+        make_for_its_owner(path)
         try:
-            self._connection = _connected(path)
+            self._connection = connected(path)
             try:
                 is_new = self._is_new(path)  # asked before any change to another program's file
-                _switch_to_write_ahead_log(self._connection)
+                switch_to_write_ahead_log(self._connection)
                 self._connection.execute("PRAGMA synchronous = normal")
                 if is_new:
                     self._create_schema()
                 self._counted = _counting(self._connection) or ""
-                self._reader = _connected(path)  # which waits for no transaction
-                _keep_for_its_owner(path)
+                self._reader = connected(path)  # which waits for no transaction
+                self._opened = file_at(path)
+                keep_for_its_owner(path)
             except BaseException:
                 self._connection.close()
                 raise
@@ -226,10 +233,10 @@ class SqliteLedger(Ledger):
             row = database.execute(find, (self._counted, payer)).fetchone()
             charge = change(_numbers(row[0]) if row else None)
             kept = (challenge, account, charge.answer, charge.token, float(charge.expires))
-            if not database.execute(statements.KEEP, kept).rowcount:
+            settles = (self._counted, payer, _blob(charge.settles))
+            if not database.execute(statements.KEEP, (*kept, *settles)).rowcount:
                 raise ValueError(f"an answer to challenge {challenge.hex()} was kept before")
-            blob = np.asarray(charge.numbers, dtype="<f8").tobytes()
-            database.execute(statements.STAND, (self._counted, payer, blob))
+            database.execute(statements.STAND, (self._counted, payer, _blob(charge.numbers)))
         return charge
 
     def redeemed(self, challenge: bytes, now: float) -> bytes | None:
@@ -243,6 +250,7 @@ class SqliteLedger(Ledger):
         with self._transaction() as database:
             state, answer, account = _found(database, challenge, now)
             if state == "kept":
+                _settle(database, challenge)
                 (number,) = database.execute(statements.REDEEM, (account, challenge)).fetchone()
                 database.execute(statements.SPEND_OLD, (account, number - remembered))
         return answer
@@ -287,6 +295,7 @@ class SqliteLedger(Ledger):
         """See Ledger. Commits lie in the write-ahead log; SQLite flushes that itself before it empties it."""
         if self._durable != "full":
             return
+        self._check_file()
         try:
             log = os.open(self._path.with_name(f"{self._path.name}-wal"), os.O_RDONLY)
             try:
@@ -298,10 +307,20 @@ class SqliteLedger(Ledger):
         except OSError as error:
             raise Unavailable(f"the ledger cannot be written to the disk: {error}") from error
 
+    def _check_file(self) -> None:
+        """Raise Unavailable where the file at the path is not the one that was opened."""
+        try:
+            is_same = file_at(self._path) == self._opened
+        except OSError:
+            is_same = False
+        if not is_same:
+            raise Unavailable(f"the ledger {self._path} was removed or replaced; start the gate again")
+
     def check(self) -> None:
         """See Ledger."""
-        with self._transaction() as database:  # so that a full disk or a lock is noticed
-            database.execute("SELECT count(*) FROM counting").fetchone()
+        self._check_file()
+        with self._transaction() as database:  # which writes, so that a full disk or a lock is noticed
+            database.execute(statements.CHECK)
 
     def sweep(self, now: float) -> int:
         """See Ledger."""
@@ -324,47 +343,8 @@ def _told() -> Iterator[None]:
     except sqlite3.IntegrityError:
         raise
     except sqlite3.Error as error:
-        kind = Busy if _is_busy(error) else Unavailable
+        kind = Busy if is_busy(error) else Unavailable
         raise kind(f"the ledger cannot be used: {error}") from error
-
-
-def _is_busy(error: sqlite3.Error) -> bool:
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
-
-
-def _connected(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-
-
-def _make_for_its_owner(path: Path) -> None:
-    """Make the file where there is none, for its owner only: it will hold unpaid answers and secrets."""
-    try:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-    except FileExistsError:
-        pass
-    except OSError as error:
-        raise OSError(f"{path} cannot be opened as a ledger: {error.strerror}") from error
-
-
-def _keep_for_its_owner(path: Path) -> None:
-    """Take the file, and what SQLite puts beside it, from all but its owner."""
-    for each in (path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")):
-        with suppress(FileNotFoundError, PermissionError):  # another user's file stays as it is
-            each.chmod(0o600)
-
-
-def _switch_to_write_ahead_log(connection: sqlite3.Connection) -> None:
-    # If several processes switch a new file at once, SQLite may refuse one of them without waiting.
-    deadline = time.monotonic() + BUSY_SECONDS
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError as error:
-            if not _is_busy(error) or time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)
-        else:
-            return
 
 
 def _add(database: sqlite3.Connection, account: str, key_digest: bytes) -> None:
@@ -409,6 +389,17 @@ def _found(database: sqlite3.Connection, challenge: bytes, now: float) -> tuple[
     return row
 
 
+def _settle(database: sqlite3.Connection, challenge: bytes) -> None:
+    """Add what a challenge settles to where its payer stands; nothing where that was reset."""
+    row = database.execute(statements.SETTLES, (challenge,)).fetchone()
+    if row is None:
+        return
+    counted, payer, settles, blob = row
+    numbers, added = _numbers(blob), _numbers(settles)
+    numbers[: len(added)] += added
+    database.execute(statements.STAND, (counted, payer, _blob(numbers)))
+
+
 def _counting(database: sqlite3.Connection) -> str | None:
     row = database.execute("SELECT counted FROM counting").fetchone()
     return row[0] if row else None
@@ -417,6 +408,10 @@ def _counting(database: sqlite3.Connection) -> str | None:
 def _signing_keys(database: sqlite3.Connection) -> list[bytes]:
     rows = database.execute("SELECT secret FROM signing_keys ORDER BY number DESC").fetchall()
     return [secret for (secret,) in rows]
+
+
+def _blob(numbers: np.ndarray) -> bytes:
+    return np.asarray(numbers, dtype="<f8").tobytes()
 
 
 def _numbers(blob: bytes) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-VERSION = 4
+VERSION = 5
 """Version of the schema; a file stores its own in `user_version`."""
 
 SCHEMA = (
@@ -23,7 +23,8 @@ SCHEMA = (
     """CREATE TABLE IF NOT EXISTS challenges (
         challenge BLOB PRIMARY KEY, account TEXT NOT NULL, answer BLOB, expires REAL NOT NULL,
         state TEXT NOT NULL CHECK (state IN ('held', 'kept', 'redeemed')),
-        attempt TEXT, digest BLOB, token TEXT, redeemed INTEGER
+        attempt TEXT, digest BLOB, token TEXT, redeemed INTEGER,
+        counted TEXT, payer TEXT, settles BLOB
     )""",
     "CREATE INDEX IF NOT EXISTS pending ON challenges (account, expires) WHERE state != 'redeemed'",
     "CREATE INDEX IF NOT EXISTS expiring ON challenges (expires)",
@@ -48,13 +49,19 @@ HOLD = """
 """
 SPEND = "INSERT INTO challenges (challenge, account, expires, state) VALUES (?, ?, ?, 'redeemed')"
 KEEP = """
-    INSERT INTO challenges (challenge, account, answer, token, expires, state) VALUES (?, ?, ?, ?, ?, 'kept')
+    INSERT INTO challenges (challenge, account, answer, token, expires, counted, payer, settles, state)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'kept')
     ON CONFLICT (challenge) DO UPDATE
-    SET answer = excluded.answer, token = excluded.token, expires = excluded.expires, state = 'kept'
+    SET answer = excluded.answer, token = excluded.token, expires = excluded.expires,
+        counted = excluded.counted, payer = excluded.payer, settles = excluded.settles, state = 'kept'
     WHERE state = 'held' AND account = excluded.account
 """
 STAND = "INSERT OR REPLACE INTO standings VALUES (?, ?, ?)"
 FIND = "SELECT state, answer, account FROM challenges WHERE challenge = ? AND expires > ?"
+SETTLES = """
+    SELECT counted, payer, settles, numbers FROM challenges JOIN standings USING (counted, payer)
+    WHERE challenge = ?
+"""
 # Redemptions of an account are numbered.
 REDEEM = """
     UPDATE challenges SET state = 'redeemed', redeemed = 1 + (
@@ -66,6 +73,7 @@ SPEND_OLD = """
     UPDATE challenges INDEXED BY remembered SET answer = NULL
     WHERE account = ? AND state = 'redeemed' AND answer IS NOT NULL AND redeemed <= ?
 """
+CHECK = "INSERT OR REPLACE INTO requests SELECT * FROM (SELECT 0, '(check)', 0)"
 COUNT_REQUEST = """
     INSERT INTO requests VALUES (?, ?, 1)
     ON CONFLICT DO UPDATE SET count = count + 1 RETURNING count

@@ -76,7 +76,7 @@ def test_signing_keys_are_rotated(tmp_path: Path, capsys: pytest.CaptureFixture[
         assert main(["rotate-key", "--ledger", str(path), "--keep", "0"]) == 0
         assert len(ledger.signing_keys()) == 1 and first not in ledger.signing_keys()
     said = failure(capsys, "rotate-key", "--ledger", str(path), "--keep", "-1")
-    assert said == "error: --keep must be a whole number of at least 0, not -1"
+    assert said == "error: --keep must be a whole number between 0 and 1000, not -1"
 
 
 def test_an_account_is_listed_shown_limited_disabled_and_reset(
@@ -113,5 +113,8 @@ def test_an_account_is_listed_shown_limited_disabled_and_reset(
     assert said("reset", "ann") == []
     for command in ("reset", "show", "disable", "enable", "limit", "remove"):
         assert failure(capsys, command, "eve", *named) == "error: there is no account 'eve'"
+    too_many = failure(capsys, "limit", "ann", "--pending", "9" * 20, *named)
+    assert "--pending must be a whole number between 1 and 1000000000" in too_many
+    assert "--keep must be" in failure(capsys, "rotate-key", "--keep", "9" * 20, *named)
     refused = failure(capsys, "limit", "ann", "--pending", "0", *named)
-    assert refused == "error: --pending must be a whole number of at least 1, not 0"
+    assert refused == "error: --pending must be a whole number between 1 and 1000000000, not 0"

@@ -196,9 +196,34 @@ def test_the_cost_rises_with_the_accounts_own_history(ledger: Ledger) -> None:
     assert [ask(gate, "bob", first).cost, ask(gate, "bob", second).cost] == costs[:2]
 
 
+def paid(gate: Gate, images: np.ndarray) -> Asked:
+    """What alice was asked for, and has paid."""
+    asked = ask(gate, "alice", images)
+    gate.release(asked.signed.challenge)
+    return asked
+
+
+def test_what_is_not_paid_for_settles_nothing(ledger: Ledger) -> None:
+    """An attacker who leaves the requests that are asked for more than they owe."""
+    gate = make_gate(ledger, calibration=BY_COST)
+    owed, given = 0.0, 0.0
+    for seed in range(60):
+        before = Standing.of(ledger.standings()["alice"]).carried if seed else 0.0
+        asked = ask(gate, "alice", random_images(1, seed))
+        price, own = asked.signed.challenge.difficulty, 8 * asked.cost
+        carried = Standing.of(ledger.standings()["alice"]).carried
+        assert carried == max(before, before + own - price)
+        if price <= own:
+            gate.release(asked.signed.challenge)
+            gate.release(asked.signed.challenge)
+            owed, given = owed + own, given + price
+        assert Standing.of(ledger.standings()["alice"]).carried == carried
+    assert given + carried >= owed
+
+
 def test_over_time_all_that_is_owed_is_asked_for(ledger: Ledger) -> None:
     gate = make_gate(ledger, calibration=BY_COST)
-    asked = [ask(gate, "alice", random_images(1, seed)) for seed in range(60)]
+    asked = [paid(gate, random_images(1, seed)) for seed in range(60)]
     owed = [8 * each.cost for each in asked]
     difficulties = [each.signed.challenge.difficulty for each in asked]
     assert difficulties == prices(owed)

@@ -138,7 +138,7 @@ def test_rotated_keys_stay_valid_as_long_as_told(ledger: Ledger) -> None:
     rotate_key(ledger, keep=0)
     assert refused(second, shared_keyring(ledger))
     assert len(ledger.signing_keys()) == 1
-    with pytest.raises(ValueError, match="--keep must be a whole number of at least 0, not -1"):
+    with pytest.raises(ValueError, match="--keep must be a whole number between 0 and 1000, not -1"):
         rotate_key(ledger, keep=-1)
 
 

@@ -11,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
+from pow.calibration.constant import ConstantCalibration
+from pow.calibration.expectation import LinearExpectation
 from pow.calibration.progressive import ProgressiveCalibration
 from pow.gains import Gain
 from pow.gains.coverage import CoverageGain
@@ -18,7 +20,7 @@ from pow.gains.excess import ExcessGain
 from pow.gains.volume import VolumeGain
 from pow.puzzles import PuzzleSettings
 from pow.puzzles.hashcash import HashcashPuzzle
-from pow.tariff import ProgressiveTariff, Standing
+from pow.tariff import LineTariff, ProgressiveTariff, Standing, Tariff, settled, unpaid
 
 RANDOM = np.random.default_rng(0)
 HONEST = pd.DataFrame(
@@ -92,6 +94,68 @@ def test_what_a_puzzle_rounds_off_is_asked_for_later(size: int) -> None:
     one_by_one = total(asked(priced, rows, [1] * len(rows)))
     assert granted + standings[-1].carried == pytest.approx(one_by_one, rel=0.01)
     assert 0 <= standings[-1].carried < 2 * standings[-1].price
+
+
+def after_one(priced: Tariff, before: Standing, revealed: np.ndarray, pays: bool) -> tuple[Standing, float]:
+    """What a ledger holds after a request, and what was paid for it."""
+    after = priced.after(before, revealed, 0.0)
+    kept = unpaid(before, after)
+    if not pays:
+        return kept, 0.0
+    numbers, settles = kept.vector(), settled(kept, after)
+    numbers[: len(settles)] += settles
+    np.testing.assert_allclose(numbers, after.vector(), rtol=1e-9, atol=1e-6)
+    return Standing.of(numbers), after.price
+
+
+requests = st.lists(st.tuples(st.floats(0, 30), st.integers(1, 70), st.booleans()), min_size=1, max_size=40)
+
+
+@given(requests)
+def test_what_is_not_paid_for_sheds_no_debt(requests: list[tuple[float, int, bool]]) -> None:
+    """Of what was answered all is paid or still owed, whatever was asked in between and left."""
+    priced = tariff({"excess": ExcessGain(1.0, 1.0, "entropy")})
+    standing, paid, answered, level = priced.fresh(1, 0.0), 0.0, 0.0, 0.0
+    potential, hashes = priced.calibration.potential, priced.calibration.expected_hashes
+    for gain, images, pays in requests:
+        standing, price = after_one(priced, standing, np.full((images, 1), gain), pays)
+        before, level = level, level + gain * images
+        paid += price
+        answered += float(hashes(np.diff(potential(np.array([before, level]))))[0]) * pays
+    left = standing.debt + standing.carried
+    assert paid + left >= answered * (1 - 1e-9) - 1e-3
+
+
+@pytest.mark.parametrize("junk", [0, 16, 64])
+@pytest.mark.parametrize("gains", [{"excess": ExcessGain(1.0, 1.0, "entropy")}, EACH], ids=["excess", "each"])
+def test_asking_and_leaving_in_between_saves_nothing(gains: dict[str, Gain], junk: int) -> None:
+    """An attacker who pays for dear images alone, and leaves cheap ones that would have paid their debt."""
+    priced = tariff(gains)
+    rows = pd.DataFrame({"cost_entropy": [9.0, 0.0], "bucket": [0, 0]})
+    dear, cheap = (priced.calibration.total.revealed(rows)[each : each + 1] for each in (0, 1))
+    alone = left_alone = priced.fresh(dear.shape[1], 0.0)
+    paid_alone = paid = 0.0
+    for _ in range(600):
+        alone, price = after_one(priced, alone, dear, True)
+        paid_alone += price
+        left_alone, price = after_one(priced, left_alone, dear, True)
+        paid += price
+        if junk:
+            left_alone, _ = after_one(priced, left_alone, np.repeat(cheap, junk, 0), False)
+    assert paid >= 0.9 * paid_alone
+
+
+def test_under_a_line_what_is_left_takes_no_rounding_with_it() -> None:
+    """Three hashes are owed each time, so two are asked for, then four; the fours are left."""
+    free = LinearExpectation(0.0, 0.0)
+    line = ConstantCalibration(free, each=3.0, request_size=8, reference_rate=1.0)
+    priced = LineTariff(line, lambda sums: float(sums[0]))
+    standing, paid = priced.fresh(1, 0.0), 0.0
+    for number in range(100):
+        standing, price = after_one(priced, standing, np.ones((1, 1)), number % 2 == 0)
+        paid += price
+    assert paid + standing.carried >= 150
+    assert standing.carried <= 4
 
 
 def test_what_a_long_account_leaves_unpaid_is_little() -> None:

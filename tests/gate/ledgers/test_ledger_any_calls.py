@@ -39,6 +39,8 @@ class Entry:
     charge: Charge | None = None
     redeemed: int | None = None
     is_spent: bool = False
+    counted: str = ""
+    payer: str = ""
 
     @property
     def state(self) -> str:
@@ -149,6 +151,7 @@ class DictLedger(Ledger):
         if entry.state != "held" or entry.account != account:
             raise ValueError
         entry.expires, entry.charge = charge.expires, charge
+        entry.counted, entry.payer = self.counted or "", payer
         self.entries[challenge] = entry
         self.numbers[self.counted or ""][payer] = charge.numbers
         return charge
@@ -169,11 +172,19 @@ class DictLedger(Ledger):
         entry, answer = self.found(challenge, now)
         if entry.redeemed is None:
             entry.redeemed = next(self.redemptions)
+            self.settle(entry)
             own = [each for each in self.entries.values() if each.account == entry.account]
             given = [each for each in own if each.redeemed is not None and not each.is_spent]
             for each in sorted(given, key=lambda each: -(each.redeemed or 0))[remembered:]:
                 each.is_spent = True
         return answer
+
+    def settle(self, entry: Entry) -> None:
+        numbers = self.numbers[entry.counted].get(entry.payer)
+        if numbers is not None and entry.charge is not None:
+            settles = np.zeros(len(numbers))
+            settles[: len(entry.charge.settles)] = entry.charge.settles
+            self.numbers[entry.counted][entry.payer] = numbers + settles
 
     def count_as(self, counted: str, anew: bool = False) -> str | None:
         if self.counted not in (None, counted) and not anew:
@@ -216,7 +227,7 @@ def outcome(ledger: Ledger, method: str, arguments: tuple[Any, ...]) -> object:
     try:
         if method == "charge":
             id, account, payer, added, answer, expires = arguments
-            change = partial(charge_of, added=np.array(added), answer=answer, expires=expires)
+            change = partial(charge_of, added=np.array(added), answer=answer, expires=expires, back=0.25)
             return ledger.charge(id, account, payer, change).numbers.tolist()
         result = getattr(ledger, method)(*arguments)
     except ValueError:

@@ -96,6 +96,29 @@ def test_commits_reach_the_disk_as_chosen(
         SqliteLedger(tmp_path / "ledger.db", "off")  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("comes_back", [False, True])
+def test_a_file_that_was_removed_or_replaced_is_told(tmp_path: Path, comes_back: bool) -> None:
+    """The process still holds the old file, which nobody else sees, and which ends with it."""
+    path = tmp_path / "ledger"
+    with closing(SqliteLedger(path)) as ledger:
+        ledger.check()
+        ledger.flush()
+        for file in tmp_path.iterdir():
+            file.unlink()
+        if comes_back:
+            SqliteLedger(path).close()
+        for asked in (ledger.check, ledger.flush):
+            with pytest.raises(Unavailable, match="was removed or replaced; start the gate again"):
+                asked()
+
+
+def test_the_check_notices_that_nothing_can_be_written(tmp_path: Path) -> None:
+    with closing(SqliteLedger(tmp_path / "ledger")) as ledger:
+        ledger._connection.execute("PRAGMA query_only = 1")
+        with pytest.raises(Unavailable, match="readonly"):
+            ledger.check()
+
+
 def test_a_file_that_is_no_ledger_of_this_version_is_refused(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "newer.db")) as database:
         database.execute("PRAGMA user_version = 7")
@@ -103,7 +126,7 @@ def test_a_file_that_is_no_ledger_of_this_version_is_refused(tmp_path: Path) -> 
         database.execute("CREATE TABLE guests (name TEXT)")
     (tmp_path / "text.db").write_text("Dear diary, " * 1000)
     for name, error, said in [
-        ("newer.db", ValueError, r"newer\.db is a ledger of version 7; this program reads 4"),
+        ("newer.db", ValueError, r"newer\.db is a ledger of version 7; this program reads 5"),
         ("other.db", ValueError, r"other\.db is not a ledger"),
         ("text.db", OSError, r"text\.db cannot be opened as a ledger: file is not a database"),
         ("no/such.db", OSError, r"such\.db cannot be opened as a ledger: No such file"),

@@ -114,9 +114,12 @@ def why_not(ledger: Ledger, id: bytes, now: float = NOW) -> str:
     return caught.value.why
 
 
-def charge_of(numbers: np.ndarray | None, added: np.ndarray, answer: bytes, expires: float) -> Charge:
-    """A charge that adds to a payer's numbers."""
-    return Charge(added if numbers is None else numbers + added, answer, "token", expires)
+def charge_of(
+    numbers: np.ndarray | None, added: np.ndarray, answer: bytes, expires: float, back: float = 0.0
+) -> Charge:
+    """A charge that adds to a payer's numbers, and takes a share of the first back when it is redeemed."""
+    now = added if numbers is None else numbers + added
+    return Charge(now, answer, "token", expires, settles=-back * added[:1])
 
 
 def keep(
