@@ -30,9 +30,13 @@ from gate.http.strangers import Strangers, StrangersFirst
 from gate.ledgers.base import Ledger, Unavailable
 from gate.meters import GateMeter
 from gate.model.asking import Model, Predict
+from gate.model.batching import TURNS
 from gate.model.effort import Effort
 
 log = logging.getLogger("tollgate.gate")
+
+LEDGER_SECONDS = 30.0
+"""Seconds, beside the model's, that an admitted request may take until it is charged."""
 
 SWEEP_SECONDS = 30.0
 """Seconds between two sweeps of the ledger."""
@@ -108,6 +112,7 @@ class _Application:
         self.gate, self.hosting, self.metrics = gate, hosting, Metrics()
         self.effort = Effort(hosting.load_target)
         self.model = Model(predict, gate, self.metrics, hosting.model_seconds, hosting.defended)
+        gate.holding = TURNS * hosting.model_seconds + LEDGER_SECONDS
         self.strangers = Strangers(hosting.strangers_a_minute)
         self.endpoints = Endpoints(gate, self.model, self.metrics, self.strangers.count)
         self.app = _DocumentedApp(

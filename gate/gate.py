@@ -137,6 +137,7 @@ class Gate:
 
     Attributes:
         effort: What all work is multiplied by, for a while.
+        holding: Seconds that the model, and all else between `admit` and `ask`, may take.
 
     Raises:
         ValueError: The ledger counts something else than this service; see Ledger.count_as.
@@ -153,6 +154,7 @@ class Gate:
         self.tariff = tariff_of(service.calibration, service.puzzle, service.spread, meter.cost)
         self.keyring = shared_keyring(ledger)
         self.effort = 1.0
+        self.holding = service.lifetime
         other = ledger.count_as(service.counted)
         if other is not None:
             raise ValueError(f"the ledger counts {other}, not {service.counted}")
@@ -165,13 +167,13 @@ class Gate:
         """Count a request, hold a place for its challenge, and return the challenge's id.
 
         `ask` fills the place and `give_up` frees it. If the process is killed before, the place expires after
-        the service's `lifetime`. Where the same attempt was made before, its challenge is returned instead,
-        and nothing is held. Raises Problem if the account has reached one of its limits.
+        `holding`, and the same attempt can be made again. Where the attempt was made before, its challenge is
+        returned instead, and nothing is held. Raises Problem if the account has reached one of its limits.
         """
         service, now, id = self.service, self.clock(), secrets.token_bytes(16)
         limits = account.limits(service.limits)
         try:
-            token = self.ledger.admit(account.name, id, now, now + service.lifetime, limits, attempt)
+            token = self.ledger.admit(account.name, id, now, now + self.holding, limits, attempt)
         except LimitReached as reached:
             raise _limited(reached, limits) from None
         except NotRepeatable as error:

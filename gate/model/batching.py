@@ -19,8 +19,12 @@ _Waiting = tuple[np.ndarray, asyncio.Future[tuple[np.ndarray, ...]]]
 """Images that wait, and the future that gets their arrays."""
 
 
+TURNS = 2
+"""A call waits for so many times the seconds of a computation."""
+
+
 class Full(Exception):
-    """The queue has no room for more images."""
+    """The queue has no room for more images, or does not come to these in time."""
 
 
 class Stuck(Exception):
@@ -36,7 +40,8 @@ class Batcher:
         evaluate: Computes a batch.
         largest: Images in a batch; only a single call may bring more.
         waiting: Images that may wait; a call that would exceed it is refused, unless nothing waits.
-        seconds: Seconds that a computation may take; whoever waits for longer ones is refused.
+        seconds: Seconds that a computation may take; whoever waits for longer ones is refused, and whoever
+            waits for twice as long whatever they take.
     """
 
     def __init__(self, evaluate: Evaluate, largest: int, waiting: int, seconds: float = math.inf) -> None:
@@ -60,12 +65,14 @@ class Batcher:
         future: asyncio.Future[tuple[np.ndarray, ...]] = asyncio.get_running_loop().create_future()
         self._queue.append((images, future))
         self._arrived.set()
-        while True:
+        for _ in range(TURNS):
             with contextlib.suppress(TimeoutError):
                 return await asyncio.wait_for(asyncio.shield(future), min(self.seconds, 3600.0))
             if self.is_stuck:
                 future.cancel()
                 raise Stuck
+        future.cancel()
+        raise Full
 
     @property
     def is_stuck(self) -> bool:
@@ -84,7 +91,8 @@ class Batcher:
     async def _work(self) -> None:
         while True:
             await self._arrived.wait()
-            batch = self._take()
+            if not (batch := self._take()):
+                continue
             try:
                 arrays = await self._computed(np.concatenate([images for images, _ in batch]))
                 self._hand_out(batch, arrays)
@@ -113,7 +121,8 @@ class Batcher:
                 future.set_exception(own)
 
     def _take(self) -> list[_Waiting]:
-        """Take calls from the queue until a batch is full, but at least one."""
+        """Take calls from the queue until a batch is full, but one at least of those who still wait."""
+        self._queue = [(images, future) for images, future in self._queue if not future.done()]
         count, images = 0, 0
         while count < len(self._queue) and (
             count == 0 or images + len(self._queue[count][0]) <= self.largest

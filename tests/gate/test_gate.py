@@ -330,6 +330,18 @@ def test_limits_are_told_with_when_to_come_back(ledger: Ledger) -> None:
     assert caught.value.retry_after == 60 - gate.clock() % 60
 
 
+def test_an_attempt_whose_gate_was_killed_can_be_made_again(ledger: Ledger) -> None:
+    gate, attempt = make_gate(ledger), Attempt("one", b"digest")
+    gate.holding = 150.0
+    killed = gate.admit(Account("alice"), attempt)
+    with pytest.raises(Problem) as caught:
+        gate.admit(Account("alice"), attempt)
+    assert caught.value.reason == "in_progress"
+    gate.clock.now += 150.5  # type: ignore[attr-defined]
+    again = gate.admit(Account("alice"), attempt)
+    assert isinstance(again, bytes) and again != killed
+
+
 # API keys
 
 

@@ -124,6 +124,24 @@ def test_no_more_than_the_limit_may_wait() -> None:
     batching(4, 5, test)
 
 
+def test_nobody_waits_for_longer_than_twice_a_computation_may_take() -> None:
+    def slow(images: np.ndarray) -> Arrays:
+        time.sleep(0.15)
+        return (images,)
+
+    async def call() -> None:
+        batcher = Batcher(slow, largest=1, waiting=100, seconds=0.25)
+        ended = await asyncio.gather(
+            *(batcher(np.full((1, 1), number)) for number in range(8)), return_exceptions=True
+        )
+        kinds = [type(each) for each in ended]
+        assert kinds[:2] == [tuple] * 2 and kinds[-2:] == [Full] * 2
+        assert isinstance(await batcher(np.zeros((1, 1))), tuple), "those who left are not computed for long"
+        await batcher.close()
+
+    asyncio.run(call())
+
+
 def test_closing_waits_for_what_is_computed() -> None:
     async def test(batcher: Batcher, model: Model) -> None:
         await first_is_computed(batcher, numbered(0, 1))
