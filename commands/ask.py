@@ -21,6 +21,7 @@ def main(arguments: Sequence[str]) -> int:
     """Ask about one picture, and print the answer with its price."""
     options = _parsed(arguments)
     from gate.client import Client, Refused, TooExpensive, Willing, read_image, sentences
+    from gate.sending import RETRIED
 
     way = {"ca": options.ca, "proxy": options.proxy, "keep": options.keep or _cache()}
     try:
@@ -28,7 +29,7 @@ def main(arguments: Sequence[str]) -> int:
             receipt = client.request(read_image(options.image, client.model().image_shape))
     except (Refused, TooExpensive) as error:
         print(f"error: {type(error).__name__}: {error}", file=sys.stderr)
-        if isinstance(error, Refused) and error.solved is not None:
+        if isinstance(error, Refused) and error.solved is not None and error.status in (0, *RETRIED):
             print("the work is done and kept: the same command goes on with it", file=sys.stderr)
         return 1
     except (OSError, ValueError) as error:

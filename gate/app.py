@@ -121,6 +121,7 @@ class _Application:
             version="1",
             lifespan=self._lifespan,
             openapi_url="/openapi.json" if hosting.observed else None,
+            redirect_slashes=False,  # a redirection would be built from what the client says of this host
             docs_url=None,  # FastAPI's pages load their scripts from elsewhere
             redoc_url=None,
         )

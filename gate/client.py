@@ -211,7 +211,7 @@ class Client(_Asking):
                     return self.http.request(
                         step.method, step.path, content=step.content, headers=step.headers
                     )
-                except httpx.TransportError as error:
+                except httpx.RequestError as error:
                     return error
             case Solve():
                 return _solved(step, self.willing)
@@ -278,7 +278,7 @@ class AsyncClient(_Asking):
                     return await self.http.request(
                         step.method, step.path, content=step.content, headers=step.headers
                     )
-                except httpx.TransportError as error:
+                except httpx.RequestError as error:
                     return error
             case Solve():
                 return await asyncio.to_thread(_solved, step, self.willing)

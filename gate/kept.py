@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
+import re
 import secrets
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from pow.puzzles.base import NONCES
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,7 @@ class Kept(Forgetful):
         """See Forgetful. A file that holds anything else is as good as none."""
         try:
             return _work(json.loads(self._path(body).read_text()))
-        except (OSError, ValueError, TypeError, KeyError):
+        except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
             return None
 
     def remember(self, body: bytes, work: Work) -> None:
@@ -88,13 +92,18 @@ class Kept(Forgetful):
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self._path(body)
         new = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-        with open(new, "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-            json.dump(asdict(work), file)
-        new.replace(path)
+        try:
+            with open(new, "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+                json.dump(asdict(work), file)
+            new.replace(path)
+        except OSError:
+            with suppress(OSError):
+                new.unlink()
+            raise
 
     def forget(self, body: bytes) -> None:
         """See Forgetful."""
-        with suppress(FileNotFoundError):
+        with suppress(OSError):
             self._path(body).unlink()
 
     def _path(self, body: bytes) -> Path:
@@ -114,9 +123,16 @@ class KeptOnRecord(Kept):
 
 
 def _work(fields: Mapping[str, Any]) -> Work:
-    solved = fields["solved"]
-    work = Work(str(fields["attempt"]))
+    """Read work; raise ValueError, TypeError or KeyError for what no client has written."""
+    solved, attempt = fields["solved"], fields["attempt"]
+    if not re.fullmatch(r"[0-9a-f]{32}", attempt):
+        raise ValueError
     if solved is None:
-        return work
-    nonces = tuple(int(nonce) for nonce in solved["nonces"])
-    return replace(work, solved=Solved(**{**solved, "nonces": nonces}))
+        return Work(attempt)
+    nonces, token = tuple(solved["nonces"]), solved["token"]
+    numbers = (solved["expected_hashes"], solved["tried_hashes"], solved["seconds"])
+    if not all(type(nonce) is int and 0 <= nonce < NONCES for nonce in nonces):
+        raise ValueError
+    if not (isinstance(token, str) and token.isascii() and all(0 <= number < math.inf for number in numbers)):
+        raise ValueError
+    return Work(attempt, Solved(token, nonces, *numbers))

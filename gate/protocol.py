@@ -12,6 +12,7 @@ import json
 import math
 import time
 from collections.abc import Generator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,7 +20,7 @@ import httpx
 import numpy as np
 
 from gate.kept import Forgetful, Solved, Work
-from gate.sending import RETRIED, gates_time, read_as_a_gates, send
+from gate.sending import gates_time, read_as_a_gates, send
 from gate.steps import (
     NPY,
     Call,
@@ -38,6 +39,12 @@ from pow.puzzles import KINDS, Puzzle, PuzzleSettings, Solution
 GONE = {"expired", "spent", "forged_challenge"}
 """Reasons for which a challenge brings nothing any more, so that the query is asked anew."""
 
+NO_SOLUTION = {"wrong_solution", "invalid_solution", "malformed"}
+"""Reasons for which what was kept of a challenge solves nothing."""
+
+NOT_BOOKED = {"malformed", "invalid_images", "too_large", "unknown_format", "key_reused"}
+"""Reasons for which a query was booked under no key, so that its key need not be kept."""
+
 ASKED_ANEW = 3
 """Times that a query is asked anew whose challenge expired before it was solved."""
 
@@ -54,6 +61,8 @@ def describe(willing: Willing) -> Exchange:
     response = yield from send(Call("GET", "/v1/model"), willing.retries)
     with read_as_a_gates(response):
         model = response.json()
+        if not all(type(model[name]) is int and model[name] >= 1 for name in ("classes", "largest_batch")):
+            raise ValueError
         return Model(tuple(model["image_shape"]), model["classes"], model["answers"], model["largest_batch"])
 
 
@@ -79,16 +88,20 @@ def request(images: np.ndarray, willing: Willing, kept: Forgetful | None = None)
             try:
                 solved = yield from _solution(body, work.attempt, willing)
             except Refused as error:
-                if 400 <= error.status < 500 and error.status not in RETRIED:
-                    kept.forget(body)  # it was refused for good, so nothing was booked
+                if error.reason in NOT_BOOKED:
+                    kept.forget(body)
                 raise
             if solved is None:
                 kept.forget(body)
                 continue
-            kept.remember(body, replace(work, solved=solved))
+            with suppress(OSError):  # it can be redeemed all the same
+                kept.remember(body, replace(work, solved=solved))
         try:
             answer = yield from redeem(solved, willing)
         except Refused as error:
+            if work.solved is not None and error.reason in NO_SOLUTION:
+                kept.remember(body, replace(work, solved=None))  # what was kept is damaged
+                continue
             if error.reason not in GONE:
                 raise
             kept.forget(body)  # it came too late

@@ -19,6 +19,12 @@ RETRIED = {408, 409, 429, *range(500, 600)}
 FINAL = {"spent"}
 """Reasons after which it is not, whatever the status."""
 
+IN_PROGRESS = "in_progress"
+PATIENCE = 200.0
+LONGEST_LOOK = 10.0
+"""Seconds that a client waits, beside its retries, for a gate that is at the same request already, as long as
+it holds that request's place with its usual options; and the longest of these waits."""
+
 FIRST_WAIT = 0.5
 LONGEST_WAIT = 60.0
 """Seconds until a request is sent again: the first wait, which doubles each time, and the longest. A wait of
@@ -27,9 +33,10 @@ its own choice is shortened by up to half, at random, so that clients do not com
 
 def send(call: Call, retries: int) -> Generator[Step, Any, httpx.Response]:
     """Send a request until the gate accepts it; raise Refused when it refuses or the retries are used up."""
-    for tries_left in range(retries, -1, -1):
+    tries, patience = 0, PATIENCE
+    while True:
         response: httpx.Response | Exception = yield call
-        usual = FIRST_WAIT * 2.0 ** (retries - tries_left) * random.uniform(0.5, 1.0)
+        usual = FIRST_WAIT * 2.0 ** min(tries, 10) * random.uniform(0.5, 1.0)
         if isinstance(response, Exception):
             refusal, wait = _unreachable(response), usual
             if refusal.reason != "unreachable":
@@ -40,10 +47,15 @@ def send(call: Call, retries: int) -> Generator[Step, Any, httpx.Response]:
             refusal = _refusal(response)
             if response.status_code not in RETRIED or refusal.reason in FINAL:
                 raise refusal
-            wait = _retry_after(response, usual)
-        if tries_left:
-            yield min(wait, LONGEST_WAIT)
-    raise refusal
+            wait = max(usual, _retry_after(response, usual))
+        if refusal.reason == IN_PROGRESS and patience > 0:
+            retries += 1  # the gate is at it, and how often one asks changes nothing
+            wait = min(wait, LONGEST_LOOK)
+            patience -= wait
+        if tries == retries:
+            raise refusal
+        tries += 1
+        yield min(wait, LONGEST_WAIT)
 
 
 def _retry_after(response: httpx.Response, usual: float) -> float:
@@ -88,7 +100,7 @@ def _refusal(response: httpx.Response) -> Refused:
     try:
         problem = response.json()
         reason, detail = (_printable(problem[name]) for name in ("reason", "detail"))
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return Refused("no_gate", f"status {response.status_code}, and no problem+json", response.status_code)
     return Refused(reason, detail, response.status_code)
 
@@ -103,6 +115,6 @@ def read_as_a_gates(response: httpx.Response) -> Iterator[None]:
     """Raise Refused where a response that was accepted cannot be read as a gate's."""
     try:
         yield
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         detail = f"status {response.status_code}, and not what a gate answers"
         raise Refused("no_gate", detail, response.status_code) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import socket
 import tempfile
 import threading
@@ -25,9 +26,16 @@ from gate.app import observing_app
 from gate.http.access_log import JsonLines
 from gate.http.connections import Connections
 from gate.http.metrics import MULTIPROCESS
+from storage.errors import InputError
+
+BACKLOG = 128
+"""Connections that wait to be accepted."""
 
 GRACE_SECONDS = 10
 """Seconds that requests have to end once the server is told to stop."""
+
+OTHER_FILES = 300
+"""Files that a process opens beside its connections: the ledger, logs, connections about to be refused."""
 
 STUCK = 70
 """Exit status of a process whose model takes too long."""
@@ -38,6 +46,7 @@ def serve(config: DictConfig) -> None:
     plain: Config = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
     server = plain["server"]
     check_server(server)
+    allow_files(server["connections"])
     with ExitStack() as stack:
         bound = stack.enter_context(bind(server["host"], server["port"]))
         observed = _observed(server, stack)
@@ -70,6 +79,19 @@ def _run(app: FastAPI, server: Config, bound: socket.socket) -> None:
         os._exit(STUCK)  # else Python waits for the thread that the model is stuck in
 
 
+def allow_files(connections: int) -> None:
+    """Let this process open a file for each connection; raises InputError where the system forbids it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = connections + OTHER_FILES
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        raise InputError(
+            f"server.connections={connections} takes {needed:,} open files, and this process may have "
+            f"{hard:,} (ulimit -n)"
+        )
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+
+
 def settings_of(app: FastAPI, server: Config) -> uvicorn.Config:
     """The settings of the web server."""
     trusted = frozenset(server["trusted_proxies"])
@@ -82,6 +104,7 @@ def settings_of(app: FastAPI, server: Config) -> uvicorn.Config:
         access_log=False,
         log_config=None,
         server_header=False,
+        backlog=BACKLOG,
         timeout_keep_alive=30,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )

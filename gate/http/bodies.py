@@ -22,6 +22,10 @@ READ = "body_read"
 
 async def read_body(request: Request, limit: int) -> bytes:
     """Read a body; raise Problem if it has more bytes than `limit` or takes longer than BODY_SECONDS."""
+    if is_ambiguous(request):
+        raise Problem("malformed", "a body has a Content-Length or a Transfer-Encoding, not both")
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise Problem("unknown_format", "a body must not be compressed (Content-Encoding)")
     if declared(request) > limit:
         raise _too_large(limit)
     parts: list[bytes] = []
@@ -69,6 +73,11 @@ def declared(request: Request) -> int:
     """The length of the body, as its sender declares it; 0 where it does not."""
     text = request.headers.get("content-length", "")
     return int(text) if text.isascii() and text.isdigit() else 0
+
+
+def is_ambiguous(request: Request) -> bool:
+    """Whether a body's end is told in two ways: a proxy before this host may take another one for its end."""
+    return {"content-length", "transfer-encoding"} <= set(request.headers.keys())
 
 
 def _too_large(limit: int) -> Problem:

@@ -1,8 +1,9 @@
 """Connections that send nothing, or next to nothing, must not keep others out.
 
-A connection of which no request is being answered is idle, however many bytes of a header it has sent. An
-idle connection is closed after a time, and sooner where its place is needed: the one that has been idle
-longest goes first. So strangers can open as many connections as they like, and take no place from anybody.
+A connection is idle unless a request that came whole is being answered, however many bytes of a header or a
+body it has sent, and so is one that does not take its answer. An idle connection is closed after a time,
+and sooner where its place is needed: the one that has been idle longest goes first. So strangers can open
+as many connections as they like, and take no place from anybody.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from gate.http.strangers import network_of
 
-IDLE_SECONDS = 15.0
-"""Seconds that a connection may be idle: before a request's header is complete, and between requests."""
+IDLE_SECONDS = 18.0
+"""Seconds that a connection may be idle: until a request's header, or its body, has come, and in between."""
 
 
 @dataclass
@@ -100,9 +101,21 @@ class GuardedProtocol(H11Protocol):
 
     def handle_events(self) -> None:
         """See H11Protocol: where a request has begun, the connection is no longer idle."""
+        before = self.cycle
         super().handle_events()
-        if self.cycle is not None and not self.cycle.response_complete:
-            self._work()
+        if self.cycle is not before and self.cycle is not None and self.cycle.more_body:
+            self._rest()  # its body has a time of its own
+        self._work_if_it_may()
+
+    def pause_writing(self) -> None:
+        """See H11Protocol: who does not read its answer is idle."""
+        super().pause_writing()
+        self._rest()
+
+    def resume_writing(self) -> None:
+        """See H11Protocol."""
+        super().resume_writing()
+        self._work_if_it_may()
 
     def on_response_complete(self) -> None:
         """See H11Protocol: the connection is idle again."""
@@ -115,6 +128,13 @@ class GuardedProtocol(H11Protocol):
         self._work()
         self._leave()
         self.transport.abort()
+
+    def _work_if_it_may(self) -> None:
+        """Count the connection as at work while a whole request is answered and the answer is taken."""
+        cycle = self.cycle
+        if cycle is None or cycle.more_body or cycle.response_complete or self.flow.write_paused:
+            return
+        self._work()
 
     def _rest(self) -> None:
         self._work()

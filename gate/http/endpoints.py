@@ -7,7 +7,7 @@ import hashlib
 import os
 import re
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
@@ -19,7 +19,7 @@ from fastapi.responses import JSONResponse
 from gate.api_keys import key_digest
 from gate.challenges import Signed
 from gate.gate import Asked, Gate
-from gate.http.bodies import read_body
+from gate.http.bodies import declared, read_body
 from gate.http.flushes import Flushes
 from gate.http.metrics import Metrics
 from gate.http.solutions import Solution, read_solution
@@ -83,7 +83,9 @@ class Endpoints:
         """Answer POST /v1/predict: price a query, keep its answer and issue a challenge."""
         account = await self._account(request)
         kind = request.headers.get("content-type", "")
-        async with self.bodies(account.name):
+        # A small body waits for nobody's large and slow one.
+        is_small = 0 < declared(request) <= QUICK_BYTES
+        async with nullcontext() if is_small else self.bodies(account.name):
             body = await read_body(request, self._body_limit(kind))
             attempt, is_quick = _attempt(request, body, kind), len(body) <= QUICK_BYTES
             admitted = await self._ledger(is_quick, self._admitted, account, body, kind, attempt)
@@ -134,8 +136,10 @@ class Endpoints:
         content = dict(zip(("account", "key"), opened, strict=True))
         return JSONResponse(content, 201, {"Cache-Control": "no-store"})
 
-    async def served(self) -> Response:
-        """Answer GET /v1/model: say what is served."""
+    async def served(self, request: Request) -> Response:
+        """Answer GET /v1/model: say what is served, also to strangers, who are counted."""
+        if (key := _key_of(request)) and await self._ledger(True, self._found, key) is None:
+            self.count_stranger(request)
         service = self.gate.service
         return JSONResponse(
             {
@@ -209,10 +213,10 @@ class Endpoints:
 
     async def _account(self, request: Request) -> Account:
         """Return the account whose API key the request bears."""
-        scheme, _, key = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not key:
+        key = _key_of(request)
+        if not key:
             raise Problem("no_key", "an API key is needed: Authorization: Bearer KEY")
-        account = await self._ledger(True, self.gate.ledger.find_account, key_digest(key.strip()))
+        account = await self._ledger(True, self._found, key)
         if account is None:
             self.count_stranger(request)
             raise Problem("unknown_key", "the API key is not known")
@@ -221,10 +225,19 @@ class Endpoints:
             raise Problem("disabled", "the account is disabled; ask who runs this gate")
         return account
 
+    def _found(self, key: str) -> Account | None:
+        return self.gate.ledger.find_account(key_digest(key))
+
     def _count_asked(self, images: int, signed: Signed) -> None:
         self.metrics.issued.inc()
         self.metrics.queries.inc(images)
         self.metrics.work.inc(signed.puzzle.expected_hashes)
+
+
+def _key_of(request: Request) -> str:
+    """The API key that a request bears; nothing where it bears none."""
+    scheme, _, key = request.headers.get("authorization", "").partition(" ")
+    return key.strip() if scheme.lower() == "bearer" else ""
 
 
 def _attempt(request: Request, body: bytes, kind: str) -> Attempt | None:

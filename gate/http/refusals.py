@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Awaitable, Callable
 from functools import wraps
 from typing import Any
@@ -11,7 +12,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from gate.http.bodies import drop_body
+from gate.http.bodies import drop_body, is_ambiguous
 from gate.http.metrics import Metrics
 from gate.ledgers.base import Unavailable
 from gate.problems import PROBLEM_JSON, Problem
@@ -39,10 +40,10 @@ class Refusals:
         request.state.reason = problem.reason
         headers = {}
         if problem.retry_after is not None:
-            headers["Retry-After"] = str(max(1, round(problem.retry_after)))
+            headers["Retry-After"] = str(max(1, math.ceil(problem.retry_after)))
         if problem.status == 401:
             headers["WWW-Authenticate"] = "Bearer"
-        if problem.reason == "slow_body" or not await drop_body(request):
+        if problem.reason == "slow_body" or is_ambiguous(request) or not await drop_body(request):
             headers["Connection"] = "close"  # nobody waits for the rest of the body
         return JSONResponse(problem.content(), problem.status, headers, PROBLEM_JSON)
 

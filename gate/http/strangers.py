@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
@@ -48,8 +49,16 @@ class Strangers:
             raise Problem("too_many_requests", detail, retry_after=MINUTE - (now - since))
 
 
+BEARER = re.compile(rb"bearer +\S", re.IGNORECASE)
+
+ASKED_WITH_A_KEY = frozenset({"/v1/model", "/v1/predict", "/v1/redeem"})
+"""Paths whose endpoints look the key up, and count who has none."""
+
+
 class StrangersFirst:
-    """ASGI middleware that counts each request without a key, whatever it asks for, before it is answered.
+    """ASGI middleware that counts each request, whatever it asks for, before it is answered.
+
+    Those are left out whose key will be looked up; a key that nobody looks at proves nothing.
 
     Args:
         app: The application.
@@ -67,7 +76,7 @@ class StrangersFirst:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or refuse it."""
-        if scope["type"] == "http" and not any(name == b"authorization" for name, _ in scope["headers"]):
+        if scope["type"] == "http" and not _shows_a_key(scope):
             request = Request(scope, receive)
             try:
                 self.strangers.count(request)
@@ -78,17 +87,25 @@ class StrangersFirst:
         await self.app(scope, receive, send)
 
 
+def _shows_a_key(scope: Scope) -> bool:
+    """Whether a request's key will be looked up."""
+    shown = [value for name, value in scope["headers"] if name == b"authorization"]
+    return scope["path"] in ASKED_WITH_A_KEY and bool(shown) and bool(BEARER.match(shown[0]))
+
+
 def address_of(request: Request) -> str:
     """The address that a request comes from, or the network that its sender can choose addresses of."""
     return network_of(request.client.host if request.client else "")
 
 
 def network_of(host: str) -> str:
-    """An IPv6 address's network of 64 bits; any other address itself."""
+    """An IPv6 address's network of 64 bits; an IPv4 address, however it is written; else nothing."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
-        return host
+        return ""
+    if address.version == 6 and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
     if address.version == 4:
-        return host
+        return str(address)
     return str(ipaddress.ip_network((address, IPV6_NETWORK), strict=False))

@@ -123,7 +123,7 @@ class SqliteLedger(Ledger):
     def _alone(self) -> Iterator[sqlite3.Connection]:
         """Yield the connection to this thread alone; what is left of its patience is for other processes."""
         deadline = time.monotonic() + self._haste.__dict__.pop("seconds", BUSY_SECONDS)
-        if not self._lock.acquire(timeout=deadline - time.monotonic()):
+        if not self._lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
             raise Busy("the ledger is busy")
         try:
             left = round(1000 * max(0.0, deadline - time.monotonic()))

@@ -23,6 +23,10 @@ TURNS = 2
 """A call waits for so many times the seconds of a computation."""
 
 
+CLOSE_SECONDS = 3.0
+"""Seconds that closing waits for a computation."""
+
+
 class Full(Exception):
     """The queue has no room for more images, or does not come to these in time."""
 
@@ -50,7 +54,7 @@ class Batcher:
         self.busy = 0.0
         """Seconds that have been spent on computations."""
         self.is_abandoned = False
-        """Whether it was closed during a computation that was stuck, whose thread nobody can end."""
+        """Whether it was closed during a computation that did not end in time; nobody can end its thread."""
         self._queue: list[_Waiting] = []
         self._arrived = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
@@ -80,8 +84,11 @@ class Batcher:
         return self._began is not None and time.monotonic() - self._began >= self.seconds
 
     async def close(self) -> None:
-        """Wait for the batch that is being computed, unless it is stuck, and stop."""
-        self.is_abandoned = self.is_stuck  # a cancelled computation no longer counts as one
+        """Wait for the batch that is being computed, but not for long, and stop."""
+        deadline = time.monotonic() + CLOSE_SECONDS
+        while self._began is not None and not self.is_stuck and time.monotonic() < deadline:
+            await asyncio.sleep(0.01)
+        self.is_abandoned = self._began is not None  # a cancelled computation no longer counts as one
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):

@@ -9,6 +9,7 @@ import stat
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -18,7 +19,8 @@ import gate.client
 import gate.model.asking
 from gate import protocol
 from gate.client import Client, Refused, Willing
-from support.gates.over_http import IMAGES, Instead, Server, count
+from gate.kept import Kept, Work
+from support.gates.over_http import IMAGES, MANY_HASHES, Instead, Server, count, serving
 from support.gates.server import (
     predict,
     random_images,
@@ -112,9 +114,103 @@ def ask_once(url: str, key: str, images: np.ndarray, folder: Path) -> None:
 
 
 def test_what_is_refused_for_good_is_not_kept(server: Server, tmp_path: Path) -> None:
-    with Client(server.url, "tg_unknown", keep=tmp_path) as client, pytest.raises(Refused):
-        client.request(IMAGES)
+    with server.client(keep=tmp_path) as client, pytest.raises(Refused):
+        client.request(np.zeros((1, 2, 2, 2), dtype=np.float32))
     assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize("status", [404, 401, 403])
+def test_a_refusal_after_a_lost_reply_keeps_the_key(server: Server, tmp_path: Path, status: int) -> None:
+    """A proxy in between says so, or the account is disabled for a while; the query was booked before."""
+    before = server.queries()
+    with server.client(keep=tmp_path) as client:
+        real = client.http._transport
+        client.http._transport = LostThenRefused(real, status)
+        with pytest.raises(Refused):
+            client.request(IMAGES)
+        client.http._transport = real
+        assert np.array_equal(client.request(IMAGES).answer, predict(IMAGES))
+    assert server.queries() == before + len(IMAGES)
+
+
+class LostThenRefused(httpx.BaseTransport):
+    """Loses the first reply, and answers with a status from then on."""
+
+    def __init__(self, real: httpx.BaseTransport, status: int) -> None:
+        self.real, self.status, self.asked = real, status, 0
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """See BaseTransport."""
+        self.asked += 1
+        if self.asked == 1:
+            self.real.handle_request(request).read()
+            raise httpx.ReadError("lost")
+        return httpx.Response(self.status)
+
+
+def damaged_solution(kept: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    return kept | {"solved": kept["solved"] | changes}
+
+
+DAMAGED: dict[str, Callable[[dict[str, Any]], str]] = {
+    "an infinite nonce": lambda kept: json.dumps(damaged_solution(kept, nonces=[float("inf")])),
+    "a negative nonce": lambda kept: json.dumps(damaged_solution(kept, nonces=[-1, 2])),
+    "a huge nonce": lambda kept: json.dumps(damaged_solution(kept, nonces=[2**64, 2])),
+    "wrong nonces": lambda kept: json.dumps(damaged_solution(kept, nonces=[10**9, 10**9])),
+    "no nonces": lambda kept: json.dumps(damaged_solution(kept, nonces=[])),
+    "a token that is a number": lambda kept: json.dumps(damaged_solution(kept, token=7)),
+    "a long token": lambda kept: json.dumps(damaged_solution(kept, token="a" * 9999)),
+    "an attempt in two lines": lambda kept: json.dumps(kept | {"attempt": "a\nb"}),
+    "an attempt that is no ASCII": lambda kept: json.dumps(kept | {"attempt": "é" * 32}),
+    "no end": lambda kept: "[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED)
+def test_damaged_work_is_as_good_as_none(tmp_path: Path, damage: str) -> None:
+    folder = tmp_path / "kept"
+    with (
+        serving(tmp_path, calibration=MANY_HASHES) as server,
+        server.client(keep=folder, retries=0) as client,
+    ):
+        real = client.http._transport
+        client.http._transport = RedeemsNothing(real)
+        with pytest.raises(Refused):
+            client.request(IMAGES)
+        client.http._transport = real
+        (path,) = folder.iterdir()
+        path.write_text(DAMAGED[damage](json.loads(path.read_text())))
+        assert np.array_equal(client.request(IMAGES).answer, predict(IMAGES))
+        assert not [*folder.iterdir()]
+        assert server.queries() <= (1 if damage == "wrong nonces" else 2) * len(IMAGES)
+
+
+class RedeemsNothing(httpx.BaseTransport):
+    """Loses what is sent to redeem."""
+
+    def __init__(self, real: httpx.BaseTransport) -> None:
+        self.real = real
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """See BaseTransport."""
+        if request.url.path.endswith("redeem"):
+            raise httpx.ConnectError("lost")
+        return self.real.handle_request(request)
+
+
+def test_what_cannot_be_kept_is_redeemed_all_the_same(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Kept.remember
+
+    def full(kept: Kept, body: bytes, work: Work) -> None:
+        if work.solved is not None:
+            raise OSError(28, "No space left on device")
+        real(kept, body, work)
+
+    monkeypatch.setattr(Kept, "remember", full)
+    with server.client(keep=tmp_path) as client:
+        assert np.array_equal(client.request(IMAGES).answer, predict(IMAGES))
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"attempt": 1, "solved": {"token": 1}}', "\x00"])

@@ -115,8 +115,36 @@ def test_a_wait_that_is_neither_number_nor_date_is_the_usual_one(after: str) -> 
 def test_a_wait_may_be_a_date_by_the_gates_clock() -> None:
     date, later = "Wed, 21 Oct 2026 07:28:00 GMT", "Wed, 21 Oct 2026 07:28:20 GMT"
     assert wait_after(503, retry_after=later, date=date) == 20
-    assert wait_after(503, retry_after=date, date=later) == 0, "it is over"
+    assert 0.25 <= wait_after(503, retry_after=date, date=later) <= 0.5, "it is over"
+    assert 0.25 <= wait_after(503, retry_after="0") <= 0.5
     assert wait_after(503, retry_after="7") == 7
+
+
+def test_a_request_that_is_being_answered_is_waited_for_beside_the_retries() -> None:
+    talk, waited = protocol.describe(Willing(retries=1)), 0.0
+    next(talk)
+    problem = {"reason": "in_progress", "detail": "the same request is being answered"}
+    progress = httpx.Response(409, headers={"Retry-After": "1"}, json=problem)
+    for _ in range(99):
+        try:
+            step = talk.send(progress)
+        except Refused as refused:
+            assert refused.reason == "in_progress" and 190 < waited < 330
+            return
+        assert isinstance(step, float) and 0 < step <= 60
+        waited += step
+        next(talk)
+    raise AssertionError("it waits for ever")
+
+
+@pytest.mark.parametrize("batch", [0, "x", True, None])
+def test_a_gate_that_serves_no_images_is_none(batch: object) -> None:
+    talk = protocol.describe(Willing())
+    next(talk)
+    model = {"image_shape": [1, 8, 8], "classes": 10, "answers": "soft", "largest_batch": batch}
+    with pytest.raises(Refused) as caught:
+        talk.send(httpx.Response(200, json=model))
+    assert caught.value.reason == "no_gate"
 
 
 @pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503, 504])

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import gzip
 import socket
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
+import httpx
 import pytest
 import uvicorn
 
 import gate.http.bodies
 from gate.app import Hosting
 from gate.http.connections import Connections
+from gate.http.endpoints import BODIES_EACH
 from gate.http.strangers import Strangers, network_of
 from gate.problems import Problem
 from gate.protocol import encode
 from gate.steps import NPY
 from support.gates import server as small
-from support.gates.over_http import IMAGES, Server, assert_refused, serving
+from support.gates.over_http import HTTP, IMAGES, Server, assert_refused, serving
 from support.gates.server import add_accounts, running, small_app
 
 
@@ -75,6 +78,85 @@ def test_an_address_takes_no_place_of_another(tmp_path: Path, monkeypatch: pytes
         server.ask()
         assert connections.by_address["127.0.0.1"] <= 5
         assert all(is_closed(each) for each in strangers[:5])
+
+
+def unread(server: Server) -> socket.socket:
+    """A connection that asks for much and reads nothing of it."""
+    host, port = server.url.removeprefix("http://").split(":")
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.connect((host, int(port)))
+    connection.settimeout(0.5)
+    with suppress(TimeoutError, ConnectionError):
+        connection.sendall(400 * b"GET /page/gate.js HTTP/1.1\r\nHost: gate\r\n\r\n")
+    return connection
+
+
+def until(happens: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not happens():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_who_does_not_read_takes_no_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    connections = Connections(most=8, an_address=8, idle_seconds=60)
+    with with_connections(tmp_path, monkeypatch, connections) as server, ExitStack() as stack:
+        for _ in range(8):
+            stack.enter_context(closing(unread(server)))
+        until(lambda: len(connections.idle) == 8)
+        for _ in range(3):
+            server.ask()
+
+
+def test_who_does_not_read_is_closed_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    connections = Connections(most=8, an_address=8, idle_seconds=0.3)
+    with with_connections(tmp_path, monkeypatch, connections) as server, closing(unread(server)):
+        until(lambda: not connections.by_address.total())
+
+
+@pytest.mark.parametrize("shown", ["Basic x", "", "Bearer", "Bearer x"])
+@pytest.mark.parametrize("path", ["/v1/model", "/v1/predict", "/", "/healthz", "/nowhere"])
+def test_a_key_that_nobody_looks_up_is_none(tmp_path: Path, shown: str, path: str) -> None:
+    with serving(tmp_path, hosting=Hosting(strangers_a_minute=3)) as server:
+
+        def asked() -> httpx.Response:
+            method = "POST" if path == "/v1/predict" else "GET"
+            return HTTP.request(method, server.url + path, headers={"Authorization": shown})
+
+        assert all(asked().status_code != 429 for _ in range(3))
+        assert_refused(asked(), 429, "too_many_requests")
+        server.ask()
+
+
+def test_a_small_body_waits_for_no_slow_ones(tmp_path: Path) -> None:
+    with serving(tmp_path) as server, ExitStack() as stack:
+        head = f"POST /v1/predict HTTP/1.1\r\nHost: gate\r\nAuthorization: Bearer {server.keys['alice']}\r\n"
+        sent = f"{head}Content-Type: {NPY}\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+        for _ in range(BODIES_EACH):
+            stack.enter_context(closing(opened(server, sent)))
+        began = time.monotonic()
+        server.ask()
+        assert time.monotonic() - began < gate.http.bodies.BODY_SECONDS / 3
+
+
+def test_bodies_that_end_in_two_ways_or_are_compressed_are_refused(server: Server) -> None:
+    key = {"Authorization": f"Bearer {server.keys['alice']}", "Content-Type": NPY}
+    both = {"Content-Length": "4", "Transfer-Encoding": "chunked"}
+    refused = HTTP.post(f"{server.url}/v1/predict", content=iter([b"body"]), headers=key | both)
+    assert "not both" in assert_refused(refused, 400, "malformed")["detail"]
+    assert refused.headers["Connection"] == "close"
+    packed = HTTP.post(
+        f"{server.url}/v1/predict",
+        content=gzip.compress(encode(IMAGES)),
+        headers=key | {"Content-Encoding": "gzip"},
+    )
+    assert_refused(packed, 415, "unknown_format")
+
+
+def test_nobody_is_sent_elsewhere(server: Server) -> None:
+    response = HTTP.get(f"{server.url}/v1/model/", headers={"Host": "elsewhere"})
+    assert_refused(response, 404, "not_found")
 
 
 def test_a_silent_connection_is_closed_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,7 +242,8 @@ def test_counts_of_strangers_end_with_the_minute_and_are_bounded(monkeypatch: py
 def test_an_ipv6_network_is_one_address() -> None:
     assert network_of("2001:db8:1:2:3::1") == network_of("2001:db8:1:2:ffff::9") == "2001:db8:1:2::/64"
     assert network_of("2001:db8:1:3::1") != network_of("2001:db8:1:2::1")
-    assert network_of("192.0.2.7") == "192.0.2.7" and network_of("") == ""
+    assert network_of("192.0.2.7") == network_of("::ffff:192.0.2.7") == "192.0.2.7"
+    assert network_of("") == network_of("no address") == ""
 
 
 def test_of_a_strangers_endless_body_little_is_read(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
