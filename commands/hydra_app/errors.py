@@ -26,7 +26,10 @@ from storage.errors import InputError
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 
-UNWRITABLE = (errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
+UNWRITABLE = (
+    *(errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.EROFS, errno.ENOSPC, errno.EDQUOT),
+    *(errno.ENAMETOOLONG, errno.ELOOP, errno.EISDIR, errno.EFBIG),
+)
 """Why results cannot be written to where the config says."""
 
 SHARED_LINES = re.compile(r"^\t_\w+\n", re.MULTILINE)

@@ -221,3 +221,11 @@ def test_what_is_added_where_names_are_free_is_left_alone(
 ) -> None:
     monkeypatch.setenv(FULL_ERROR, "0")
     assert main(["run", "--cfg", "job", override]) == 0
+
+
+def test_a_folder_whose_name_is_too_long_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setenv(FULL_ERROR, "0")
+    folder = tmp_path / ("x" * 300)
+    assert "File name too long" in all_said(capsys, "run", "logger=none", f"paths.output={folder}")

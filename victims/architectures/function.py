@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import pkgutil
 from collections.abc import Callable
 from pathlib import Path
@@ -84,7 +85,7 @@ def _of_path(path: str, option: str) -> Predict:
 
 def _of_onnx(path: str, option: str) -> Predict:
     try:
-        import onnxruntime
+        onnxruntime: Any = importlib.import_module("onnxruntime")
     except ImportError as error:
         raise ValueError(f"{option} needs the package onnxruntime: pip install onnxruntime") from error
     try:
