@@ -12,6 +12,7 @@ from storage.conf import CONF
 from storage.identity import identify
 from storage.options import check_choice, check_inside, instantiate
 from storage.own import named_like_ours
+from storage.typed import check_names
 from victims.buckets import Buckets
 from victims.defenses.base import Charging, Defense, Perturbation, Watching
 from victims.measures.base import Measure, MeasuredVictim
@@ -99,6 +100,7 @@ def make_measures(config: Mapping[str, Any], images: int) -> dict[str, MakeMeasu
         if "_target_" not in node:
             raise ValueError(f"privacy.measures.{name} needs a _target_, the name of its class")
         kind = measure_class(config, name)  # refused unless it is one
+        check_names(node, f"privacy.measures.{name}", kind)
         made[name] = instantiate(node | {"_partial_": True}, f"privacy.measures.{name}")
         kind.check(f"privacy.measures.{name}", node, images)
     _check_teachers(config, made)

@@ -16,6 +16,7 @@ from pow.puzzles.settings import PuzzleSettings
 from pow.requests import check_opening
 from storage.conf import CONF
 from storage.options import instantiate, settings
+from storage.typed import check_names
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,6 +156,7 @@ def _calibration(
         raise ValueError(
             f"pow_calibration._target_={options['_target_']} lacks {missing}, which Calibration asks for"
         )
+    check_names(told, "pow_calibration", kind)
     if kind.own_client:
         _check_own_client(puzzle)
     elif options.get("reference_rate") is None:

@@ -37,7 +37,8 @@ def check_types(node: Any, option: str, target: object = None) -> None:
             raise ValueError(f"{option} must be a group of options, not {node!r}")
         return
     made = target if target is not None else _found(node.get("_target_"))
-    check_names(node, option, made)
+    if not node.get("_partial_"):  # whoever completes it says first whether it is of the right kind
+        check_names(node, option, made)
     declared = _declared(made)
     for name, value in node.items():
         own = f"{option}.{name}"
