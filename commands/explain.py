@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from commands.hydra_app.application import run_application
+from commands.hydra_app.application import run_application, stay_here
 from commands.parsing import packages_of
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ def run(config: DictConfig) -> None:
     """Explain the costs of the composed cell's victim in Hydra's output directory."""
     from hydra.core.hydra_config import HydraConfig
 
+    stay_here()
     with packages_of("sweeps"):
         from experiment.explain import explain
     explain(config, Path(HydraConfig.get().runtime.output_dir))

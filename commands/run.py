@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from commands.hydra_app.application import run_application
+from commands.hydra_app.application import run_application, stay_here
 from commands.parsing import packages_of
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ def run(config: DictConfig) -> None:
     """Run the composed cell in Hydra's output directory."""
     from hydra.core.hydra_config import HydraConfig
 
+    stay_here()
     _check_planned()
     with packages_of("sweeps"):
         from experiment.cell import run_cell

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from commands.hydra_app.application import run_application
+from commands.hydra_app.application import run_application, stay_here
 from commands.parsing import packages_of
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def run(config: DictConfig) -> None:
     """Serve the composed cell's victim."""
+    stay_here()
     with packages_of("sweeps"):
         from experiment.serving.running import serve
     serve(config)

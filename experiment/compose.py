@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -13,12 +12,13 @@ from experiment.components import Cell
 from experiment.defense_stack import Toll, make_stack
 from experiment.images import CellData, load_cell_data
 from experiment.keys import Config, Identity
-from experiment.kinds import make_buckets, make_measures, measure_class
+from experiment.kinds import accounting_of, defense_class, make_buckets, make_measures
 from extraction.transferability import TransferSettings
-from privacy.accountant import Accounting, HowCostsAdd
 from storage.errors import InputError
-from storage.options import check_choice, check_inside, check_number, instantiate
+from storage.options import check_inside, check_number, instantiate
+from storage.options import settings as make_settings
 from victims.architectures.build import build_network
+from victims.architectures.function import is_trainable
 from victims.victim import VictimSettings, build_victim, load_weights
 
 MOST_PICTURES = 100
@@ -40,9 +40,9 @@ def compose_resolved(plain: Config, progress: bool, data: CellData | None = None
 
 
 def _compose(plain: Config, progress: bool, images: CellData | None) -> Cell:
-    accounting = _accounting(plain)
+    accounting = accounting_of(plain)
     rule = attack_rule(plain)
-    _check_numbers(plain)
+    _check_plain(plain)
     stack = make_stack(plain, accounting)
     settings = extraction_settings(plain)
     images = images or load_cell_data(plain)
@@ -53,7 +53,7 @@ def _compose(plain: Config, progress: bool, images: CellData | None) -> Cell:
         pool=images.pool,
         other_pool=images.other_pool,
         identity=Identity(plain, images.prints),
-        victim=VictimSettings(**instantiate(plain["victim"], "victim", VictimSettings)),
+        victim=make_settings(VictimSettings, plain["victim"], "victim"),
         measures=make_measures(plain, len(images.data.train)),
         buckets=make_buckets(plain),
         attack=rule,
@@ -62,22 +62,31 @@ def _compose(plain: Config, progress: bool, images: CellData | None) -> Cell:
         stack=stack,
         remote=remote_of(plain),
         accounting=accounting,
-        transfer=TransferSettings(**plain["dataset"]["transfer"]),
+        transfer=make_settings(TransferSettings, plain["dataset"]["transfer"], "dataset.transfer"),
     )
     _check(cell)
     return cell
 
 
-def _check_numbers(plain: Config) -> None:
+def _check_plain(plain: Config) -> None:
+    """Check numbers and words of a resolved config; raises ValueError naming the option."""
     give_up = plain["attack"]["give_up_usd"]
     if give_up is not None and not (isinstance(give_up, int | float) and give_up > 0):
         raise ValueError(f"attack.give_up_usd must be above 0, or null, not {give_up!r}")
     check_inside("dataset.request_seconds", plain["dataset"]["request_seconds"], 0)
     check_number("victim.seed", plain["victim"]["seed"], 0, whole=True)
+    _check_logger(plain["logger"])
     if explain := plain.get("explain"):
         check_number("explain.queries", explain["queries"], 1, whole=True)
         check_number("explain.pictures", explain["pictures"], 1, MOST_PICTURES, whole=True)
         check_number("explain.step", explain["step"], 0, 1)
+
+
+def _check_logger(logger: Config) -> None:
+    for name, rule in {"project": "a word", "entity": "a word or null"}.items():
+        value = logger.get(name)
+        if name in logger and not (isinstance(value, str) or (value is None and "null" in rule)):
+            raise ValueError(f"logger.{name} must be {rule}, not {value!r}")
 
 
 def _check(cell: Cell) -> None:
@@ -87,7 +96,8 @@ def _check(cell: Cell) -> None:
             f"dataset={cell.config['dataset']['name']} holds images of {classes} class only; a classifier "
             "needs at least 2"
         )
-    cell.settings.check_against(cell.attack, cell.attack.supply(cell.pool, cell.other_pool), classes)
+    if not {"server", "explain"} & set(cell.config):  # which run no attack
+        cell.settings.check_against(cell.attack, cell.attack.supply(cell.pool, cell.other_pool), classes)
     if cell.attack.needs_cost and not cell.knows_cost:
         raise ValueError("attack.knows must name cost for this attack, which asks by the defender's own cost")
     if cell.settings.recover in ("bayes", "ddae") and not cell.knows_defense:
@@ -97,10 +107,32 @@ def _check(cell: Cell) -> None:
         )
     if cell.toll is not None:
         _check_measures(cell, cell.toll)
-    build_network(cell.victim.architecture, cell.data.train.image_shape, classes)
-    cell.attack.check_substitute(build_network(cell.substitute.architecture, cell.pool.image_shape, classes))
+    _check_networks(cell, classes)
     if cell.victim.checkpoint is not None:
         load_weights(build_victim(cell.victim, cell.data.train), Path(cell.victim.checkpoint))
+
+
+def _check_networks(cell: Cell, classes: int) -> None:
+    """Raise ValueError where networks do not fit the data, or what a victim without gradients cannot have."""
+    victim = build_network(cell.victim.architecture, cell.data.train.image_shape, classes)
+    substitute = build_network(cell.substitute.architecture, cell.pool.image_shape, classes)
+    if not is_trainable(substitute):
+        raise ValueError("substitute must be a network with weights to train, not a function")
+    cell.attack.check_substitute(substitute)
+    if is_trainable(victim):
+        return
+    if cell.victim.checkpoint is not None:
+        raise ValueError(
+            "victim.checkpoint must be null where the victim is a function, which has no weights"
+        )
+    if "explain" in cell.config:
+        raise ValueError(
+            "explain asks about adversarial images, for which a victim that is a function has no gradients"
+        )
+    if trained := [name for name in cell.config["defense"] if defense_class(cell.config, name).trains]:
+        raise ValueError(
+            f"defense.{trained[0]} trains networks like the victim's, and this victim is a function"
+        )
 
 
 def _check_measures(cell: Cell, toll: Toll) -> None:
@@ -114,26 +146,3 @@ def _check_measures(cell: Cell, toll: Toll) -> None:
         if name not in cell.measures:
             valid = ", ".join(cell.measures)
             raise ValueError(f"{option} must be one of {valid} (privacy.measures), not {name!r}")
-
-
-def _accounting(plain: Config) -> dict[str, Accounting]:
-    """How the costs of each measure with Gaussian noise add up."""
-    privacy = plain["privacy"]
-    for name, node in privacy["measures"].items():
-        if "sigma" in node:
-            check_inside(f"privacy.measures.{name}.sigma", node["sigma"], 0)
-            check_inside(f"privacy.measures.{name}.delta", node["delta"], 0, 1)
-    check_choice("privacy.accounting", privacy["accounting"], Literal[HowCostsAdd, "paired"])
-    return {
-        name: Accounting(
-            node["sigma"], node["delta"], _adding(plain, name), privacy["bound"], privacy["conversion"]
-        )
-        for name, node in privacy["measures"].items()
-        if "sigma" in node
-    }
-
-
-def _adding(plain: Config, measure: str) -> HowCostsAdd:
-    """How the costs of a measure add up: all alike, or each as in the paper."""
-    how: Literal[HowCostsAdd, "paired"] = plain["privacy"]["accounting"]
-    return measure_class(plain, measure).paired if how == "paired" else how

@@ -78,6 +78,12 @@ def _load_data(dataset: Config) -> Splits:
 def load_pool(query_pool: Config, dataset: Config, data: Splits) -> ImageSet:
     """The attacker's pool, in the shape of the victim's images, and none of them the victim's own."""
     if query_pool["source"] is None:
+        if query_pool["part"] != "pool":
+            raise ValueError(
+                f"query_pool.part must be pool, not {query_pool['part']!r}, where the pool is the "
+                "data set's own; "
+                "dataset.splits says which images those are"
+            )
         pool = data.pool
     else:
         pool = select(

@@ -88,6 +88,9 @@ class Identity:
             victim["checkpoint"] = file_hash(Path(checkpoint))  # which decides what normalize=null means
         elif victim["normalize"] is None:
             victim["normalize"] = True
+        architecture = victim["architecture"]
+        if isinstance(architecture, dict) and "function" in architecture:
+            victim["architecture"] = architecture | {"function": _told(architecture["function"])}
         return {"victim": victim, "train": self.data.train, "numerics": self.numerics}
 
     @property
@@ -224,3 +227,8 @@ class Identity:
     def cell_key(self) -> str:
         """The key of the cell, which names it in result.json and in Weights & Biases."""
         return identity_key(self.cell)
+
+
+def _told(function: str) -> str:
+    """What tells a victim's function from others: the content of its file."""
+    return file_hash(Path(function)) if Path(function).is_file() else identify(function)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import pkgutil
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
+from privacy.accountant import Accounting, HowCostsAdd
 from storage.conf import CONF
 from storage.identity import identify
-from storage.options import instantiate
+from storage.options import check_choice, check_inside, instantiate
 from storage.own import named_like_ours
+from storage.typed import check_names
 from victims.buckets import Buckets
 from victims.defenses.base import Charging, Defense, Perturbation, Watching
 from victims.measures.base import Measure, MeasuredVictim
@@ -98,6 +100,7 @@ def make_measures(config: Mapping[str, Any], images: int) -> dict[str, MakeMeasu
         if "_target_" not in node:
             raise ValueError(f"privacy.measures.{name} needs a _target_, the name of its class")
         kind = measure_class(config, name)  # refused unless it is one
+        check_names(node, f"privacy.measures.{name}", kind)
         made[name] = instantiate(node | {"_partial_": True}, f"privacy.measures.{name}")
         kind.check(f"privacy.measures.{name}", node, images)
     _check_teachers(config, made)
@@ -129,3 +132,30 @@ def measure_headings(config: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     """Label and format of each measure of a config, for result.json."""
     classes = {name: measure_class(config, name) for name in config["privacy"]["measures"]}
     return {name: {"label": each.label or name, "format": each.format} for name, each in classes.items()}
+
+
+def accounting_of(plain: Mapping[str, Any]) -> dict[str, Accounting]:
+    """How the costs of each measure with Gaussian noise add up."""
+    privacy = plain["privacy"]
+    for name, node in privacy["measures"].items():
+        if not isinstance(node, dict):
+            raise ValueError(
+                f"privacy.measures.{name} must be a group of options with a _target_, not {node!r}"
+            )
+        if "sigma" in node:
+            check_inside(f"privacy.measures.{name}.sigma", node["sigma"], 0)
+            check_inside(f"privacy.measures.{name}.delta", node["delta"], 0, 1)
+    check_choice("privacy.accounting", privacy["accounting"], Literal[HowCostsAdd, "paired"])
+    return {
+        name: Accounting(
+            node["sigma"], node["delta"], _adding(plain, name), privacy["bound"], privacy["conversion"]
+        )
+        for name, node in privacy["measures"].items()
+        if "sigma" in node
+    }
+
+
+def _adding(plain: Mapping[str, Any], measure: str) -> HowCostsAdd:
+    """How the costs of a measure add up: all alike, or each as in the paper."""
+    how: Literal[HowCostsAdd, "paired"] = plain["privacy"]["accounting"]
+    return measure_class(plain, measure).paired if how == "paired" else how

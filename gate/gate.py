@@ -87,7 +87,7 @@ class Service:
 
     def __post_init__(self) -> None:
         check_choice("answers", self.answers, AnswerKind)
-        if not 1 <= self.top_k <= self.classes:
+        if self.answers == "topk" and not 1 <= self.top_k <= self.classes:
             raise ValueError(f"top_k must be between 1 and the {self.classes} classes, not {self.top_k}")
         for name in ("lifetime", "slowest_rate"):
             if not getattr(self, name) > 0:

@@ -15,7 +15,8 @@ from pow.population import Population
 from pow.puzzles.settings import PuzzleSettings
 from pow.requests import check_opening
 from storage.conf import CONF
-from storage.options import instantiate
+from storage.options import instantiate, settings
+from storage.typed import check_names
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +83,7 @@ def make_pricing(config: Mapping[str, Any]) -> Pricing:
     terms = _terms(options)
     pricing = Pricing(
         calibration=_calibration(options, puzzle, config),
-        published=LinearExpectation(**published) if published else None,
+        published=_published(published),
         users=instantiate(users, "pow_calibration.users"),
         population=instantiate(config["honest_users"], "honest_users"),
         terms=terms,
@@ -94,6 +95,11 @@ def make_pricing(config: Mapping[str, Any]) -> Pricing:
     pricing.attacker.rate(puzzle, "hardware")  # refused if it has none
     pricing.honest.rate(puzzle, "honest_hardware")
     return pricing
+
+
+def _published(node: Any) -> LinearExpectation | None:
+    """The data set's published expectation, if there is one."""
+    return None if node is None else settings(LinearExpectation, node, "pow_calibration.expected")
 
 
 def cheapest_hardware(names: Sequence[str], puzzle: PuzzleSettings) -> Hardware:
@@ -150,6 +156,7 @@ def _calibration(
         raise ValueError(
             f"pow_calibration._target_={options['_target_']} lacks {missing}, which Calibration asks for"
         )
+    check_names(told, "pow_calibration", kind)
     if kind.own_client:
         _check_own_client(puzzle)
     elif options.get("reference_rate") is None:

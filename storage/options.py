@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from storage.own import named_like_ours
 from storage.typed import check_types
+
+Made = TypeVar("Made")
 
 
 def instantiate(node: Any, option: str, target: object = None) -> Any:
@@ -26,6 +28,8 @@ def instantiate(node: Any, option: str, target: object = None) -> Any:
     from hydra.errors import InstantiationException
 
     check_types(node, option, target)
+    if node is not None and not isinstance(node, Mapping):
+        raise ValueError(f"{option} must be a group of options with a _target_, not {node!r}")
     try:
         return hydra.utils.instantiate(node, _convert_="all")
     except InstantiationException as error:
@@ -33,6 +37,25 @@ def instantiate(node: Any, option: str, target: object = None) -> Any:
         if isinstance(cause, ValueError | OSError):
             raise cause from error
         raise ValueError(f"{option}: {cause or error}{named_like_ours(_target(node))}") from error
+
+
+def settings(kind: type[Made], node: Any, option: str) -> Made:
+    """Make settings of a class from the config node that holds its arguments.
+
+    Args:
+        kind: The class.
+        node: A mapping of its arguments, in which further nodes may have a `_target_`.
+        option: The option that holds the node, for the error message.
+
+    Raises:
+        ValueError: An argument is unknown, missing or wrong; the message names the option.
+        OSError: A file that a node needs cannot be used.
+    """
+    arguments = instantiate(node, option, kind)
+    try:
+        return kind(**arguments)
+    except TypeError as error:
+        raise ValueError(f"{option}: {error}") from error
 
 
 def _target(node: Any) -> str:

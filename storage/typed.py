@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
+import inspect
 import math
 import pkgutil
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import is_dataclass
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -28,17 +30,49 @@ def check_types(node: Any, option: str, target: object = None) -> None:
         target: What the node makes, where it has no `_target_`.
 
     Raises:
-        ValueError: A value has another type; the message names its option.
+        ValueError: A value has another type, or the target has no such option; the message names it.
     """
     if not isinstance(node, Mapping):
+        if target is not None:
+            raise ValueError(f"{option} must be a group of options, not {node!r}")
         return
-    declared = _declared(target if target is not None else _found(node.get("_target_")))
+    made = target if target is not None else _found(node.get("_target_"))
+    if not node.get("_partial_"):  # whoever completes it says first whether it is of the right kind
+        check_names(node, option, made)
+    declared = _declared(made)
     for name, value in node.items():
         own = f"{option}.{name}"
         if isinstance(value, Mapping):
             check_types(value, own)
         elif name in declared:
             _check(own, value, declared[name])
+
+
+def check_names(node: Mapping[str, Any], option: str, target: object) -> None:
+    """Raise ValueError for a name that is no argument of the target; the message lists those that are."""
+    valid = _arguments(target)
+    for name in node:
+        if valid is not None and not name.startswith("_") and name not in valid:
+            raise ValueError(unknown(option, name, valid))
+
+
+def unknown(option: str, name: str, valid: Iterable[str]) -> str:
+    """The sentence about a name that `option` does not have."""
+    names = sorted(valid)
+    close = difflib.get_close_matches(name, names, 1)
+    guess = f"; did you mean {option}.{close[0]}? Valid" if close else "; valid"
+    return f"{option} has no {name!r}{guess}: {', '.join(names) or 'none'}"
+
+
+def _arguments(target: object) -> list[str] | None:
+    """The names of a target's arguments; None where it takes any, or they cannot be told."""
+    try:
+        parameters = inspect.signature(target).parameters.values()  # type: ignore[arg-type] # else TypeError
+    except (TypeError, ValueError):
+        return None
+    if any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters):
+        return None
+    return [each.name for each in parameters if each.kind is not inspect.Parameter.VAR_POSITIONAL]
 
 
 def _check(option: str, value: object, declared: Any) -> None:

@@ -13,6 +13,7 @@ from training.fit import fit
 from training.recipe import Hardware, Recipe
 from training.seeds import derive_seed, seeded
 from victims.architectures.build import Architecture, Normalized, build_network
+from victims.architectures.function import is_trainable
 from victims.datasets.images import ImageSet
 
 CONTAINERS = ("state_dict", "model_state_dict", "model", "net", "network", "weights")
@@ -81,6 +82,8 @@ def make_victim(settings: VictimSettings, train: ImageSet, hardware: Hardware) -
     network = build_victim(settings, train)
     if settings.checkpoint is not None:
         load_weights(network, Path(settings.checkpoint))
+        return hardware.place(network).eval()
+    if not is_trainable(network):
         return hardware.place(network).eval()
     seed = derive_seed(settings.seed, "victim training")
     try:

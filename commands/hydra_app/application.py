@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
 
 VALUED_FLAGS = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--experimental-rerun")
 """Hydra's flags whose value follows and may hold an equals sign."""
+
+HOME = re.compile(r"""^(\+{0,2}[\w.@/]+=["']?)~(?=/|["']?$)""")
+"""The beginning of an override whose value is a path in the user's home."""
 
 
 def run_application(
@@ -44,8 +49,19 @@ def run_application(
     return 0
 
 
+def stay_here() -> None:
+    """Go back to the folder of the command, where relative paths start, if hydra.job.chdir led away."""
+    from hydra.core.hydra_config import HydraConfig
+
+    os.chdir(HydraConfig.get().runtime.cwd)
+
+
 def rewritten(arguments: Sequence[str]) -> list[str]:
-    """The arguments as Hydra takes them: overrides before flags, between which it takes none."""
+    """The arguments as Hydra takes them: overrides before flags, between which it takes none.
+
+    A value that begins with ~/ lies in the user's home, which no shell says behind an equals sign.
+    """
+    arguments = [HOME.sub(lambda match: f"{match[1]}{Path.home()}", argument) for argument in arguments]
     places = list(zip(["", *arguments], arguments, strict=False))
     overrides = [argument for before, argument in places if _is_override(before, argument)]
     flags = [argument for before, argument in places if not _is_override(before, argument)]

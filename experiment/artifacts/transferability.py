@@ -20,6 +20,7 @@ from storage.store import Entry
 from training.fit import predict_logits
 from training.seeds import generator
 from victims.architectures.build import build_network
+from victims.architectures.function import is_trainable
 
 log = logging.getLogger(__name__)
 
@@ -84,9 +85,13 @@ def transferability(
 
     kl: mean KL(victim || substitute) over the test images, in nats. transfer: share of test images which the
     victim gets right that it gets wrong once PGD on the substitute has changed them; transfer_white_box: the
-    same with PGD on the victim itself. Shares are None where the victim gets no image right.
+    same with PGD on the victim itself. Shares are None where the victim gets no image right,
+    the last one also where the victim is a function without gradients.
     """
     by_substitute = Transferability(cell, victim, extraction).get()
+    if not is_trainable(victim.network):
+        log.info("the victim is a function without gradients, so transfer_white_box is left out")
+        return by_substitute | {"transfer_white_box": None}
     return by_substitute | WhiteBox(cell, victim).get()
 
 

@@ -16,6 +16,7 @@ from storage.files import write_json
 from storage.store import Entry
 from training.fit import accuracy, predict_logits
 from training.recipe import Hardware
+from victims.architectures.function import is_trainable
 from victims.victim import build_victim, make_victim
 
 log = logging.getLogger(__name__)
@@ -54,7 +55,9 @@ class TrainedVictim(Artifact[ServedVictim]):
         started = time.perf_counter()
         data, hardware = self.cell.data, self.cell.hardware
         checkpoint = self.cell.victim.checkpoint
-        if checkpoint is None:
+        if not is_trainable(build_victim(self.cell.victim, data.train)):
+            log.info("the victim is a function, which is asked as it is")
+        elif checkpoint is None:
             log.info("training the victim on %d images", len(data.train))
         else:
             normalized = "with" if self.cell.victim.normalizes else "without"

@@ -10,7 +10,7 @@ from experiment.keys import Config, asking_accounts
 from extraction.attacks.base import Attack
 from extraction.settings import ExtractionSettings, SubstituteSettings
 from pow.evasion.best_response import Evade
-from storage.options import check_choice, instantiate
+from storage.options import check_choice, instantiate, settings
 
 KNOWN = ("cost", "defense")
 """What an attack may be told of the victim's side (`attack.knows`)."""
@@ -54,7 +54,7 @@ def remote_of(config: Config) -> Remote | None:
     options = dict(config["oracle"])
     match options.pop("name"):
         case "http":
-            return Remote(**options, accounts=config["attack"]["accounts"])
+            return settings(Remote, options | {"accounts": config["attack"]["accounts"]}, "oracle")
         case "in_process":
             return None
         case other:
@@ -105,10 +105,10 @@ def extraction_settings(config: Config) -> ExtractionSettings:
     """
     check_choice("attack.evade", config["attack"]["evade"], Evade)
     keys = ("budget", "round_size", "accounts", "answers", "top_k", "warm_start", "recover", "repeats")
-    settings = ExtractionSettings(**{key: config["attack"][key] for key in keys}, seed=config["seed"])
-    return replace(settings, accounts=asking_accounts(config))
+    asking = ExtractionSettings(**{key: config["attack"][key] for key in keys}, seed=config["seed"])
+    return replace(asking, accounts=asking_accounts(config))
 
 
 def substitute_settings(config: Config) -> SubstituteSettings:
     """The network that the attacker of a resolved config trains, and by which recipe."""
-    return SubstituteSettings(**instantiate(config["substitute"], "substitute", SubstituteSettings))
+    return settings(SubstituteSettings, config["substitute"], "substitute")

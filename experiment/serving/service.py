@@ -23,6 +23,9 @@ def served_toll(cell: Cell) -> Toll:
         raise InputError(f"defense={name} asks for no work, so there is nothing to serve; choose defense=pow")
     if cell.stack.watching is not None:
         raise InputError("the gate watches no accounts; leave out of defense what has an at_alarm")
+    server, classes = cell.config["server"], cell.data.train.num_classes
+    if server["answers"] == "topk" and server["top_k"] > classes:
+        raise InputError(f"server.top_k={server['top_k']} is more than the {classes} classes")
     options = f"defense.{cell.toll.name}"
     if cell.config["defense"][cell.toll.name].get("scope") == "subnet":
         raise InputError(f"{options}.scope=subnet has no meaning over HTTP; choose account or global")

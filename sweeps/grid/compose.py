@@ -24,7 +24,13 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from experiment.keys import Config
-from sweeps.grid.hydra_internals import ConfigLoaderImpl, caching_loader, few_interpolation_maps, put_in
+from sweeps.grid.hydra_internals import (
+    ConfigLoaderImpl,
+    caching_loader,
+    few_interpolation_maps,
+    override_dirname,
+    put_in,
+)
 
 REFERENCE = re.compile(r"\$\{(\.*)([^}:$]*)(:?)")
 """An interpolation: its leading dots, the path it reads, and a colon where it calls a resolver."""
@@ -76,7 +82,7 @@ class GridComposer:
             self._bases[choices] = _Base(composed, self._resolved)
         base = self._bases[choices]
         config = base.resolve([override for override, chooses in parsed if not chooses], number)
-        return Composed(config, base.subdir(config, overrides, number))
+        return Composed(config, base.subdir(config, [override for override, _ in parsed], number))
 
     def _parse(self, text: str) -> tuple[Override, bool]:
         """The override, and whether it must be composed by Hydra: a choice, or a change of the structure."""
@@ -136,11 +142,13 @@ class _Base:
         put_in(values, self._working)
         return self._working
 
-    def subdir(self, config: Config, overrides: Sequence[str], number: int) -> str:
+    def subdir(self, config: Config, overrides: Sequence[Override], number: int) -> str:
         """The folder that hydra.sweep.subdir names for this cell."""
-        job = self.hydra["job"] | {"num": number, "override_dirname": ",".join(overrides)}
+        named = override_dirname(overrides, self.hydra["job"]["config"]["override_dirname"])
+        job = self.hydra["job"] | {"num": number, "override_dirname": named}
         runtime = {"choices": self.hydra["runtime"]["choices"]}
-        hydra = {"job": job, "runtime": runtime, "overrides": {"task": list(overrides)}}
+        task = [override.input_line for override in overrides]
+        hydra = {"job": job, "runtime": runtime, "overrides": {"task": task}}
         template = str(self.hydra["sweep"]["subdir"])
         known = SIMPLE.sub(lambda match: _lookup(match, config | {"hydra": hydra}), template)
         if "${" not in known:

@@ -9,13 +9,13 @@ checks each name and each behaviour that is relied on here, and says which one a
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
 from typing import Any
 
 from hydra._internal import defaults_list
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
 from hydra._internal.config_repository import CachingConfigRepository, IConfigRepository
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.types import Override
@@ -27,6 +27,7 @@ __all__ = [
     "ConfigLoaderImpl",
     "caching_loader",
     "few_interpolation_maps",
+    "override_dirname",
     "put_in",
 ]
 
@@ -80,3 +81,13 @@ def few_interpolation_maps() -> Iterator[None]:
 def put_in(overrides: Sequence[Override], config: DictConfig) -> None:
     """Put the values of overrides in the config, as Hydra does; raises what it raises for wrong ones."""
     ConfigLoaderImpl._apply_overrides_to_config(list(overrides), config)
+
+
+def override_dirname(overrides: Sequence[Override], settings: Mapping[str, Any]) -> str:
+    """The folder name that Hydra makes of overrides, by `hydra.job.config.override_dirname`."""
+    return get_overrides_dirname(
+        overrides=list(overrides),
+        exclude_keys=list(settings["exclude_keys"]),
+        item_sep=settings["item_sep"],
+        kv_sep=settings["kv_sep"],
+    )

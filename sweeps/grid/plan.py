@@ -15,6 +15,7 @@ from experiment.images import CellData, CellImages
 from experiment.keys import Config, DataPrints, Identity
 from storage.errors import InputError
 from storage.store import Store, identity_key
+from sweeps.grid.absent import without_absent_defenses
 from sweeps.grid.compose import Composed
 from sweeps.grid.units import Plan, PlannedCell, Unit, result_key, unit_of
 
@@ -52,6 +53,7 @@ class Planner:
     def plan(self, jobs: Sequence[Sequence[str]]) -> Plan:
         """The plan for a grid; raises InputError, one clear sentence, for what cannot work."""
         cells: dict[str, PlannedCell] = {}
+        jobs = without_absent_defenses(jobs)
         with _uncollected():
             for number, overrides in enumerate(jobs):
                 cell = self._cell(number, tuple(overrides))

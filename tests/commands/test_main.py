@@ -172,3 +172,13 @@ def test_an_interrupt_is_one_sentence_with_the_command_to_give_again(
         main([name, "a b"])
     assert exit.value.code == 130
     assert capsys.readouterr().err == f"error: interrupted; tollgate {name} 'a b' {what}\n"
+
+
+def test_a_value_in_the_home_folder_is_found_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/somebody")
+    given = ["paths.store=~/x", "+a.b='~/y z'", "paths.data=~", "defense=none", "~logger", "a=x~/y"]
+    home = "/home/somebody"
+    assert rewritten(given) == [
+        *(f"paths.store={home}/x", f"+a.b='{home}/y z'", f"paths.data={home}"),
+        *("defense=none", "~logger", "a=x~/y"),
+    ]

@@ -37,6 +37,13 @@ def said(capsys: Capture, *arguments: str) -> str:
     return error.splitlines()[-1]
 
 
+def all_said(capsys: Capture, *arguments: str) -> str:
+    """All that is said on standard error of arguments that are refused."""
+    with pytest.raises(SystemExit):
+        main([*arguments])
+    return capsys.readouterr().err
+
+
 def test_the_version_is_told(capsys: Capture) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("tollgate 0.")
@@ -180,3 +187,45 @@ def test_results_that_cannot_be_written_anywhere(tmp_path: Path) -> None:
     process = run_program("run.py", f"hydra.run.dir={tmp_path}/file/x", f"paths.store={tmp_path}/store")
     assert process.returncode == 1 and "Traceback" not in process.stderr
     assert json.dumps(str(tmp_path / "file"))[1:-1] in process.stderr
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("+atack=knockoff", "error: atack: there is no 'atack' in the config. Did you mean attack? Valid: "),
+        ("+attack.bugdet=3", "there is no 'bugdet' in attack. Did you mean attack.budget?"),
+        ("++dataset.bugdet=3", "there is no 'bugdet' in dataset. Did you mean dataset.budget?"),
+        ("+privacy.accountin=3", "Did you mean privacy.accounting?"),
+        ("paths.store=a=b", "needs quotes of its own"),
+        ("paths.store=世界", "needs quotes of its own"),
+    ],
+)
+def test_what_is_added_and_read_by_nobody_is_refused(
+    override: str, sentence: str, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setenv(FULL_ERROR, "0")  # which a command in this process sets
+    assert sentence in all_said(capsys, "run", "--cfg", "job", override)
+
+
+def test_no_advice_to_add_what_nobody_reads(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    monkeypatch.setenv(FULL_ERROR, "0")
+    assert all_said(capsys, "run", "--cfg", "job", "atack=knockoff").count("To append") == 0
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["+gain@pow_calibration.gains.more=volume", "+puzzle.options.x=1", "+privacy.measures.mine={}"],
+)
+def test_what_is_added_where_names_are_free_is_left_alone(
+    override: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(FULL_ERROR, "0")
+    assert main(["run", "--cfg", "job", override]) == 0
+
+
+def test_a_folder_whose_name_is_too_long_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setenv(FULL_ERROR, "0")
+    folder = tmp_path / ("x" * 300)
+    assert "File name too long" in all_said(capsys, "run", "logger=none", f"paths.output={folder}")

@@ -120,3 +120,40 @@ def test_a_missing_file_of_several_is_noticed(tmp_path: Path) -> None:
     write(tmp_path / "train-00000-of-00002.parquet")
     with pytest.raises(ValueError, match="mixes files of 2 and of 3"):
         parquet.load(str(tmp_path))
+
+
+def test_words_have_the_same_numbers_in_each_part_though_one_lacks_a_class(tmp_path: Path) -> None:
+    table = {"train": ["bird", "cat", "dog"], "test": ["dog", "cat"]}
+    for part, words in table.items():
+        images = pa.array([png(10 * place) for place in range(len(words))])
+        pq.write_table(pa.table({"image": images, "label": pa.array(words)}), tmp_path / f"{part}-0.parquet")
+    parts = parquet.load(str(tmp_path))
+    assert parts["train"].class_names == parts["test"].class_names == ("bird", "cat", "dog")
+    assert parts["test"].labels.tolist() == [2, 1]
+
+
+def test_files_in_folders_of_a_class_are_of_the_class(tmp_path: Path) -> None:
+    for name in ("train/cat/a.png", "train/cat/2020/b.png", "train/dog/x/y/c.png", "test/dog/d.png"):
+        put(tmp_path / "parts" / name)
+    parts = imagefolder.load(str(tmp_path / "parts"))
+    assert parts["train"].class_names == ("cat", "dog")
+    assert (len(parts["train"]), parts["test"].labels.tolist()) == (3, [1])
+    for name in ("cat/a.png", "dog/x/c.png"):
+        put(tmp_path / "flat" / name)
+    assert imagefolder.load(str(tmp_path / "flat"))["train"].labels.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("lost", ["logo.png", "train/logo.png"])
+def test_a_file_beside_the_class_folders_is_refused(lost: str, tmp_path: Path) -> None:
+    for name in ("train/cat/a.png", "test/cat/b.png", lost):
+        put(tmp_path / name)
+    with pytest.raises(ValueError, match=r"logo\.png lies neither at"):
+        imagefolder.load(str(tmp_path))
+
+
+@pytest.mark.parametrize("part", ["", "train/"])
+def test_a_class_folder_without_images_is_said(part: str, tmp_path: Path, caplog: Log) -> None:
+    put(tmp_path / f"{part}cat/a.png")
+    (tmp_path / f"{part}dog").mkdir()
+    assert imagefolder.load(str(tmp_path))["train"].class_names == ("cat",)
+    assert "no image lies in dog" in caplog.text

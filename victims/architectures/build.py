@@ -8,6 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from victims.architectures.function import is_trainable
+
 Architecture = Callable[..., nn.Module]
 """A factory of networks. It gets `image_shape` and `num_classes`, if it has parameters of these names."""
 
@@ -58,16 +60,20 @@ def build_network(
         image_shape: Channels, height and width of its images.
         num_classes: Logits that it must give.
         normalize_by: Images uint8 `[n, c, h, w]` whose channel statistics normalise its input; None for no
-            normalisation.
+            normalisation. A network without weights gets images as they are.
 
     Raises:
         ValueError: The network does not take such images, or does not give `num_classes` logits.
     """
+    if not callable(architecture):
+        raise ValueError(
+            f"the option architecture must be a group of options with a _target_, not {architecture!r}"
+        )
     offered = {"image_shape": tuple(image_shape), "num_classes": num_classes}
     parameters = inspect.signature(architecture).parameters
     takes_all = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
     network = architecture(**{k: v for k, v in offered.items() if takes_all or k in parameters})
-    if normalize_by is not None:
+    if normalize_by is not None and is_trainable(network):
         network = Normalized(network, *channel_statistics(normalize_by))
     _check_output(network, tuple(image_shape), num_classes)
     return network
@@ -80,10 +86,16 @@ def _check_output(network: nn.Module, image_shape: tuple[int, ...], num_classes:
     images = torch.rand(2, *image_shape, generator=torch.Generator().manual_seed(0))
     try:
         output = network.eval()(images)
-    except RuntimeError as error:
+    except ValueError:
+        raise
+    except Exception as error:  # networks check their input by assertions, by indices, by nothing at all
         raise ValueError(f"this architecture cannot take images of shape {image_shape}: {error}") from error
     finally:
         network.train(training)
+    if not isinstance(output, Tensor):
+        raise ValueError(
+            f"this architecture answers a {type(output).__name__}, but a tensor of logits is needed"
+        )
     if tuple(output.shape) != (2, num_classes):
         raise ValueError(
             f"this architecture answers {tuple(output.shape)[1:]} for one image, but the data set has "

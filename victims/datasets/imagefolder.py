@@ -1,6 +1,7 @@
 """Images in folders: `<path>/<part>/<class>/<file>`, or `<path>/<class>/<file>` for a single part `train`.
 
-What torchvision's ImageFolder finds is found, links to folders too; what is left out is counted and said.
+What torchvision's ImageFolder finds is found, links to folders and files in folders of a class too; what is
+left out is counted and said.
 """
 
 from __future__ import annotations
@@ -48,19 +49,20 @@ def load(
     if not parts:
         raise FileNotFoundError(f"{path} holds no images as <part>/<class>/<file> or <class>/<file>")
     first = parts.get("train", next(iter(parts.values())))
-    classes = tuple(sorted({file.parent.name for file in first}))
+    classes = tuple(sorted(set(first.values())))
     return {name: _load_part(files, classes, image_size, channels, cache) for name, files in parts.items()}
 
 
 def _load_part(
-    files: list[Path],
+    class_of: dict[Path, str],
     classes: tuple[str, ...],
     image_size: tuple[int, int] | None,
     channels: int | None,
     cache: str | None,
 ) -> ImageSet:
     """Return one part, from the cache if it is there; see `load`."""
-    _check_classes(files, classes)
+    _check_classes(set(class_of.values()), classes)
+    files = list(class_of)
     identity = {
         "files": [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files],
         "image_size": image_size,
@@ -71,29 +73,40 @@ def _load_part(
     def decode() -> ImageSet:
         paths = [str(file) for file in files]
         images, ids = decode_images(paths, lambda i: paths[i], image_size, channels)
-        labels = torch.tensor([classes.index(file.parent.name) for file in files])
+        labels = torch.tensor([classes.index(class_of[file]) for file in files])
         return ImageSet.decoded(images, labels, classes, ids)
 
     return cached(cache, identity, decode)
 
 
-def _parts(path: Path) -> dict[str, list[Path]]:
-    """Return the image files of each part, sorted; all are `train` if they lie at <class>/<file>."""
+def _parts(path: Path) -> dict[str, dict[Path, str]]:
+    """Return the class of each image file of each part, sorted; all are `train` at <class>/<file>."""
     found = sorted(_files(path))
     files = [file for file in found if file.suffix.lower() in SUFFIXES and not _is_hidden(file, path)]
     _say_what_is_left_out(path, set(found) - set(files))
-    depths = {len(file.relative_to(path).parts) for file in files}
-    if depths == {2}:
-        return {"train": files}
-    parts: dict[str, list[Path]] = {}
-    for file in files:
-        relative = file.relative_to(path).parts
-        if len(relative) != 3:
-            raise ValueError(
-                f"{file} lies neither at <part>/<class>/<file> nor, with all others, at <class>/<file>"
-            )
-        parts.setdefault(relative[0], []).append(file)
+    names = {file: file.relative_to(path).parts for file in files}
+    is_one_part = any(len(place) == 2 for place in names.values())
+    lost = [file for file, place in names.items() if len(place) == 1 or (is_one_part and place[0] == "train")]
+    if lost:
+        first = min(lost, key=lambda file: len(names[file]))
+        raise ValueError(
+            f"{first} lies neither at <part>/<class>/<file> nor, with all others, at <class>/<file>"
+        )
+    parts: dict[str, dict[Path, str]] = {}
+    for file, place in names.items():
+        part, name = ("train", place[0]) if is_one_part else place[:2]
+        parts.setdefault(part, {})[file] = name
+    _say_what_is_empty({"": path} if is_one_part else {part: path / part for part in parts}, parts)
     return parts
+
+
+def _say_what_is_empty(folders: dict[str, Path], parts: dict[str, dict[Path, str]]) -> None:
+    """Warn of class folders that hold no image, and so are no classes."""
+    for part, folder in folders.items():
+        with os.scandir(folder) as entries:
+            names = {entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")}
+        if empty := sorted(names - set(parts[part or "train"].values()) - {"__MACOSX"}):
+            log.warning("%s: no image lies in %s, so there is no such class", folder, ", ".join(empty))
 
 
 def _files(path: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
@@ -126,9 +139,8 @@ def _say_what_is_left_out(path: Path, left_out: set[Path]) -> None:
     )
 
 
-def _check_classes(files: list[Path], classes: tuple[str, ...]) -> None:
-    unknown = {file.parent.name for file in files} - set(classes)
-    if unknown:
+def _check_classes(found: set[str], classes: tuple[str, ...]) -> None:
+    if unknown := found - set(classes):
         raise ValueError(
             f"class folders {', '.join(sorted(unknown))} are not among those of train: {', '.join(classes)}"
         )

@@ -9,7 +9,8 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,7 @@ def load(
         "channels": channels,
         "num_classes": num_classes,
         "columns": dict(columns or {}),
+        "words": _words([name for names in files.values() for name in names], columns or {}),
     }
     decode = functools.partial(_decode, **options)
     parts = {}
@@ -125,8 +127,9 @@ def _decode(
     channels: int | None,
     num_classes: int | None,
     columns: Mapping[str, str],
+    words: tuple[str, ...],
 ) -> ImageSet:
-    """Decode the files of one part; see `load`."""
+    """Decode the files of one part, whose labels may be some of the words; see `load`."""
     tables = [_read(file, columns) for file in files]
     rows = [(file.name, row) for file, table in zip(files, tables, strict=True) for row in range(len(table))]
     column = pa.chunked_array([chunk for table in tables for chunk in table["image"].chunks])
@@ -137,7 +140,7 @@ def _decode(
         return f"{file}, row {row}"
 
     images, ids = decode_images(sources, describe, image_size, channels)
-    stated = _stated(files, tables)
+    stated = _stated(files, tables) or words
     labels = torch.cat([_labels(table, file.name, stated) for file, table in zip(files, tables, strict=True)])
     names = _class_names(stated, labels, num_classes)
     _check_labels(labels, len(names), describe)
@@ -161,11 +164,9 @@ def _encoded(image: bytes | Mapping[str, Any] | None) -> bytes:
 
 def _read(file: Path, columns: Mapping[str, str]) -> pa.Table:
     """Read a file's two columns, under the names `image` and `label`, and check the images' type."""
-    try:
+    with _readable(file):
         table = pq.read_table(file)
-    except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"{file} cannot be read as Parquet: {error}") from error
-    found = {kind: _column(table, kind, columns.get(kind), file) for kind in COLUMNS}
+    found = _columns(table.column_names, columns, file)
     names = _stated_names(table, found["label"])
     table = table.select([found["image"], found["label"]]).rename_columns(["image", "label"])
     kind = table.schema.field("image").type
@@ -177,13 +178,18 @@ def _read(file: Path, columns: Mapping[str, str]) -> pa.Table:
     return table.replace_schema_metadata({NAMES: json.dumps(names)})
 
 
-def _column(table: pa.Table, kind: str, given: str | None, file: Path) -> str:
+def _columns(there: list[str], columns: Mapping[str, str], file: Path) -> dict[str, str]:
+    """The names of a file's columns of images and of labels, among those that are there."""
+    return {kind: _column(there, kind, columns.get(kind), file) for kind in COLUMNS}
+
+
+def _column(there: list[str], kind: str, given: str | None, file: Path) -> str:
     """The name of the column of images or of labels in a file."""
     names = (given,) if given else COLUMNS[kind]
-    found = next((name for name in names if name in table.column_names), None)
+    found = next((name for name in names if name in there), None)
     if found is None:
         raise ValueError(
-            f"{file} has no column {' or '.join(names)}; it has {', '.join(table.column_names)}: choose with "
+            f"{file} has no column {' or '.join(names)}; it has {', '.join(there)}: choose with "
             "dataset.columns={image: NAME, label: NAME}"
         )
     return found
@@ -196,19 +202,35 @@ def _holds_bytes(kind: pa.DataType) -> bool:
 
 
 def _stated(files: list[Path], tables: list[pa.Table]) -> tuple[str, ...]:
-    """The classes' names that all files state, or the words that label their rows, sorted; else none."""
-    stated = {
+    """The classes' names that all files state, if they do."""
+    stated: dict[str, tuple[str, ...]] = {
         file.name: tuple(json.loads(table.schema.metadata[NAMES]))
         for file, table in zip(files, tables, strict=True)
     }
     if len(set(stated.values())) > 1:
         raise ValueError(f"the files name different classes: {stated}")
-    names: tuple[str, ...] = stated[files[0].name]
-    if not names and all(_holds_words(table["label"].type) for table in tables):
-        return tuple(
-            sorted({word for table in tables for word in table["label"].to_pylist() if word is not None})
-        )
-    return names
+    return stated[files[0].name]
+
+
+def _words(files: list[Path], columns: Mapping[str, str]) -> tuple[str, ...]:
+    """The words that label rows of any part, sorted: a class that one part lacks has its number there too."""
+    found: set[str] = set()
+    for file in files:
+        with _readable(file):
+            schema = pq.read_schema(file)
+        label = _columns(schema.names, columns, file)["label"]
+        if _holds_words(schema.field(label).type):
+            found |= set(pq.read_table(file, columns=[label])[label].unique().to_pylist())
+    return tuple(sorted(word for word in found if word is not None))
+
+
+@contextmanager
+def _readable(file: Path) -> Iterator[None]:
+    """Raise ValueError where a file cannot be read."""
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"{file} cannot be read as Parquet: {error}") from error
 
 
 def _holds_words(kind: pa.DataType) -> bool:
