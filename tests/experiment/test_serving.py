@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import socket
 import sqlite3
 from contextlib import closing
@@ -12,7 +13,7 @@ from hydra import compose, initialize_config_dir
 
 from experiment.compose import compose_cell
 from experiment.serving.ledger import counted_by
-from experiment.serving.running import serve
+from experiment.serving.running import allow_files, serve
 from gate.ledgers.open import open_ledger
 from storage.errors import InputError
 from support.commands import ROOT
@@ -65,6 +66,19 @@ def test_a_ledger_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
 def test_an_option_that_makes_no_sense_is_named(option: str, value: str, rule: str, tmp_path: Path) -> None:
     assert refusal(tmp_path, f"server.{option}={value}") == f"server.{option} must be {rule}"
     assert not (tmp_path / "store").exists(), "nothing was made"
+
+
+def test_more_connections_than_files_may_be_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that runs out of files can neither accept nor write its ledger; it says so instead."""
+    limits, raised = (1024, 1024), list[tuple[int, int]]()
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: limits)
+    monkeypatch.setattr(resource, "setrlimit", lambda kind, pair: raised.append(pair))
+    with pytest.raises(InputError, match=r"server\.connections=1000 takes 1,300 open files, .* 1,024"):
+        allow_files(1000)
+    allow_files(700)
+    limits = (1024, 4096)
+    allow_files(1000)
+    assert raised == [(1300, 4096)]
 
 
 def test_an_account_with_a_name_that_none_can_have(tmp_path: Path) -> None:

@@ -109,6 +109,19 @@ def test_who_does_not_read_takes_no_place(tmp_path: Path, monkeypatch: pytest.Mo
             server.ask()
 
 
+@pytest.mark.parametrize("path", ["/v1/predict", "/v1/redeem"])
+def test_half_a_body_takes_no_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    connections = Connections(most=8, an_address=8, idle_seconds=60)
+    with with_connections(tmp_path, monkeypatch, connections) as server, ExitStack() as stack:
+        head = f"POST {path} HTTP/1.1\r\nHost: gate\r\nAuthorization: Bearer {server.keys['alice']}\r\n"
+        sent = f"{head}Content-Type: {NPY}\r\nContent-Length: 100\r\n\r\nhalf".encode()
+        for _ in range(8):
+            stack.enter_context(closing(opened(server, sent)))
+        until(lambda: len(connections.idle) == 8)
+        for _ in range(3):
+            server.ask()
+
+
 def test_who_does_not_read_is_closed_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     connections = Connections(most=8, an_address=8, idle_seconds=0.3)
     with with_connections(tmp_path, monkeypatch, connections) as server, closing(unread(server)):
