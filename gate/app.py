@@ -30,7 +30,6 @@ from gate.http.strangers import Strangers, StrangersFirst
 from gate.ledgers.base import Ledger, Unavailable
 from gate.meters import GateMeter
 from gate.model.asking import Model, Predict
-from gate.model.batching import TURNS
 from gate.model.effort import Effort
 
 log = logging.getLogger("tollgate.gate")
@@ -112,7 +111,7 @@ class _Application:
         self.gate, self.hosting, self.metrics = gate, hosting, Metrics()
         self.effort = Effort(hosting.load_target)
         self.model = Model(predict, gate, self.metrics, hosting.model_seconds, hosting.defended)
-        gate.holding = TURNS * hosting.model_seconds + LEDGER_SECONDS
+        gate.holding = self.model.longest_wait + LEDGER_SECONDS
         self.strangers = Strangers(hosting.strangers_a_minute)
         self.endpoints = Endpoints(gate, self.model, self.metrics, self.strangers.count)
         self.app = _DocumentedApp(

@@ -11,7 +11,7 @@ import numpy as np
 
 from gate.gate import Gate
 from gate.http.metrics import Metrics
-from gate.model.batching import Batcher, Full, Stuck
+from gate.model.batching import TURNS, Batcher, Full, Stuck
 from gate.model.fitting import Predict, fitted
 from gate.problems import Problem
 
@@ -60,6 +60,11 @@ class Model:
             raise Problem("busy", "the model does not answer", retry_after=5) from None
         self.metrics.inference.observe(time.perf_counter() - started)
         return answer
+
+    @property
+    def longest_wait(self) -> float:
+        """Seconds after which an answer is there, or refused."""
+        return TURNS * self.seconds
 
     def check(self) -> None:
         """Raise Problem where the model does not answer."""

@@ -50,7 +50,7 @@ GOLDEN = {
         "recipe/supervised",
     ),
     *("network/lenet5", "network/mnistnet", "network/resnet8", "network/resnet10", "network/resnet18"),
-    *("network/resnet34", "network/torchvision"),
+    *("network/resnet34", "network/torchvision", "network/function"),
     *("defense/adaptive_misinformation", "defense/gaussian_noise", "defense/grad_redirect", "defense/hoda"),
     *("defense/label_only", "defense/mad@2"),
     *("defense/modelguard_w", "defense/pow", "defense/prada", "defense/queen", "defense/reverse_sigmoid"),
