@@ -128,13 +128,23 @@ def test_who_does_not_read_is_closed_in_time(tmp_path: Path, monkeypatch: pytest
         until(lambda: not connections.by_address.total())
 
 
-@pytest.mark.parametrize("shown", ["Basic x", "", "Bearer", "Bearer x"])
-@pytest.mark.parametrize("path", ["/v1/model", "/v1/predict", "/", "/healthz", "/nowhere"])
+@pytest.mark.parametrize(
+    ("shown", "path"),
+    [
+        *(
+            ("Basic x", "/v1/predict"),
+            ("", "/v1/model"),
+            ("Bearer", "/v1/redeem"),
+            ("Bearer x", "/v1/predict"),
+        ),
+        *(("Bearer x", "/v1/model"), ("Bearer x", "/"), ("Bearer x", "/healthz"), ("Basic x", "/nowhere")),
+    ],
+)
 def test_a_key_that_nobody_looks_up_is_none(tmp_path: Path, shown: str, path: str) -> None:
     with serving(tmp_path, hosting=Hosting(strangers_a_minute=3)) as server:
 
         def asked() -> httpx.Response:
-            method = "POST" if path == "/v1/predict" else "GET"
+            method = "POST" if path in ("/v1/predict", "/v1/redeem") else "GET"
             return HTTP.request(method, server.url + path, headers={"Authorization": shown})
 
         assert all(asked().status_code != 429 for _ in range(3))
