@@ -168,13 +168,15 @@ def test_a_plan(tmp_path: Path) -> None:
 
 @pytest.mark.slow  # a whole grid
 def test_the_grid_of_defenses(tmp_path: Path) -> None:
-    """The command in docs/defenses.md, planned on generated images: every defense against each attacker."""
+    """The commands in docs/defenses.md, planned on generated images: every defense against each attacker."""
     small_images(tmp_path, mnist=(28, 28), tinyimagenet32=(32, 32, 3))
-    grid, report = commands("docs/defenses.md")
+    grid, report, of_today = commands("docs/defenses.md")
     printed = execute(*grid.with_overrides(SMALL), "--dry-run", folder=tmp_path)
-    assert "156 cells (240 more are one of them under another name), 0 of them done" in printed
+    assert "192 cells (312 more are one of them under another name), 0 of them done" in printed
     assert printed.rstrip().endswith("/outputs/defenses_mnist")
     assert report.arguments == ("report", "outputs/defenses_mnist")
+    printed = execute(*of_today.with_overrides(SMALL_DIGITS), "--dry-run", folder=tmp_path)
+    assert "54 cells, 0 of them done" in printed
 
 
 def test_the_report(tmp_path: Path) -> None:
