@@ -42,6 +42,7 @@ def test_the_loop_and_the_measures_agree(
         assert float(row[-1]) < 1e-12
 
 
+@pytest.mark.slow  # it measures for seconds
 def test_the_table_of_errors(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr("sys.argv", ["privacy_exactness", "--histograms", "1", "--seed", "1"])
     privacy_exactness.main()
@@ -139,6 +140,7 @@ def test_choosing_queries_agrees_with_the_loops(
     assert rows[1][4].strip() == "100 % equal"
 
 
+@pytest.mark.slow  # it measures for seconds
 def test_a_report_of_a_synthetic_sweep(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

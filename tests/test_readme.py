@@ -108,6 +108,7 @@ def test_make_test_runs_this_suite() -> None:
     assert "-m pytest --numprocesses auto" in last_step("test")
 
 
+@pytest.mark.slow  # a whole grid
 def test_the_grid_and_a_replay_of_one_of_its_traces(tmp_path: Path) -> None:
     """On generated images in the layout of the real ones, with everything small."""
     small_images(tmp_path, mnist=(28, 28), tinyimagenet32=(32, 32, 3))
@@ -121,6 +122,7 @@ def test_the_grid_and_a_replay_of_one_of_its_traces(tmp_path: Path) -> None:
     assert "rtx4090" in execute(*arguments, folder=tmp_path)
 
 
+@pytest.mark.slow  # a whole sweep
 def test_an_attack_of_ones_own_outside_the_repository(tmp_path: Path) -> None:
     assert save_files("README.md", tmp_path) == ["mine/brightest.py", "mine/conf/attack/brightest.yaml"]
     printed = execute(*OWN.with_overrides(SMALL_DIGITS), folder=tmp_path, **OWN.environment)
@@ -189,6 +191,7 @@ def test_the_report(tmp_path: Path) -> None:
     assert (folder / "report.html").exists()
 
 
+@pytest.mark.slow  # a server and an attack over the wire
 def test_the_gate(tmp_path: Path) -> None:
     """The server, a person's question and an attack over the wire, with a small victim."""
     Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16)).save(tmp_path / "image.png")

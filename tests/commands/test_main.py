@@ -107,6 +107,7 @@ def test_the_client_needs_few_packages() -> None:
     assert not {"torch", "pydantic", "scipy", "pandas", "hydra"} & set(process.stdout.split())
 
 
+@pytest.mark.slow  # a process of its own
 def test_one_cell_is_planned_and_not_run(tmp_path: Path) -> None:
     paths = [f"paths.store={tmp_path}/store", f"hydra.run.dir={tmp_path}/run", "logger=none"]
     for command in (["plan"], ["run", "--dry-run"]):

@@ -62,6 +62,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, subproc
     return tmp_path, folder, process
 
 
+@pytest.mark.slow  # a whole sweep
 def test_a_sweep_leaves_its_files_a_table_and_a_plot(
     sweep: tuple[Path, Path, subprocess.CompletedProcess[str]],
 ) -> None:
@@ -92,6 +93,7 @@ def test_a_sweep_leaves_its_files_a_table_and_a_plot(
         assert result["final"]["accuracy"] > 0.25, "ten classes: chance is 0.1"
 
 
+@pytest.mark.slow  # a whole sweep
 def test_what_differs_only_in_price_shares_an_extraction(
     sweep: tuple[Path, Path, subprocess.CompletedProcess[str]],
 ) -> None:

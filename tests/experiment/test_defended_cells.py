@@ -108,7 +108,14 @@ class KilledError(Exception):
 
 
 @pytest.mark.parametrize("killed_at", [pytest.param(2, marks=pytest.mark.slow), 4])
-@pytest.mark.parametrize("choice", ["[gaussian_noise,prada]", "[prada,pow]", "[queen,prada]"])
+@pytest.mark.parametrize(
+    "choice",
+    [
+        pytest.param("[gaussian_noise,prada]", marks=pytest.mark.slow),
+        pytest.param("[prada,pow]", marks=pytest.mark.slow),
+        "[queen,prada]",
+    ],
+)
 def test_a_killed_extraction_with_a_watch_ends_in_the_same_trace(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, choice: str, killed_at: int
 ) -> None:

@@ -336,7 +336,14 @@ def test_the_bandit_prefers_classes_that_pay() -> None:
 DATA_FREE = ("dfme", "maze", "disguide", "dfms_hl")
 
 
-@pytest.mark.parametrize("name", [name for name in ATTACKS if name not in DATA_FREE])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name == "swiftthief" else name
+        for name in ATTACKS
+        if name not in DATA_FREE
+    ],
+)
 def test_every_attack_counts_its_queries_and_beats_chance(name: str, tmp_path: Path) -> None:
     oracle = TruthOracle()
 

@@ -148,7 +148,11 @@ def by_the_victim(victim: nn.Module) -> Evaluation:
 
 @pytest.mark.parametrize(
     ("kind", "budget"),
-    [(Dfme, 120_000), pytest.param(Maze, 120_000, marks=pytest.mark.slow), (Disguide, 9_000)],
+    [
+        pytest.param(Dfme, 120_000, marks=pytest.mark.slow),
+        pytest.param(Maze, 120_000, marks=pytest.mark.slow),
+        (Disguide, 9_000),
+    ],
 )
 def test_a_victim_is_stolen_without_any_image(
     kind: type[Dfme], budget: int, victim: nn.Module, tmp_path: Path

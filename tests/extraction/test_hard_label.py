@@ -109,7 +109,7 @@ def extraction(path: Path, budget: int, recipe: DataFreeRecipe = RECIPE, **optio
     return Extraction(attack, pool(), 10, SubstituteSettings(network, Recipe()), settings, CPU, path)
 
 
-@pytest.mark.parametrize("proxy", ["shapes", "pool"])
+@pytest.mark.parametrize("proxy", [pytest.param("shapes", marks=pytest.mark.slow), "pool"])
 def test_a_killed_extraction_goes_on_as_it_would_have(tmp_path: Path, proxy: str) -> None:
     whole = extraction(tmp_path / "whole", 1280, proxy=proxy)
     expected = weights(whole.run(TruthOracle(), evaluation()))

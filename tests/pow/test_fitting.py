@@ -73,7 +73,8 @@ def test_bounds_hold_for_users_of_images_never_seen() -> None:
 
 
 @pytest.mark.usefixtures("quick")
-@pytest.mark.parametrize("number", [300, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.slow  # hundreds of fits
+@pytest.mark.parametrize("number", [300, 1000])
 def test_the_interval_holds_the_truth(number: int) -> None:
     """In 9 of 10 fits at least; the truth is that of users on very many images."""
     held = np.zeros(len(BOUNDS))

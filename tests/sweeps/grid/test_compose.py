@@ -65,6 +65,7 @@ def of_one_key_each(overrides: list[str]) -> bool:
     return len(set(keys)) == len(keys)
 
 
+@pytest.mark.slow  # Hydra composes each anew
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(st.sampled_from(CHOICES), max_size=3, unique=True).filter(of_one_key_each),

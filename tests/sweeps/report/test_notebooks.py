@@ -77,6 +77,7 @@ def test_there_are_both() -> None:
     assert [path.name for path in NOTEBOOKS] == ["calibration.ipynb", "cost_vs_accuracy.ipynb"]
 
 
+@pytest.mark.slow  # a kernel of its own
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_it_runs_on_a_sweep_with_a_toll(path: Path, sweeps: dict[str, Path]) -> None:
     printed, pictures = run(path, sweeps["tolled"])
@@ -89,6 +90,7 @@ def test_it_runs_on_a_sweep_with_a_toll(path: Path, sweeps: dict[str, Path]) -> 
         assert pictures == 5, "what queries reveal, the price at three strengths, and over strength"
 
 
+@pytest.mark.slow  # a kernel of its own
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_it_runs_on_a_sweep_without_a_toll(path: Path, sweeps: dict[str, Path]) -> None:
     printed, pictures = run(path, sweeps["free"])

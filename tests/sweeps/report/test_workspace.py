@@ -49,6 +49,7 @@ def test_without_a_key_the_specification_is_printed(tmp_path: Path) -> None:
     assert runs["grouping"] == [{"section": "config", "name": "attack.value.name"}]
 
 
+@pytest.mark.slow  # a process of its own
 def test_with_a_key_it_is_saved(tmp_path: Path) -> None:
     with wandb_stub() as stub:
         variables = environment(tmp_path, WANDB_API_KEY=KEY, WANDB_BASE_URL=stub.url)
@@ -60,6 +61,7 @@ def test_with_a_key_it_is_saved(tmp_path: Path) -> None:
     assert process.stdout.startswith(f"{stub.url}/me/grids?nw=")
 
 
+@pytest.mark.slow  # a process of its own
 def test_a_server_that_refuses_is_named(tmp_path: Path) -> None:
     with wandb_stub() as stub:
         stub.errors = True
