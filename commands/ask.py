@@ -29,7 +29,8 @@ def main(arguments: Sequence[str]) -> int:
             receipt = client.request(read_image(options.image, client.model().image_shape))
     except (Refused, TooExpensive) as error:
         print(f"error: {type(error).__name__}: {error}", file=sys.stderr)
-        if isinstance(error, Refused) and error.solved is not None and error.status in (0, *RETRIED):
+        solved = error.solved if isinstance(error, Refused) and error.status in (0, *RETRIED) else None
+        if solved is not None and way["keep"] is not None:
             print("the work is done and kept: the same command goes on with it", file=sys.stderr)
         return 1
     except (OSError, ValueError) as error:

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import re
 import secrets
+from collections.abc import Mapping
 
 from gate.ledgers.base import Ledger
 
@@ -16,6 +17,12 @@ ACCOUNT_NAME = re.compile(r"[A-Za-z0-9_.@-]{1,64}")
 def key_digest(key: str) -> bytes:
     """Return the digest that is stored of a key, whose 256 random bits cannot be found by trying."""
     return hashlib.sha256(b"tollgate api key:" + key.encode()).digest()
+
+
+def key_in(headers: Mapping[str, str]) -> str:
+    """Return the key that a request's headers bear; nothing where they bear none."""
+    scheme, _, key = headers.get("authorization", "").partition(" ")
+    return key.strip() if scheme.lower() == "bearer" else ""
 
 
 def derived_key(secret: bytes) -> str:

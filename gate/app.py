@@ -94,7 +94,7 @@ def create_app(
 def observing_app(app: FastAPI) -> FastAPI:
     """Make an application that shows the counts and the document of another one, at its own address."""
     metrics: Metrics = app.state.metrics
-    observing = FastAPI(openapi_url=None)
+    observing = FastAPI(openapi_url=None, redirect_slashes=False)
 
     def exposition() -> Response:
         return Response(metrics.exposition(), media_type=Metrics.MEDIA_TYPE)

@@ -22,6 +22,7 @@ import numpy as np
 
 from gate import protocol
 from gate.kept import Forgetful, Kept, Solved
+from gate.sending import Reply
 from gate.steps import Call, Exchange, Model, Opened, Receipt, Refused, Solve, Step, TooExpensive, Willing
 from pow.puzzles import Puzzle, Solution, Unsolved, solve
 
@@ -207,10 +208,13 @@ class Client(_Asking):
     def _do(self, step: Step) -> Any:
         match step:
             case Call():
+                asking = self.http.stream(step.method, step.path, content=step.content, headers=step.headers)
                 try:
-                    return self.http.request(
-                        step.method, step.path, content=step.content, headers=step.headers
-                    )
+                    with asking as response:
+                        reply = Reply(response)
+                        for part in response.iter_bytes():
+                            reply.take(part)
+                        return reply.whole()
                 except httpx.RequestError as error:
                     return error
             case Solve():
@@ -274,10 +278,13 @@ class AsyncClient(_Asking):
     async def _do(self, step: Step) -> Any:
         match step:
             case Call():
+                asking = self.http.stream(step.method, step.path, content=step.content, headers=step.headers)
                 try:
-                    return await self.http.request(
-                        step.method, step.path, content=step.content, headers=step.headers
-                    )
+                    async with asking as response:
+                        reply = Reply(response)
+                        async for part in response.aiter_bytes():
+                            reply.take(part)
+                        return reply.whole()
                 except httpx.RequestError as error:
                     return error
             case Solve():

@@ -13,6 +13,12 @@ import httpx
 
 from gate.steps import Call, Refused, Step
 
+LARGEST_REPLY = 2**26
+"""Bytes of a reply: a thousand images' probabilities of a thousand classes, as JSON, take a third of it."""
+
+OF_A_BODY = {"content-encoding", "content-length", "transfer-encoding"}
+"""Headers that say how a body was sent, not what it holds."""
+
 RETRIED = {408, 409, 429, *range(500, 600)}
 """HTTP statuses after which a request is sent again; 409 says that the same one is being answered."""
 
@@ -75,6 +81,28 @@ def gates_time(response: httpx.Response) -> float:
         return parsedate_to_datetime(response.headers.get("date", "")).timestamp()
     except (ValueError, TypeError, OverflowError):
         return time.time()
+
+
+class Reply:
+    """What arrives of a response, up to a limit: a hostile gate could send for ever."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        self.response, self.parts, self.size = response, list[bytes](), 0
+
+    def take(self, part: bytes) -> None:
+        """Keep a part; raise Refused where that is more than any gate answers."""
+        self.size += len(part)
+        if self.size > LARGEST_REPLY:
+            detail = f"a reply of more than {LARGEST_REPLY:,} bytes"
+            raise Refused("no_gate", detail, self.response.status_code)
+        self.parts.append(part)
+
+    def whole(self) -> httpx.Response:
+        """Return the response with all of its body."""
+        told = self.response.headers.multi_items()
+        headers = [(name, value) for name, value in told if name not in OF_A_BODY]
+        status, request = self.response.status_code, self.response.request
+        return httpx.Response(status, headers=headers, content=b"".join(self.parts), request=request)
 
 
 CERTIFICATE = "the certificate of {} is not trusted; give the client its certificate authority"

@@ -22,8 +22,6 @@ READ = "body_read"
 
 async def read_body(request: Request, limit: int) -> bytes:
     """Read a body; raise Problem if it has more bytes than `limit` or takes longer than BODY_SECONDS."""
-    if is_ambiguous(request):
-        raise Problem("malformed", "a body has a Content-Length or a Transfer-Encoding, not both")
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise Problem("unknown_format", "a body must not be compressed (Content-Encoding)")
     if declared(request) > limit:

@@ -119,8 +119,7 @@ class GuardedProtocol(H11Protocol):
 
     def on_response_complete(self) -> None:
         """See H11Protocol: the connection is idle again."""
-        if not self.transport.is_closing():
-            self._rest()
+        self._rest()  # also where it closes: its answer may not be taken yet
         super().on_response_complete()
 
     def drop(self) -> None:

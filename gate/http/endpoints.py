@@ -16,7 +16,7 @@ import numpy as np
 from fastapi import Request, Response
 from fastapi.responses import JSONResponse
 
-from gate.api_keys import key_digest
+from gate.api_keys import key_digest, key_in
 from gate.challenges import Signed
 from gate.gate import Asked, Gate
 from gate.http.bodies import declared, read_body
@@ -138,7 +138,7 @@ class Endpoints:
 
     async def served(self, request: Request) -> Response:
         """Answer GET /v1/model: say what is served, also to strangers, who are counted."""
-        if (key := _key_of(request)) and await self._ledger(True, self._found, key) is None:
+        if (key := key_in(request.headers)) and await self._ledger(True, self._found, key) is None:
             self.count_stranger(request)
         service = self.gate.service
         return JSONResponse(
@@ -213,7 +213,7 @@ class Endpoints:
 
     async def _account(self, request: Request) -> Account:
         """Return the account whose API key the request bears."""
-        key = _key_of(request)
+        key = key_in(request.headers)
         if not key:
             raise Problem("no_key", "an API key is needed: Authorization: Bearer KEY")
         account = await self._ledger(True, self._found, key)
@@ -232,12 +232,6 @@ class Endpoints:
         self.metrics.issued.inc()
         self.metrics.queries.inc(images)
         self.metrics.work.inc(signed.puzzle.expected_hashes)
-
-
-def _key_of(request: Request) -> str:
-    """The API key that a request bears; nothing where it bears none."""
-    scheme, _, key = request.headers.get("authorization", "").partition(" ")
-    return key.strip() if scheme.lower() == "bearer" else ""
 
 
 def _attempt(request: Request, body: bytes, kind: str) -> Attempt | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import re
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
@@ -12,6 +11,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from gate.api_keys import key_in
+from gate.http.bodies import is_ambiguous
 from gate.problems import Problem
 
 ADDRESSES = 10_000
@@ -49,10 +50,8 @@ class Strangers:
             raise Problem("too_many_requests", detail, retry_after=MINUTE - (now - since))
 
 
-BEARER = re.compile(rb"bearer +\S", re.IGNORECASE)
-
-ASKED_WITH_A_KEY = frozenset({"/v1/model", "/v1/predict", "/v1/redeem"})
-"""Paths whose endpoints look the key up, and count who has none."""
+ASKED_WITH_A_KEY = frozenset({("GET", "/v1/model"), ("POST", "/v1/predict"), ("POST", "/v1/redeem")})
+"""Requests whose endpoints look the key up, and count whose is not known."""
 
 
 class StrangersFirst:
@@ -76,21 +75,22 @@ class StrangersFirst:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or refuse it."""
-        if scope["type"] == "http" and not _shows_a_key(scope):
+        if scope["type"] == "http":
             request = Request(scope, receive)
             try:
-                self.strangers.count(request)
+                self._check(request)
             except Problem as problem:
                 response = await self.refuse(request, problem)
                 await response(scope, receive, send)
                 return
         await self.app(scope, receive, send)
 
-
-def _shows_a_key(scope: Scope) -> bool:
-    """Whether a request's key will be looked up."""
-    shown = [value for name, value in scope["headers"] if name == b"authorization"]
-    return scope["path"] in ASKED_WITH_A_KEY and bool(shown) and bool(BEARER.match(shown[0]))
+    def _check(self, request: Request) -> None:
+        """Count a request that shows no key; raise Problem for one of which nobody knows where it ends."""
+        if (request.method, request.url.path) not in ASKED_WITH_A_KEY or not key_in(request.headers):
+            self.strangers.count(request)
+        if is_ambiguous(request):
+            raise Problem("malformed", "a body has a Content-Length or a Transfer-Encoding, not both")
 
 
 def address_of(request: Request) -> str:

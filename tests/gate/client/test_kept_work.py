@@ -160,8 +160,8 @@ DAMAGED: dict[str, Callable[[dict[str, Any]], str]] = {
     "no nonces": lambda kept: json.dumps(damaged_solution(kept, nonces=[])),
     "a token that is a number": lambda kept: json.dumps(damaged_solution(kept, token=7)),
     "a long token": lambda kept: json.dumps(damaged_solution(kept, token="a" * 9999)),
-    "an attempt in two lines": lambda kept: json.dumps(kept | {"attempt": "a\nb"}),
-    "an attempt that is no ASCII": lambda kept: json.dumps(kept | {"attempt": "é" * 32}),
+    "an attempt in two lines": lambda kept: json.dumps(kept | {"attempt": "a\nb", "solved": None}),
+    "an attempt that is no ASCII": lambda kept: json.dumps(kept | {"attempt": "é" * 32, "solved": None}),
     "no end": lambda kept: "[" * 100_000,
 }
 

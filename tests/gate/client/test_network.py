@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from gate.client import Client, Refused, Willing
@@ -48,3 +51,42 @@ def test_the_environments_proxy_is_not_for_this_machine(
     elsewhere = Client("http://gate.example", "tg_any", Willing(retries=0))
     with elsewhere as client, pytest.raises(Refused, match="unreachable"):
         client.model()
+
+
+class Answers(httpx.BaseTransport):
+    """Answers with this, whatever is asked."""
+
+    def __init__(self, content: bytes | Iterator[bytes], **headers: str) -> None:
+        self.content, self.headers = content, headers
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """See BaseTransport."""
+        return httpx.Response(200, headers=self.headers, stream=Parts(self.content))
+
+
+class Parts(httpx.SyncByteStream):
+    def __init__(self, content: bytes | Iterator[bytes]) -> None:
+        self.content = content
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter([self.content] if isinstance(self.content, bytes) else self.content)
+
+
+@pytest.mark.parametrize(
+    ("content", "headers", "reason"),
+    [
+        (itertools.repeat(b"0" * 2**20), {}, "no_gate"),
+        (b"[" * 100_000, {}, "no_gate"),
+        (b"no gzip", {"Content-Encoding": "gzip"}, "unreachable"),
+        (b"", {}, "no_gate"),
+    ],
+    ids=["endless", "deep", "bad gzip", "empty"],
+)
+def test_what_a_hostile_gate_answers_is_refused(
+    content: bytes | Iterator[bytes], headers: dict[str, str], reason: str
+) -> None:
+    with Client("http://127.0.0.1:1", "tg_any", Willing(retries=0)) as client:
+        client.http._transport = Answers(content, **headers)
+        with pytest.raises(Refused) as caught:
+            client.model()
+    assert caught.value.reason == reason

@@ -125,6 +125,7 @@ def test_half_a_body_takes_no_place(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_who_does_not_read_is_closed_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     connections = Connections(most=8, an_address=8, idle_seconds=0.3)
     with with_connections(tmp_path, monkeypatch, connections) as server, closing(unread(server)):
+        until(lambda: connections.by_address.total() == 1)
         until(lambda: not connections.by_address.total())
 
 
@@ -136,6 +137,7 @@ def test_who_does_not_read_is_closed_in_time(tmp_path: Path, monkeypatch: pytest
             ("", "/v1/model"),
             ("Bearer", "/v1/redeem"),
             ("Bearer x", "/v1/predict"),
+            ("Bearer \xa0", "/v1/predict"),
         ),
         *(("Bearer x", "/v1/model"), ("Bearer x", "/"), ("Bearer x", "/healthz"), ("Basic x", "/nowhere")),
     ],
@@ -145,7 +147,9 @@ def test_a_key_that_nobody_looks_up_is_none(tmp_path: Path, shown: str, path: st
 
         def asked() -> httpx.Response:
             method = "POST" if path in ("/v1/predict", "/v1/redeem") else "GET"
-            return HTTP.request(method, server.url + path, headers={"Authorization": shown})
+            return HTTP.request(
+                method, server.url + path, headers={b"Authorization": shown.encode("latin-1")}
+            )
 
         assert all(asked().status_code != 429 for _ in range(3))
         assert_refused(asked(), 429, "too_many_requests")
@@ -169,6 +173,8 @@ def test_bodies_that_end_in_two_ways_or_are_compressed_are_refused(server: Serve
     refused = HTTP.post(f"{server.url}/v1/predict", content=iter([b"body"]), headers=key | both)
     assert "not both" in assert_refused(refused, 400, "malformed")["detail"]
     assert refused.headers["Connection"] == "close"
+    page = HTTP.request("GET", server.url, content=iter([b""]), headers=both | {"Content-Length": "0"})
+    assert_refused(page, 400, "malformed")
     packed = HTTP.post(
         f"{server.url}/v1/predict",
         content=gzip.compress(encode(IMAGES)),
