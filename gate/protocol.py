@@ -52,6 +52,9 @@ IN_TIME = 2.0
 """Seconds before a challenge expires by which its solution must be found, or half of what it lives yet."""
 
 
+LARGEST_IMAGE = 2**26
+"""Numbers of an image, which the client would make for a gate; more is none."""
+
 KIB_HASHES = 12
 """Hashes of SHA-256 that a machine computes while a memory-hard one passes over a KiB, roughly."""
 
@@ -61,9 +64,13 @@ def describe(willing: Willing) -> Exchange:
     response = yield from send(Call("GET", "/v1/model"), willing.retries)
     with read_as_a_gates(response):
         model = response.json()
-        if not all(type(model[name]) is int and model[name] >= 1 for name in ("classes", "largest_batch")):
+        channels, height, width = model["image_shape"]
+        counts = (channels, height, width, model["classes"], model["largest_batch"])
+        if not all(type(count) is int and count >= 1 for count in counts):
             raise ValueError
-        return Model(tuple(model["image_shape"]), model["classes"], model["answers"], model["largest_batch"])
+        if channels * height * width > LARGEST_IMAGE:
+            raise ValueError
+        return Model((channels, height, width), model["classes"], model["answers"], model["largest_batch"])
 
 
 def request(images: np.ndarray, willing: Willing, kept: Forgetful | None = None) -> Exchange:

@@ -13,6 +13,8 @@ from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
 from types import FrameType
 
+from gate.http.metrics import forget_worker
+
 log = logging.getLogger("tollgate.gate")
 
 SPAWN = multiprocessing.get_context("spawn")
@@ -73,6 +75,7 @@ class _Worker:
             self.pause = min(LONGEST_PAUSE, max(1.0, 2 * self.pause)) if lived < SHORT_SECONDS else 0.0
             self.due = now + self.pause
             log.error("worker %s ended with status %s", self.process.pid, self.process.exitcode)
+            forget_worker(self.process.pid or 0)
         if now >= self.due:
             self.due = 0.0
             self.start()

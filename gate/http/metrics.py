@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
 """Environment variable with the folder in which several workers add up their counts."""
@@ -39,7 +39,7 @@ class Metrics:
             "tollgate_effort",
             "What work is multiplied by, because of the load.",
             registry=registry,
-            multiprocess_mode="max",
+            multiprocess_mode="livemax",
         )
         self.effort.set(1.0)
         if several:
@@ -48,3 +48,9 @@ class Metrics:
     def exposition(self) -> bytes:
         """Return all counts in Prometheus' text format."""
         return generate_latest(self.registry)
+
+
+def forget_worker(process: int) -> None:
+    """Leave a worker that ended out of what the others are at; its counts stay."""
+    if MULTIPROCESS in os.environ:
+        mark_process_dead(process)

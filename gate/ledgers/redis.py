@@ -84,7 +84,10 @@ class RedisLedger(Ledger):
         with self._talking():
             result = self._scripts[name](keys=[self._prefix], args=[self._identity, *arguments])
         if result == b"lost":
-            raise Unavailable(f"Redis on {self._name} has lost what it was told; start the gate again")
+            raise Unavailable(
+                f"Redis on {self._name} has lost what it was told; restore its file, or start the gates "
+                "again to begin without accounts and totals"
+            )
         return result
 
     def _check_durable(self) -> None:

@@ -86,3 +86,26 @@ def test_workers_follow_a_supervisor_that_is_killed(tmp_path: Path) -> None:
         while any(psutil.pid_exists(number) for number in both):
             assert time.monotonic() < deadline, "they work on"
             time.sleep(0.02)
+
+
+EFFORTS = """
+import os
+from gate.http.metrics import Metrics, forget_worker
+if not (worker := os.fork()):
+    Metrics().effort.set(3.0)
+    os._exit(0)
+os.waitpid(worker, 0)
+metrics = Metrics()
+for _ in range(2):
+    told = metrics.exposition().decode().splitlines()
+    print(*[line for line in told if line.startswith("tollgate_effort")])
+    forget_worker(worker)
+"""
+
+
+def test_the_effort_of_a_worker_that_ended_is_nobodys(tmp_path: Path) -> None:
+    names = {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    told = subprocess.run(
+        [sys.executable, "-c", EFFORTS], env=os.environ | names, capture_output=True, check=True, text=True
+    )
+    assert told.stdout.splitlines() == ["tollgate_effort 3.0", "tollgate_effort 1.0"]

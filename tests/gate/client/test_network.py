@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -72,6 +73,12 @@ class Parts(httpx.SyncByteStream):
         return iter([self.content] if isinstance(self.content, bytes) else self.content)
 
 
+def served(image_shape: list[object]) -> bytes:
+    """What a gate says of such images."""
+    said = {"image_shape": image_shape, "classes": 10, "answers": "soft", "largest_batch": 64}
+    return json.dumps(said).encode()
+
+
 @pytest.mark.parametrize(
     ("content", "headers", "reason"),
     [
@@ -79,8 +86,11 @@ class Parts(httpx.SyncByteStream):
         (b"[" * 100_000, {}, "no_gate"),
         (b"no gzip", {"Content-Encoding": "gzip"}, "unreachable"),
         (b"", {}, "no_gate"),
+        (served([1, 8, 8, 8]), {}, "no_gate"),
+        (served([3, 10**6, 10**6]), {}, "no_gate"),
+        (served([1, 8, "8"]), {}, "no_gate"),
     ],
-    ids=["endless", "deep", "bad gzip", "empty"],
+    ids=["endless", "deep", "bad gzip", "empty", "four sides", "huge images", "words"],
 )
 def test_what_a_hostile_gate_answers_is_refused(
     content: bytes | Iterator[bytes], headers: dict[str, str], reason: str
