@@ -16,13 +16,22 @@ from omegaconf import Container, DictConfig, OmegaConf
 WITHOUT_A_SAY = ("paths.", "logger=", "logger.")
 """Overrides that change where results go, not what they are."""
 
+BETWEEN_VALUES = re.compile(r""",(?![^\[]*\])(?![^{]*\})(?![^(]*\))(?=(?:[^'"]*['"][^'"]*['"])*[^'"]*$)""")
+"""The commas of a sweep: not those within brackets or quotes."""
+
 
 def sweep_name(overrides: Sequence[str]) -> str:
-    """What the sweep is of, cut short, and a hash of all its overrides."""
+    """What the sweep is of, cut short, and a hash of all its overrides, whose order does not matter."""
     telling = sorted(override for override in overrides if not override.startswith(WITHOUT_A_SAY))
-    digest = hashlib.sha256("\n".join(telling).encode()).hexdigest()[:8]
+    digest = hashlib.sha256("\n".join(map(_in_any_order, telling)).encode()).hexdigest()[:8]
     words = re.sub(r"[^\w=.+-]+", "_", "_".join(telling)).strip("_")
     return f"{words[:60].rstrip('_.') or 'sweep'}-{digest}"
+
+
+def _in_any_order(override: str) -> str:
+    """The override with the values that it sweeps over sorted; commas in brackets and quotes are no sweep."""
+    name, _, values = override.partition("=")
+    return f"{name}={','.join(sorted(BETWEEN_VALUES.split(values)))}"
 
 
 def stack_name(defenses: Iterable[str]) -> str:

@@ -80,10 +80,10 @@ def file_hash(path: Path) -> str:
 
 
 def link_or_copy(source: Path, target: Path) -> None:
-    """Make `target` a relative link to `source`, or a copy where the file system has no links."""
+    """Make `target` the same file as `source`, or a copy on another file system: both stay when one moves."""
     target.unlink(missing_ok=True)
     try:
-        target.symlink_to(os.path.relpath(source.resolve(), target.parent.resolve()))
+        os.link(source.resolve(), target)
     except OSError:
         shutil.copyfile(source, target)
 

@@ -16,6 +16,7 @@ import socket
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
@@ -30,15 +31,23 @@ class HeartbeatLock:
         heartbeat: Seconds between two touches by the owner.
         stale_after: Seconds without a touch after which a lock is taken over.
         poll: Seconds between two attempts of a waiter.
+        say: Told once, with the owner, that a waiter waits; null: a line in the log.
     """
 
     def __init__(
-        self, path: Path, *, heartbeat: float = 5.0, stale_after: float = 20.0, poll: float = 0.5
+        self,
+        path: Path,
+        *,
+        heartbeat: float = 5.0,
+        stale_after: float = 20.0,
+        poll: float = 0.5,
+        say: Callable[[str], None] | None = None,
     ) -> None:
         self.path = path
         self.heartbeat = heartbeat
         self.stale_after = stale_after
         self.poll = poll
+        self.say = say or self._log_waiting
         self.token = uuid.uuid4().hex
         self._released = threading.Event()
         self._thread: threading.Thread | None = None
@@ -51,7 +60,7 @@ class HeartbeatLock:
                 self._remove_stale(held)
                 continue
             if not announced:
-                log.info("waiting for %s, which %s is making", self.path.stem, self.owner())
+                self.say(self.owner())
                 announced = True
             time.sleep(self.poll)
         self._thread = threading.Thread(target=self._keep_alive, daemon=True)
@@ -79,6 +88,9 @@ class HeartbeatLock:
         """Return the holder as `host:pid`."""
         content = self._read()
         return f"{content.get('host', 'another job')}:{content.get('pid', '?')}"
+
+    def _log_waiting(self, owner: str) -> None:
+        log.info("waiting for %s, which %s is making", self.path.stem, owner)
 
     def _try_acquire(self) -> bool:
         """Make the lock file; return False if another owner has it."""

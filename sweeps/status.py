@@ -7,6 +7,7 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
+from sweeps.grid.listed import left_out_words
 from sweeps.launch.folder import SweepFolder
 from sweeps.launch.head import wait_for
 from sweeps.launch.states import UNDER_WAY, CellState, cell_states, job_states, sentence
@@ -49,5 +50,7 @@ def show(folder: SweepFolder, wait: bool, everything: bool) -> bool:
     if shown:
         console.print(table(shown))
     console.print(sentence(states))
+    if said := left_out_words(folder.left_out()):
+        console.print(said, soft_wrap=True)
     missing = {state.word for state in states} - {"done"}
     return not (missing if wait else missing - set(UNDER_WAY))

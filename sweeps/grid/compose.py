@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +41,10 @@ SIMPLE = re.compile(r"\$\{([\w.]+)\}")
 
 @dataclass(frozen=True)
 class Composed:
-    """A cell's resolved config and its folder within the sweep's."""
+    """A cell's resolved config; `subdir` is its folder in the sweep's, given its hydra.job.id."""
 
     config: Config
-    subdir: str
+    subdir: Callable[[str], str]
 
 
 @contextmanager
@@ -82,7 +83,7 @@ class GridComposer:
             self._bases[choices] = _Base(composed, self._resolved)
         base = self._bases[choices]
         config = base.resolve([override for override, chooses in parsed if not chooses], number)
-        return Composed(config, base.subdir(config, [override for override, _ in parsed], number))
+        return Composed(config, partial(base.subdir, config, [override for override, _ in parsed], number))
 
     def _parse(self, text: str) -> tuple[Override, bool]:
         """The override, and whether it must be composed by Hydra: a choice, or a change of the structure."""
@@ -142,13 +143,13 @@ class _Base:
         put_in(values, self._working)
         return self._working
 
-    def subdir(self, config: Config, overrides: Sequence[Override], number: int) -> str:
+    def subdir(self, config: Config, overrides: Sequence[Override], number: int, job: str) -> str:
         """The folder that hydra.sweep.subdir names for this cell."""
         named = override_dirname(overrides, self.hydra["job"]["config"]["override_dirname"])
-        job = self.hydra["job"] | {"num": number, "override_dirname": named}
+        told = self.hydra["job"] | {"id": job, "num": number, "override_dirname": named}
         runtime = {"choices": self.hydra["runtime"]["choices"]}
         task = [override.input_line for override in overrides]
-        hydra = {"job": job, "runtime": runtime, "overrides": {"task": task}}
+        hydra = {"job": told, "runtime": runtime, "overrides": {"task": task}}
         template = str(self.hydra["sweep"]["subdir"])
         known = SIMPLE.sub(lambda match: _lookup(match, config | {"hydra": hydra}), template)
         if "${" not in known:

@@ -17,7 +17,8 @@ from storage.errors import InputError
 from storage.store import Store, identity_key
 from sweeps.grid.absent import without_absent_defenses
 from sweeps.grid.compose import Composed
-from sweeps.grid.units import Plan, PlannedCell, Unit, result_key, unit_of
+from sweeps.grid.listed import listed_before, result_key
+from sweeps.grid.units import Plan, PlannedCell, Unit, told_apart, unit_of
 
 KEPT_IMAGES = 3
 """Data sets, and pools, that are held at a time: most attacks share one of three pools."""
@@ -49,6 +50,8 @@ class Planner:
         self._checked: set[tuple[str, ...]] = set()
         self._texts: dict[int, tuple[Any, str]] = {}
         self._stored: dict[str, bool] = {}
+        self._before = listed_before(directory)
+        self._folders = {cell.key: cell.directory for cell in self._before}
 
     def plan(self, jobs: Sequence[Sequence[str]]) -> Plan:
         """The plan for a grid; raises InputError, one clear sentence, for what cannot work."""
@@ -60,6 +63,8 @@ class Planner:
                 cells.setdefault(cell.key, cell)
         plan = Plan(self.directory, list(cells.values()), repeated=len(jobs) - len(cells))
         _check_folders(plan.cells)
+        taken = {cell.directory for cell in plan.cells}
+        plan.left_out = [one for one in self._before if one.directory not in taken and one.key not in cells]
         plan.units = self._units(plan.cells)
         return plan
 
@@ -68,7 +73,9 @@ class Planner:
         identity = Identity(composed.config, self._data_prints(composed.config))
         self._check(composed.config)
         _check_seed(composed.config)
-        return PlannedCell(number, overrides, self.directory / composed.subdir, identity)
+        known = self._folders.get(identity.cell_key)  # a cell stays where it is, however folders are named
+        directory = known or self.directory / composed.subdir(told_apart(identity))
+        return PlannedCell(number, overrides, directory, identity)
 
     def _data_prints(self, config: Config) -> DataPrints:
         key = _data_key(config)
@@ -180,11 +187,11 @@ def _check_folders(cells: list[PlannedCell]) -> None:
         if other is not cell:
             raise InputError(
                 f"hydra.sweep.subdir gives {cell.directory.name} to two cells, {' '.join(other.overrides)} "
-                f"and {' '.join(cell.overrides)}; it must hold ${{hydra.job.num}} or all that is swept"
+                f"and {' '.join(cell.overrides)}; it must hold ${{hydra.job.id}} or all that is swept"
             )
         if result_key(cell.directory) not in (None, cell.key):
             raise InputError(
-                f"{cell.directory} holds the result of another cell than {' '.join(cell.overrides)}: a "
-                "sweep's folder takes one grid. Choose another hydra.sweep.dir; what is in the store is not "
-                "computed again"
+                f"{cell.directory} holds the result of another cell than {' '.join(cell.overrides)}; "
+                "hydra.sweep.subdir must hold ${hydra.job.id}, or hydra.sweep.dir be another folder; what "
+                "is in the store is not computed again"
             )

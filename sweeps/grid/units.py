@@ -6,16 +6,20 @@ all cells that share it; `price` only prices cells whose extraction is in the st
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 from experiment.keys import Config, Identity
+from experiment.naming import stack_name
 from storage.store import identity_key
+from sweeps.grid.listed import ListedCell, finished_key
 
 Stage = Literal["prepare", "extract", "price"]
+
+KEY_LENGTH = 8
+"""Of a cell's key in the name of its folder."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +59,15 @@ class PlannedCell:
             needed["honest"] = identity.honest
         return {kind: what for kind, what in needed.items() if what is not None}
 
+    @cached_property
+    def label(self) -> str:
+        """The cell in a few words: attack, data set, defense, strength, seed."""
+        config = self.config
+        words = f"{config['attack']['name']} on {config['dataset']['name']}, {stack_name(config['defense'])}"
+        if self.identity.has_toll:
+            words += f" x{config['pow_calibration']['strength']:g}"
+        return f"{words}, seed {config['seed']}"
+
     @property
     def is_done(self) -> bool:
         """Whether the cell's result lies in its folder."""
@@ -64,20 +77,6 @@ class PlannedCell:
 def counted(count: int, noun: str) -> str:
     """A number with its noun: `1 cell`, `2,000 cells`."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
-
-
-def finished_key(directory: Path) -> str | None:
-    """The key of the cell whose result and curve lie in a folder, if both do: a report needs both."""
-    return result_key(directory) if (directory / "curve.csv").is_file() else None
-
-
-def result_key(directory: Path) -> str | None:
-    """The key of the cell whose result lies in a folder, if any does."""
-    try:
-        key: str | None = json.loads((directory / "result.json").read_text())["keys"]["cell"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return key
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,12 +91,16 @@ class Unit:
 
 @dataclass(eq=False)
 class Plan:
-    """The cells of a sweep, each once, and the units that are missing."""
+    """The cells of a sweep, each once, and the units that are missing.
+
+    `left_out` are cells of earlier commands in the sweep's folder that the grid does not have.
+    """
 
     directory: Path
     cells: list[PlannedCell]
     repeated: int = 0
     units: list[Unit] = field(default_factory=list)
+    left_out: list[ListedCell] = field(default_factory=list)
 
     @property
     def done(self) -> list[PlannedCell]:
@@ -112,3 +115,9 @@ class Plan:
 def unit_of(extraction_key: str) -> str:
     """The unit that runs an extraction and prices its cells."""
     return f"cells-{extraction_key}"
+
+
+def told_apart(identity: Identity) -> str:
+    """What tells a cell from others of its attack, data set and defense: strength, seed, part of its key."""
+    strength = f"x{identity.config['pow_calibration']['strength']:g}_" if identity.has_toll else ""
+    return f"{strength}s{identity.config['seed']}_{identity.cell_key[:KEY_LENGTH]}"

@@ -9,42 +9,25 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import time
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from experiment.naming import stack_name
 from storage.errors import InputError
 from storage.files import write_atomically, write_json, write_text
-from sweeps.grid.units import Plan, PlannedCell, Stage, Unit, finished_key
+from storage.lock import HeartbeatLock
+from sweeps.grid.listed import RECORDS, ListedCell, Listing, read_listing, write_listing
+from sweeps.grid.units import Plan, PlannedCell, Stage, Unit
 
 FAILURE = "failure.json"
 
-
-@dataclass(frozen=True)
-class ListedCell:
-    """A cell as plan.json names it."""
-
-    directory: Path
-    key: str
-    overrides: tuple[str, ...]
-    extraction: str
-    label: str
-    budget: int
-
-    @property
-    def is_done(self) -> bool:
-        """Whether the cell's result lies in its folder."""
-        return finished_key(self.directory) == self.key
-
-    @property
-    def has_failed(self) -> bool:
-        """Whether its last run ended in an error."""
-        return (self.directory / FAILURE).exists()
+PLACE = "place.json"
+"""Where the sweep's folder was when jobs were put on record."""
 
 
 @dataclass(frozen=True)
@@ -70,42 +53,46 @@ class SweepFolder:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory.resolve()
-        self.root = self.directory / ".tollgate"
+        self.root = self.directory / RECORDS
 
     def write_plan(self, plan: Plan) -> None:
         """Put the cells on record."""
         self.root.mkdir(parents=True, exist_ok=True)
-        cells = [
-            {
-                "directory": str(cell.directory),
-                "key": cell.key,
-                "overrides": list(cell.overrides),
-                "extraction": cell.extraction_key,
-                "label": label(cell),
-                "budget": cell.config["attack"]["budget"],
-            }
-            for cell in plan.cells
-        ]
-        write_json(self.root / "plan.json", {"cells": cells})
+        write_listing(self.directory, Listing([_listed(cell) for cell in plan.cells], plan.left_out))
 
     def cells(self) -> list[ListedCell]:
         """The cells on record, in the grid's order."""
-        path = self.root / "plan.json"
+        return read_listing(self.directory).cells
+
+    def left_out(self) -> list[ListedCell]:
+        """Cells of earlier commands that the last one does not have."""
+        return read_listing(self.directory).left_out
+
+    def alone(self, say: Callable[[str], None]) -> HeartbeatLock:
+        """Held by the one head that may run the sweep; `say` is told of another's that is waited for."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        return HeartbeatLock(self.root / "head.lock", stale_after=60.0, say=say)
+
+    def _is_copied(self) -> bool:
+        """Whether the records were copied with the folder, so that their jobs work for another one.
+
+        A folder that was moved is the same to the file system, and may have another name on another machine.
+        """
         try:
-            return [
-                ListedCell(
-                    **row | {"directory": Path(row["directory"]), "overrides": tuple(row["overrides"])}
-                )
-                for row in json.loads(path.read_text())["cells"]
-            ]
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(
-                f"{path} is damaged; the sweep's command, given again, writes it anew"
-            ) from error
+            made = json.loads((self.root / PLACE).read_text())
+        except (OSError, ValueError):
+            return False
+        here = self._place()
+        return all(made.get(name) != here[name] for name in here)
+
+    def _place(self) -> dict[str, Any]:
+        return {"directory": str(self.directory), "inode": self.directory.stat().st_ino}
 
     def jobs(self) -> dict[str, dict[str, Any]]:
         """For each unit ever started, the launcher and what that calls the job: the last one."""
         path = self.root / "jobs.json"
+        if self._is_copied():
+            return {}
         try:
             jobs = json.loads(path.read_text())
         except FileNotFoundError:
@@ -123,6 +110,7 @@ class SweepFolder:
     def set_jobs(self, jobs: Mapping[str, Mapping[str, Any]]) -> None:
         """Put on record who runs which units, and forget all else."""
         write_json(self.root / "jobs.json", dict(jobs))
+        write_json(self.root / PLACE, self._place())
 
     def job_path(self, name: str) -> Path:
         """The file of what a job has to do."""
@@ -132,7 +120,7 @@ class SweepFolder:
         """Write what a job has to do, and forget what its units failed of before."""
         path = self.job_path(job.name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        units = [{"id": unit.id, "cells": [_entry(cell) for cell in unit.cells]} for unit in job.units]
+        units = [{"id": unit.id, "cells": [self._entry(cell) for cell in unit.cells]} for unit in job.units]
         content = {"stage": job.stage, "units": units, "logging": logging}
         # Keys stay in the config's order, which is that of stacked defenses and of a curve's columns.
         write_atomically(path, partial(write_text, text=json.dumps(content, indent=2)))
@@ -142,6 +130,15 @@ class SweepFolder:
                 for cell in unit.cells:
                     (cell.directory / FAILURE).unlink(missing_ok=True)
         return path
+
+    def _entry(self, cell: PlannedCell) -> dict[str, Any]:
+        return {
+            "directory": os.path.relpath(cell.directory.resolve(), self.directory),
+            "key": cell.key,
+            "label": cell.label,
+            "overrides": list(cell.overrides),
+            "config": cell.config,
+        }
 
     def failure_path(self, unit: str) -> Path:
         """Where a preparation says what it failed of."""
@@ -158,24 +155,9 @@ class SweepFolder:
         return path
 
 
-def _entry(cell: PlannedCell) -> dict[str, Any]:
-    return {
-        "directory": str(cell.directory.resolve()),
-        "key": cell.key,
-        "label": label(cell),
-        "overrides": list(cell.overrides),
-        "config": cell.config,
-    }
-
-
-def label(cell: PlannedCell) -> str:
-    """The cell in a few words: attack, data set, defense, seed, and what of the grid is not in these."""
-    config = cell.config
-    defense = stack_name(config["defense"])
-    words = f"{config['attack']['name']} on {config['dataset']['name']}, {defense}"
-    if cell.identity.has_toll:
-        words += f" x{config['pow_calibration']['strength']:g}"
-    return f"{words}, seed {config['seed']}"
+def _listed(cell: PlannedCell) -> ListedCell:
+    budget = cell.config["attack"]["budget"]
+    return ListedCell(cell.directory, cell.key, cell.overrides, cell.extraction_key, cell.label, budget)
 
 
 def write_failure(path: Path, error: BaseException) -> None:

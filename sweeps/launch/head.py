@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 from hydra.errors import CompactHydraException
 from rich.console import Console
 
-from sweeps.grid.units import Plan, Stage, counted
+from sweeps.grid.listed import listed_before
+from sweeps.grid.units import Plan, Stage, Unit, counted
 from sweeps.launch.folder import SweepFolder, pack
 from sweeps.launch.overview import Overview, TimeToGo
 from sweeps.launch.states import CellState, cell_states, counts, job_states, sentence
@@ -22,6 +25,25 @@ class SweepFailed(CompactHydraException):
 
 class SweepInterrupted(SweepFailed):
     """The sweep was interrupted at the terminal; the message says how it goes on."""
+
+
+@contextmanager
+def alone(directory: Path) -> Iterator[bool]:
+    """Meanwhile no other head runs the sweep; gives whether one was waited for."""
+    waited: list[str] = []
+
+    def say(owner: str) -> None:
+        waited.append(owner)
+        Console(soft_wrap=True).print(
+            f"another command runs this sweep ({owner}); this one goes on once that has ended"
+        )
+
+    with ExitStack() as held:
+        try:
+            held.enter_context(SweepFolder(directory).alone(say))
+        except KeyboardInterrupt:
+            raise SweepInterrupted(f"interrupted; the sweep goes on with {waited[0]}") from None
+        yield bool(waited)
 
 
 class Head:
@@ -38,25 +60,41 @@ class Head:
 
     def run(self, wait: bool = True) -> None:
         """Start what is missing and is not under way; raises SweepFailed in the end if cells lack results."""
+        known = {cell.key for cell in listed_before(self.folder.directory)}
         self.folder.write_plan(self.plan)
         under_way = {unit for unit, state in _patiently(self.folder).items() if state.under_way}
         units = [unit for unit in self.plan.units if unit.id not in under_way]
+        # The job of a unit that is under way knows nothing of cells that are new.
+        late = [
+            unit
+            for unit in self.plan.units
+            if unit.id in under_way and any(cell.key not in known for cell in unit.cells)
+        ]
         try:
-            if units:
-                self.launcher.start(pack(units, self.cells_per_job), self.folder, self.logging)
+            self._start(units)
             if not wait:
-                self._say_left()
+                self._say_left(len(self.launcher.waiting()) + len(late))
                 return
             if units or under_way:
-                wait_for(self.folder, self.launcher.poll_seconds, self.launcher.step, self.launcher.waiting)
+                self._wait()
+            if late:
+                self._start(late)
+                self._wait()
         except KeyboardInterrupt:
             self.launcher.stop()
             raise SweepInterrupted(self._left_behind()) from None
         raise_failures(self.folder)
 
-    def _say_left(self) -> None:
+    def _start(self, units: list[Unit]) -> None:
+        if units:
+            self.launcher.start(pack(units, self.cells_per_job), self.folder, self.logging)
+
+    def _wait(self) -> None:
+        wait_for(self.folder, self.launcher.poll_seconds, self.launcher.step, self.launcher.waiting)
+
+    def _say_left(self, left: int) -> None:
         """Say what the cluster has not taken yet, where the head does not stay to submit it."""
-        if left := len(self.launcher.waiting()):
+        if left:
             Console(soft_wrap=True).print(
                 f"{counted(left, 'unit')} of the sweep are not submitted, since SLURM takes no more at a "
                 "time; the same command submits more once some have ended"

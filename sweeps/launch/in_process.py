@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from sweeps.grid.listed import ListedCell
 from sweeps.grid.units import counted
 from sweeps.launch.estimate import Estimates
-from sweeps.launch.folder import Job, ListedCell, SweepFolder
+from sweeps.launch.folder import FAILURE, Job, SweepFolder
 from sweeps.launch.job import CellsFailed, JobRun
 from sweeps.launch.overview import Overview, TimeToGo, quiet
 from sweeps.launch.states import queries_of
@@ -81,7 +82,9 @@ class _Standing:
         if self.job is None or self.job.stage == "prepare":
             return None
         own = {cell.key for unit in self.job.units for cell in unit.cells} - self.done
-        under_way = [cell for cell in self.cells if cell.key in own and not cell.has_failed]
+        under_way = [
+            cell for cell in self.cells if cell.key in own and not (cell.directory / FAILURE).exists()
+        ]
         self.done |= {cell.key for cell in under_way if cell.is_done}
         return next((cell for cell in under_way if cell.key not in self.done), None)
 

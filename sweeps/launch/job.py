@@ -16,7 +16,7 @@ from experiment.artifacts.prepare import prepare
 from experiment.cell import run_cell
 from experiment.compose import compose_cell
 from storage.files import write_atomically
-from sweeps.grid.units import finished_key
+from sweeps.grid.listed import finished_key
 from sweeps.launch.cluster.on_node import missed_gpu, name_job
 from sweeps.launch.folder import FAILURE, SweepFolder, write_failure
 
@@ -42,7 +42,8 @@ class JobRun:
             if content["stage"] == "prepare":
                 failed += _prepare(unit, folder, content["logging"])
             else:
-                failed += [error for cell in unit["cells"] for error in _run(cell, content["logging"])]
+                cells = [cell | {"directory": folder.directory / cell["directory"]} for cell in unit["cells"]]
+                failed += [error for cell in cells for error in _run(cell, content["logging"])]
         if failed:
             raise CellsFailed("; ".join(failed))
 
@@ -53,7 +54,7 @@ class JobRun:
 
 def _run(cell: dict[str, Any], logging_config: Any) -> list[str]:
     """Run one cell unless it is done; returns what it failed of."""
-    directory = Path(cell["directory"])
+    directory: Path = cell["directory"]
     if finished_key(directory) == cell["key"]:
         return []
     directory.mkdir(parents=True, exist_ok=True)

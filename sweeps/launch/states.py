@@ -7,12 +7,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from sweeps.grid.listed import ListedCell
 from sweeps.grid.units import counted, unit_of
 from sweeps.launch.cluster.job_log import explained
 from sweeps.launch.cluster.jobs import slurm_states
-from sweeps.launch.folder import FAILURE, ListedCell, SweepFolder, read_failure
+from sweeps.launch.folder import FAILURE, SweepFolder, read_failure
 from sweeps.launch.local import local_states
 from sweeps.launch.types import JobState
 
@@ -43,7 +44,7 @@ class CellState:
 
 def job_states(folder: SweepFolder) -> dict[str, JobState]:
     """How each unit's last job stands; raises ClusterSilent where the cluster does not answer."""
-    records = folder.jobs()
+    records = _of_the_plan(folder)
     slurm = {unit: record["job"] for unit, record in records.items() if record["launcher"] == "slurm"}
     local = {unit: record for unit, record in records.items() if record["launcher"] == "local"}
     known = slurm_states(set(slurm.values()))
@@ -52,6 +53,14 @@ def job_states(folder: SweepFolder) -> dict[str, JobState]:
         for job, state in known.items()
     }
     return {unit: ended[job] for unit, job in slurm.items()} | local_states(local)
+
+
+def _of_the_plan(folder: SweepFolder) -> dict[str, dict[str, Any]]:
+    """The records of what the cells of the last command need."""
+    records = folder.jobs()
+    units = {unit_of(cell.extraction) for cell in folder.cells()}
+    needed = {record["needs"] for unit, record in records.items() if unit in units}
+    return {unit: record for unit, record in records.items() if unit in units | needed}
 
 
 def _needs_no_word(state: JobState) -> bool:

@@ -15,10 +15,11 @@ from storage.errors import InputError
 from storage.files import check_writable
 from storage.store import identity_key
 from sweeps.grid.compose import Composed, GridComposer
+from sweeps.grid.listed import left_out_words
 from sweeps.grid.plan import Composer, Planner
 from sweeps.grid.units import Plan, Stage, counted
 from sweeps.launch.estimate import Estimates
-from sweeps.launch.head import Head, SweepFailed, SweepInterrupted
+from sweeps.launch.head import Head, SweepFailed, SweepInterrupted, alone
 from sweeps.launch.types import Launcher
 from sweeps.report.summary import summarize
 
@@ -50,12 +51,18 @@ def run_sweep(
     directory = Path(config.hydra.sweep.dir).resolve()
     composer = GridComposer(context.config_loader, config)  # type: ignore[arg-type] # Hydra's only loader
     processes, here = getattr(launcher, "processes", 1), launcher.runs_here
-    plan = _planned(composer, jobs, directory, "hydra.sweep.dir", config, not only_plan, here, processes)
+
+    def planned() -> Plan:
+        return _planned(composer, jobs, directory, "hydra.sweep.dir", config, not only_plan, here, processes)
+
+    plan = planned()
     if only_plan:
         return
     logging = OmegaConf.to_container(config.hydra.job_logging, resolve=False)
     try:
-        Head(plan, launcher, cells_per_job, logging).run(wait)
+        with alone(directory) as has_waited:
+            plan = planned() if has_waited else plan
+            Head(plan, launcher, cells_per_job, logging).run(wait)
     except SweepInterrupted:
         raise
     except SweepFailed:
@@ -70,7 +77,7 @@ def plan_cell(config: DictConfig, overrides: Sequence[str], directory: Path) -> 
     class Given:
         def compose(self, overrides: Sequence[str], number: int) -> Composed:
             plain: Config = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment] # a mapping
-            return Composed(plain, ".")
+            return Composed(plain, lambda job: ".")
 
     _planned(Given(), [overrides], directory.resolve(), "hydra.run.dir", config, make=False, runs_here=True)
 
@@ -124,6 +131,8 @@ def plan_lines(plan: Plan, estimates: Estimates, processes: int = 1) -> list[str
     )
     for (dataset, attack), (total, done) in _by_attack(plan).items():
         lines.append(f"  {attack} on {dataset}: {counted(total, 'cell')}, {total - done:,} to do")
+    if said := left_out_words(plan.left_out):
+        lines.append(said)
     return [*lines, estimates.sentence(plan, processes)] if plan.units else lines
 
 

@@ -16,6 +16,8 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from sweeps.grid.listed import listings_below
+
 log = logging.getLogger(__name__)
 
 PACKED = ("right", "agrees")
@@ -73,12 +75,17 @@ class CellResult:
 
 
 def load_cells(directories: Iterable[Path]) -> list[CellResult]:
-    """The finished cells below the directories, in the order of their folders' names.
+    """The finished cells below the directories, in the order of their grids, others by their folders' names.
 
-    Those whose files are damaged or lost are left out, and said.
+    Those whose files are damaged or lost are left out, and said; and so are those that their sweep's last
+    command does not have (see `left_out_below`).
     """
+    directories = list(directories)
     found = {path.parent for directory in directories for path in directory.rglob("result.json")}
-    results = {path: result for path in sorted(found, key=_natural) if (result := _result(path))}
+    listings = [listing for directory in directories for listing in listings_below(directory)]
+    found -= {cell.directory for listing in listings for cell in listing.left_out}
+    in_order = _in_order(found, [cell.directory for listing in listings for cell in listing.cells])
+    results = {path: result for path in in_order if (result := _result(path))}
     curves = _read_curves(list(results))
     return [
         CellResult(path, result, curve, _options(path), _hits(path, curve))
@@ -99,9 +106,16 @@ def _result(path: Path) -> dict[str, Any] | None:
     return result
 
 
-def _natural(path: Path) -> tuple[str, int, str]:
-    number = path.name.split("_", 1)[0]
-    return str(path.parent), int(number) if number.isdigit() else 0, path.name
+def _in_order(found: Iterable[Path], listed: Sequence[Path]) -> list[Path]:
+    """Folders in the order of the list, and then those that it lacks, by name."""
+    places = {path: place for place, path in enumerate(listed)}
+    return sorted(found, key=lambda path: (places.get(path, len(places)), _natural(path)))
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    """Parts of a name such that x4 comes before x16."""
+    parts = re.split(r"(\d+)", str(path))
+    return [(int(part), "") if part.isdecimal() else (0, part) for part in parts]
 
 
 def _read_curves(paths: Sequence[Path]) -> list[pd.DataFrame]:

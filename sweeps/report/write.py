@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from storage.files import write_atomically, write_text
+from sweeps.grid.listed import left_out_below, left_out_words
 from sweeps.report.frames import Sweep, tidy
 from sweeps.report.means import over_seeds, points
 from sweeps.report.page import page
@@ -16,6 +18,8 @@ from sweeps.report.pictures.plots import draw
 from sweeps.report.results import load_cells
 from sweeps.report.setups import finals, lines, strengths
 from sweeps.report.tables import latex, markdown
+
+log = logging.getLogger(__name__)
 
 __all__ = [
     "Sweep",
@@ -36,6 +40,8 @@ def load(folders: Iterable[str | Path]) -> Sweep:
     """
     paths = [Path(folder) for folder in folders]
     cells = load_cells(paths)
+    if said := left_out_words(left_out_below(paths)):
+        log.warning(said)
     if not cells:
         raise FileNotFoundError(
             f"no finished cell (a folder with result.json) is below {', '.join(map(str, paths))}"

@@ -147,10 +147,10 @@ def test_several_defenses_have_a_folder_of_their_names() -> None:
     with hydra_loader(ROOT / "conf") as loader:
         composer = GridComposer(loader, master_config(loader))
         folders = [
-            composer.compose([f"defense={choice}"], 3).subdir
+            composer.compose([f"defense={choice}"], 3).subdir("s0_key")
             for choice in ("none", "pow", "[rounding,pow]", "[top_k]")
         ]
-    assert folders == [f"3_digits_standard_{name}" for name in ("none", "pow", "rounding+pow", "top_k")]
+    assert folders == [f"digits_standard_{name}_s0_key" for name in ("none", "pow", "rounding+pow", "top_k")]
 
 
 def test_a_grid_over_stacks_is_planned(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from sweeps.grid.units import Stage
 from sweeps.launch.cluster.jobs import HELD, cancel, release, slurm_states
 from sweeps.launch.cluster.limits import largest_array, largest_node
 from sweeps.launch.cluster.resources import REFUSALS, Resources, refusal, submitit_parameters
-from sweeps.launch.folder import Job, SweepFolder, label
+from sweeps.launch.folder import Job, SweepFolder
 from sweeps.launch.job import JobRun
 from sweeps.launch.snapshot import environment, snapshot
 from sweeps.launch.types import ClusterSilent
@@ -182,7 +182,7 @@ class SlurmLauncher:
 
     def _parameters(self, jobs: Sequence[Job], after: dict[str, str]) -> dict[str, Any]:
         stage = jobs[0].stage
-        cells = [label(cell) for job in jobs for unit in job.units for cell in unit.cells]
+        cells = [cell.label for job in jobs for unit in job.units for cell in unit.cells]
         gpus = int(stage != "price" and any(_wants_gpu(job) for job in jobs))
         asked = self.resources.of(stage, self.largest[stage], gpus)
         more = f" and {len(cells) - 1} more" if len(cells) > 1 else ""

@@ -52,6 +52,6 @@ def job(
         key=name,
         overrides=(f"attack={name}",),
         config=config,
-        identity=SimpleNamespace(has_toll=False),
+        label=f"{name} on digits, none, seed 0",
     )
     return Job(name, stage, (Unit(name, stage, (cell,), needs),), needs)

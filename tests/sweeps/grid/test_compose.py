@@ -54,7 +54,7 @@ def by_hydra(
     loader, master = parts
     config = loader.load_sweep_config(master, overrides)
     with open_dict(config):
-        config.hydra.job.num = number
+        config.hydra.job.num, config.hydra.job.id = number, "id"
         folder = str(config.hydra.sweep.subdir)
         del config["hydra"]
     return OmegaConf.to_container(config, resolve=True), folder
@@ -82,7 +82,7 @@ def test_a_cell_is_what_hydra_composes(
     composed = composer.compose([*choices, *values], number)
     config, folder = by_hydra(hydra_parts, [*choices, *values], number)
     assert composed.config == config
-    assert composed.subdir == folder
+    assert composed.subdir("id") == folder
 
 
 @pytest.mark.parametrize("wrong", ["attack.budgt=3", "atack=knockoff", "nothing.here=1"])
@@ -97,6 +97,12 @@ def test_the_same_command_names_the_same_folder() -> None:
     one = naming.sweep_name(["attack=a,b", "seed=0,1", "paths.store=/x", "logger=none"])
     assert one == naming.sweep_name(["seed=0,1", "attack=a,b", "paths.store=/y"])
     assert one != naming.sweep_name(["seed=0,2", "attack=a,b"])
+    digest = one.rsplit("-", 1)[1]
+    assert naming.sweep_name(["seed=1,0", "attack=b,a"]).endswith(digest), "values have no order"
+    stacks = [naming.sweep_name([f"defense={stacked},none"]) for stacked in ("[a,b]", "[b,a]")]
+    assert len({name.rsplit("-", 1)[1] for name in stacks}) == 2, "stacked defenses have one"
+    plain, swapped = naming.sweep_name(["+more={a: 1, b: 2}"]), naming.sweep_name(["+more={b: 2, a: 1}"])
+    assert plain != swapped, "no sweep over values"
     assert one.startswith("attack=a_b_seed=0_1-")
     assert Path(naming.sweep_name([f"a.b={'x/' * 300}"])).name == naming.sweep_name([f"a.b={'x/' * 300}"])
     assert len(naming.sweep_name([f"a={'x' * 300}"])) < 100
