@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,15 +26,18 @@ def main(arguments: Sequence[str]) -> int:
     return run_application("run", "config", plan, [*others, *PLANNING])
 
 
-def run(config: DictConfig) -> None:
-    """Run the composed cell in Hydra's output directory."""
+def run(config: DictConfig) -> float | None:
+    """Run the composed cell in Hydra's output directory; returns its objective, where it has one."""
     from hydra.core.hydra_config import HydraConfig
 
     stay_here()
     _check_planned()
     with packages_of("sweeps"):
         from experiment.cell import run_cell
-    run_cell(config, Path(HydraConfig.get().runtime.output_dir))
+        from experiment.pricing.objective import objective_of
+    output = Path(HydraConfig.get().runtime.output_dir)
+    run_cell(config, output)
+    return objective_of(config, json.loads((output / "result.json").read_text()))
 
 
 def plan(config: DictConfig) -> None:

@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from experiment.cell_run import CellRun
 from experiment.compose import compose_cell
+from experiment.pricing.objective import check_objective
 from experiment.tracking import make_tracker
 from storage.errors import InputError
 from storage.files import check_writable, write_atomically
@@ -28,6 +29,7 @@ def run_cell(config: DictConfig, output: Path, progress: bool = True) -> None:
     except OSError as error:
         raise InputError(str(error)) from error
     cell = compose_cell(config, progress=progress and sys.stderr.isatty())
+    check_objective(cell.config)
     write_atomically(output / "config.yaml", lambda path: OmegaConf.save(config, path, resolve=True))
     with make_tracker(cell.config, cell.identity.cell_key, output) as tracker:
         CellRun(cell, output, tracker).run(started)

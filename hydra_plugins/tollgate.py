@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 
 
 naming.register()  # Hydra imports its plugins before it composes, so our configs can be resolved anywhere
+
+
+GRIDS = ("hydra_plugins.tollgate.GridSweeper", "hydra._internal.core_plugins.basic_sweeper.BasicSweeper")
+"""Sweepers that know all their cells before any has run."""
 
 
 class GridSweeper(BasicSweeper):
@@ -56,8 +61,29 @@ class GridSweeper(BasicSweeper):
         """Leave the check to the launcher's plan."""
 
 
+class SearchSweeper(Sweeper):
+    """hydra/sweeper=search: Optuna's, with options of our own as its defaults."""
+
+    def __init__(self, **options: Any) -> None:
+        self.options = options
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Make Optuna's sweeper; raises InputError where it is not installed."""
+        from sweeps.launch.search import optuna_sweeper
+
+        self.sweeper: Any = optuna_sweeper(self.options)
+        self.sweeper.setup(hydra_context=hydra_context, task_function=task_function, config=config)
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Search."""
+        return self.sweeper.sweep(arguments)
+
+
 class PlannedLauncher(Launcher):
-    """Plans the sweep, runs what is missing, and reports."""
+    """Plans the sweep, runs what is missing, and reports.
+
+    A sweeper that searches launches again and again; its cells are one sweep.
+    """
 
     def __init__(self, **options: Any) -> None:
         self.options: dict[str, Any] = OmegaConf.to_container(OmegaConf.create(options), resolve=True)  # type: ignore[assignment]
@@ -68,25 +94,29 @@ class PlannedLauncher(Launcher):
         }
         self.wait = self.options.pop("wait", True)
         self.only_plan: bool = self.options.pop("only_plan", False)
+        self.given: list[Sequence[str]] = []
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Keep what the launch needs."""
         self.context, self.config = hydra_context, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """See the sweep through; raises SweepFailed, naming the cells, if any lacks its result."""
-        from sweeps.launch.sweep import run_sweep
+        """See the cells through; in a grid it raises SweepFailed, naming them, if any lacks its result."""
+        from sweeps.launch.search import check_search, search
+        from sweeps.launch.sweep import Task, run_sweep
 
-        run_sweep(
+        task = Task(
             self.context,
             self.config,
-            job_overrides,
             self.launcher(),  # which refuses options that cannot be meant, whether or not it will run
-            self.only_plan,
             self.cells_per_job,
-            self.wait,
         )
-        return []
+        if self.config.hydra.sweeper._target_ in GRIDS:
+            return run_sweep(task, job_overrides, self.only_plan, self.wait)
+        check_search(self.config, self.only_plan, self.wait)
+        first = len(self.given)
+        self.given += job_overrides
+        return search(task, self.given, first)
 
     @abstractmethod
     def launcher(self) -> SweepLauncher:

@@ -153,7 +153,7 @@ def keys_in_row(page: str, name: str) -> set[str]:
 
 def own_keys(node: DictConfig) -> set[str]:
     """The keys of a node that a user may change."""
-    return {str(key) for key in node} - {"_target_", "_partial_", "name"}
+    return {str(key) for key in node} - {"_target_", "_partial_", "_recursive_", "name"}
 
 
 OPTIONS = "docs/options.md"
@@ -164,13 +164,14 @@ def test_the_options_page_has_each_group() -> None:
         *GROUPS,
         "privacy/measure",
         "hydra/launcher",
+        "hydra/sweeper",
         "seed",
         "server",
         "explain",
     }
 
 
-@pytest.mark.parametrize("group", [*GROUPS, "privacy/measure", "hydra/launcher"])
+@pytest.mark.parametrize("group", [*GROUPS, "privacy/measure", "hydra/launcher", "hydra/sweeper"])
 def test_the_options_page_has_each_option_of_a_group_and_no_other(group: str) -> None:
     named = [name for name in first_column(section(OPTIONS, group)) if "." not in name]
     assert sorted(named) == sorted(options(group))
@@ -191,6 +192,7 @@ NODES = {
     "logger": ["logger"],
     "paths": ["paths"],
     "hydra/launcher": ["hydra.launcher"],
+    "hydra/sweeper": ["hydra.sweeper"],
     "server": ["server"],
     "explain": ["explain"],
 }

@@ -24,7 +24,7 @@ HOME = re.compile(r"""^(\+{0,2}[\w.@/]+=["']?)~(?=/|["']?$)""")
 
 
 def run_application(
-    name: str, config_name: str, task: Callable[[DictConfig], None], arguments: Sequence[str]
+    name: str, config_name: str, task: Callable[[DictConfig], object], arguments: Sequence[str]
 ) -> int:
     """Call the task with the config that Hydra composes; returns the exit code.
 

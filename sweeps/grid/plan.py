@@ -13,6 +13,7 @@ from experiment.asking.settings import check_seed
 from experiment.compose import compose_resolved
 from experiment.images import CellData, CellImages
 from experiment.keys import Config, DataPrints, Identity
+from experiment.pricing.objective import check_objective
 from storage.errors import InputError
 from storage.store import Store, identity_key
 from sweeps.grid.absent import without_absent_defenses
@@ -56,12 +57,14 @@ class Planner:
     def plan(self, jobs: Sequence[Sequence[str]]) -> Plan:
         """The plan for a grid; raises InputError, one clear sentence, for what cannot work."""
         cells: dict[str, PlannedCell] = {}
+        keys: list[str] = []
         jobs = without_absent_defenses(jobs)
         with _uncollected():
             for number, overrides in enumerate(jobs):
                 cell = self._cell(number, tuple(overrides))
+                keys.append(cell.key)
                 cells.setdefault(cell.key, cell)
-        plan = Plan(self.directory, list(cells.values()), repeated=len(jobs) - len(cells))
+        plan = Plan(self.directory, list(cells.values()), repeated=len(jobs) - len(cells), keys=keys)
         _check_folders(plan.cells)
         taken = {cell.directory for cell in plan.cells}
         plan.left_out = [one for one in self._before if one.directory not in taken and one.key not in cells]
@@ -73,6 +76,7 @@ class Planner:
         identity = Identity(composed.config, self._data_prints(composed.config))
         self._check(composed.config)
         _check_seed(composed.config)
+        check_objective(composed.config)
         known = self._folders.get(identity.cell_key)  # a cell stays where it is, however folders are named
         directory = known or self.directory / composed.subdir(told_apart(identity))
         return PlannedCell(number, overrides, directory, identity)

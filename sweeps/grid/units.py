@@ -14,7 +14,7 @@ from typing import Literal
 from experiment.keys import Config, Identity
 from experiment.naming import stack_name
 from storage.store import identity_key
-from sweeps.grid.listed import ListedCell, finished_key
+from sweeps.grid.listed import ListedCell, finished_key, left_out_words
 
 Stage = Literal["prepare", "extract", "price"]
 
@@ -93,7 +93,8 @@ class Unit:
 class Plan:
     """The cells of a sweep, each once, and the units that are missing.
 
-    `left_out` are cells of earlier commands in the sweep's folder that the grid does not have.
+    `keys` are those of the cells as they were given, repeated ones too. `left_out` are cells of earlier
+    commands in the sweep's folder that the grid does not have.
     """
 
     directory: Path
@@ -101,11 +102,17 @@ class Plan:
     repeated: int = 0
     units: list[Unit] = field(default_factory=list)
     left_out: list[ListedCell] = field(default_factory=list)
+    keys: list[str] = field(default_factory=list)
 
     @property
     def done(self) -> list[PlannedCell]:
         """Cells whose results are there."""
         return [cell for cell in self.cells if cell.is_done]
+
+    @property
+    def left_out_words(self) -> str:
+        """That finished cells are left out, in a line; empty where none is."""
+        return left_out_words(self.left_out)
 
     def count(self, stage: Stage) -> int:
         """How many units of a stage are missing."""

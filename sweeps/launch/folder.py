@@ -12,7 +12,7 @@ import json
 import os
 import time
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -106,6 +106,12 @@ class SweepFolder:
     def add_jobs(self, started: Mapping[str, Mapping[str, Any]]) -> None:
         """Put on record who runs which units from now on."""
         self.set_jobs(self.jobs() | dict(started))
+
+    def forget_jobs(self, units: Collection[str]) -> None:
+        """Put on record that nobody runs these units: their last jobs say nothing of cells that are new."""
+        jobs = self.jobs()
+        if jobs.keys() & units:
+            self.set_jobs({unit: record for unit, record in jobs.items() if unit not in units})
 
     def set_jobs(self, jobs: Mapping[str, Mapping[str, Any]]) -> None:
         """Put on record who runs which units, and forget all else."""

@@ -85,13 +85,17 @@ def _needed() -> Iterator[None]:
 
 def serve(connection: Connection) -> tuple[str, str]:
     """Fork for each request until the owner is gone; returns the request in the child."""
+    try:
+        return _served(connection)
+    except (EOFError, ConnectionError):  # it may leave without having read which jobs have ended
+        os._exit(0)
+
+
+def _served(connection: Connection) -> tuple[str, str]:
     running = 0
     while True:
         if connection.poll(POLL_SECONDS):
-            try:
-                job, log = connection.recv()
-            except EOFError:
-                os._exit(0)
+            job, log = connection.recv()
             pid = os.fork()
             if pid == 0:
                 connection.close()

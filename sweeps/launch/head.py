@@ -87,6 +87,7 @@ class Head:
 
     def _start(self, units: list[Unit]) -> None:
         if units:
+            self.folder.forget_jobs({unit.id for unit in units})
             self.launcher.start(pack(units, self.cells_per_job), self.folder, self.logging)
 
     def _wait(self) -> None:

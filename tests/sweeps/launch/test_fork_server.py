@@ -78,6 +78,21 @@ def test_a_server_that_is_gone_is_told_of(tmp_path: Path) -> None:
     server.close()
 
 
+def test_an_owner_that_leaves_without_reading_is_no_error(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Its job has ended, which it has not asked for: the connection is reset, and not just at its end."""
+    server = ForkServer(os.environ | {"PYTHONPATH": str(ROOT)})
+    path = job_file(tmp_path)
+    path.write_text(NOTHING)
+    pid, _ = server.fork(path, tmp_path / "log")
+    while not server.connection.poll(1) or psutil.pid_exists(pid):
+        pass
+    server.close()
+    assert server.process.returncode == 0
+    assert "Traceback" not in capfd.readouterr().err
+
+
 @pytest.mark.slow  # a whole sweep
 def test_an_interrupted_head_ends_its_jobs_and_says_so(tmp_path: Path) -> None:
     launcher, folder = LocalLauncher(processes=1), SweepFolder(tmp_path)
