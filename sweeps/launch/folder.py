@@ -12,8 +12,8 @@ import json
 import os
 import time
 import traceback
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,12 +40,13 @@ class Failure:
 
 @dataclass(frozen=True)
 class Job:
-    """Units that run one after another in one job, all of one stage and with one need."""
+    """Units that run in one job, all of one stage and with one need: so many `at_a_time`."""
 
     name: str
     stage: Stage
     units: tuple[Unit, ...]
     needs: str | None
+    at_a_time: int = 1
 
 
 class SweepFolder:
@@ -127,7 +128,7 @@ class SweepFolder:
         path = self.job_path(job.name)
         path.parent.mkdir(parents=True, exist_ok=True)
         units = [{"id": unit.id, "cells": [self._entry(cell) for cell in unit.cells]} for unit in job.units]
-        content = {"stage": job.stage, "units": units, "logging": logging}
+        content = {"stage": job.stage, "units": units, "at_a_time": job.at_a_time, "logging": logging}
         # Keys stay in the config's order, which is that of stacked defenses and of a curve's columns.
         write_atomically(path, partial(write_text, text=json.dumps(content, indent=2)))
         for unit in job.units:
@@ -193,6 +194,18 @@ def pack(units: Iterable[Unit], cells_per_job: Mapping[Stage, int]) -> list[Job]
         if sum(len(one.cells) for one in together) >= cells_per_job[unit.stage]:
             jobs.append(_job(waiting.pop(place)))
     return jobs + [_job(together) for together in waiting.values()]
+
+
+def share(jobs: Sequence[Job], at_a_time: int) -> list[Job]:
+    """So many jobs put together into each, where they have the same stage and need, to run side by side."""
+    alike: dict[tuple[Stage, str | None], list[Job]] = {}
+    for job in jobs:
+        alike.setdefault((job.stage, job.needs), []).append(job)
+    groups = [same[at : at + at_a_time] for same in alike.values() for at in range(0, len(same), at_a_time)]
+    return [
+        replace(group[0], units=tuple(unit for job in group for unit in job.units), at_a_time=len(group))
+        for group in groups
+    ]
 
 
 def _job(units: list[Unit]) -> Job:

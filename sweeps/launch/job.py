@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import logging.config
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from experiment.compose import compose_cell
 from storage.files import write_atomically
 from sweeps.grid.listed import finished_key
 from sweeps.launch.cluster.on_node import missed_gpu, name_job
+from sweeps.launch.cluster.side_by_side import run_side_by_side
 from sweeps.launch.folder import FAILURE, SweepFolder, write_failure
 
 log = logging.getLogger(__name__)
@@ -28,17 +30,24 @@ class CellsFailed(Exception):
 
 
 class JobRun:
-    """A job of a sweep, given by its file; what a time limit cuts is submitted again as it is."""
+    """A job of a sweep, given by its file; what a time limit cuts is submitted again as it is.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    `unit` is the only one that is run, in a process beside those of others.
+    """
+
+    def __init__(self, path: Path, unit: str | None = None) -> None:
+        self.path, self.unit = path, unit
 
     def __call__(self) -> None:
         """Run the job; raises CellsFailed at the end, so that the cluster calls the job failed."""
         content = json.loads(self.path.read_text())
         folder = SweepFolder(self.path.parents[2])
         failed: list[str] = []
-        for unit in content["units"]:
+        units = [unit for unit in content["units"] if self.unit in (None, unit["id"])]
+        if self.unit is None and content.get("at_a_time", 1) > 1:
+            failed = run_side_by_side(self.path, [unit["id"] for unit in units], content["at_a_time"])
+            units = []
+        for unit in units:
             if content["stage"] == "prepare":
                 failed += _prepare(unit, folder, content["logging"])
             else:
@@ -115,9 +124,13 @@ def _write_overrides(directory: Path, cell: dict[str, Any]) -> None:
     write_atomically(beside / "overrides.yaml", lambda path: OmegaConf.save(overrides, path))
 
 
-def run(path: Path) -> None:
-    """Run the job of a file and exit: with 1 where some of its cells failed."""
+def run(path: Path, unit: str | None = None) -> None:
+    """Run the job of a file, or one unit of it, and exit: with 1 where some of its cells failed."""
     try:
-        JobRun(path)()
+        JobRun(path, unit)()
     except CellsFailed as error:
         raise SystemExit(f"failed: {error}") from None
+
+
+if __name__ == "__main__":
+    run(Path(sys.argv[1]), sys.argv[2])

@@ -23,6 +23,9 @@ NAMES = (
 COMMON = ("name", "nodes", "cpus_per_task", "gpus_per_node", "tasks_per_node", "mem_gb", "timeout_min")
 """Names that Submitit has for any cluster; those of SLURM alone get a prefix."""
 
+PER_UNIT = ("cpus_per_task", "mem_gb")
+"""What a job needs as often as it runs units side by side."""
+
 Asked = Mapping[str, Any]
 
 
@@ -55,15 +58,19 @@ class Resources:
         """What was asked for by the user, without defaults."""
         return self.for_all | self.of_stage.get(stage, {})
 
-    def of(self, stage: Stage, largest: Node | None, gpus: int) -> dict[str, Any]:
+    def of(self, stage: Stage, largest: Node | None, gpus: int, at_a_time: int = 1) -> dict[str, Any]:
         """What a job asks for.
 
         Args:
             stage: of the job.
             largest: node of the partition, where it is known.
             gpus: that the job needs, unless something else was asked for.
+            at_a_time: units that it runs side by side, each of which has the usual memory and processors.
         """
-        defaults = self.defaults[stage]
+        defaults = {
+            name: value * at_a_time if name in PER_UNIT else value
+            for name, value in self.defaults[stage].items()
+        }
         if largest is not None:
             defaults = {name: _at_most(value, largest.most.get(name)) for name, value in defaults.items()}
         asked = self.asked(stage)

@@ -13,7 +13,6 @@ from itertools import groupby
 from typing import Any
 
 import submitit
-from submitit.core.job_environment import JobEnvironment
 
 from storage.errors import InputError
 from storage.options import check_number
@@ -21,7 +20,8 @@ from sweeps.grid.units import Stage
 from sweeps.launch.cluster.jobs import HELD, cancel, release, slurm_states
 from sweeps.launch.cluster.limits import largest_array, largest_node
 from sweeps.launch.cluster.resources import REFUSALS, Resources, refusal, submitit_parameters
-from sweeps.launch.folder import Job, SweepFolder
+from sweeps.launch.cluster.side_by_side import IGNORING
+from sweeps.launch.folder import Job, SweepFolder, share
 from sweeps.launch.job import JobRun
 from sweeps.launch.snapshot import environment, snapshot
 from sweeps.launch.types import ClusterSilent
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 THREADS = ('export OMP_NUM_THREADS="${SLURM_CPUS_PER_TASK:-1}"', "export OMP_WAIT_POLICY=PASSIVE")
 """As many threads as a job has processors: where the cluster does not bind jobs, each would take the node."""
 
-UNTIL_HANDLED = f'sh -c \'trap "" {JobEnvironment.USR_SIG} TERM; exec "$0" "$@"\' '
+UNTIL_HANDLED = f"sh -c '{IGNORING}' "
 """Ignores the signals before a time limit or a preemption until Submitit handles them: Python dies of one
 while it starts, and a job that dies by itself is not requeued."""
 
@@ -58,6 +58,7 @@ class SlurmLauncher:
         usual: Mapping[Stage, Mapping[str, Any]],
         array_parallelism: int = 256,
         array_size: int = 1000,
+        cells_per_gpu: int = 1,
         max_num_timeout: int = 20,
         signal_delay_s: int = 120,
         setup: Sequence[str] | None = None,
@@ -68,6 +69,8 @@ class SlurmLauncher:
     ) -> None:
         self.resources = Resources(usual, for_all, resources)
         _check(array_parallelism, array_size, max_num_timeout, signal_delay_s, additional_parameters)
+        self.cells_per_gpu = cells_per_gpu
+        self._check_sharing()
         self.array_parallelism, self.array_size = array_parallelism, array_size
         self.max_num_timeout, self.signal_delay_s = max_num_timeout, signal_delay_s
         self.setup = [setup] if isinstance(setup, str) else list(setup or [])
@@ -93,6 +96,7 @@ class SlurmLauncher:
             for name, value in environment(snapshot(folder.root)).items()
         ]
         self.largest = {job.stage: self._largest_node(job.stage) for job in jobs}
+        jobs = self._shared(jobs)
         for job in jobs:
             folder.write_job(job, logging)
         self.portions = _portions(jobs, min(self.array_size, largest_array() or self.array_size))
@@ -104,6 +108,25 @@ class SlurmLauncher:
             cancel({record["job"] for record in new.values()})
             folder.set_jobs(before)
             raise
+
+    def _check_sharing(self) -> None:
+        name = "hydra.launcher.cells_per_gpu"
+        try:
+            check_number(name, self.cells_per_gpu, 1, whole=True)
+        except ValueError as error:
+            raise InputError(str(error)) from error
+        gpus = self.resources.asked("extract").get("gpus_per_node", 1)
+        if self.cells_per_gpu > 1 and gpus > 1:
+            raise InputError(f"{name} is of jobs with one GPU each; leave out gpus_per_node={gpus}")
+
+    def _shared(self, jobs: Sequence[Job]) -> list[Job]:
+        """The jobs, of which those that run extractions on a GPU are put together to share it."""
+        sharing = [job for job in jobs if job.stage == "extract" and self._has_gpu(job)]
+        others = [job for job in jobs if job not in sharing]
+        return others + share(sharing, self.cells_per_gpu)
+
+    def _has_gpu(self, job: Job) -> bool:
+        return bool(_wants_gpu(job) or self.resources.asked(job.stage).get("gpus_per_node"))
 
     def step(self) -> None:
         """Submit as many of the jobs that are left as the cluster takes now, and let go what it holds."""
@@ -184,7 +207,8 @@ class SlurmLauncher:
         stage = jobs[0].stage
         cells = [cell.label for job in jobs for unit in job.units for cell in unit.cells]
         gpus = int(stage != "price" and any(_wants_gpu(job) for job in jobs))
-        asked = self.resources.of(stage, self.largest[stage], gpus)
+        at_a_time = max(job.at_a_time for job in jobs)
+        asked = self.resources.of(stage, self.largest[stage], gpus, at_a_time)
         more = f" and {len(cells) - 1} more" if len(cells) > 1 else ""
         return submitit_parameters({"comment": cells[0] + more} | asked) | {
             "name": f"tollgate {stage} {cells[0]}{more}",

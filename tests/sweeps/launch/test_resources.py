@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -135,3 +136,36 @@ def test_what_cannot_be_meant_is_refused(override: str, said: str) -> None:
 def test_time_limits_of_partitions() -> None:
     assert [minutes(limit) for limit in ("2:00", "1:30:00", "1-02:00:00")] == [2, 90, 1560]
     assert minutes("infinite") == float("inf")
+
+
+def test_cells_share_a_gpu(tmp_path: Path) -> None:
+    """Extractions only, each with the usual memory; what is asked for by hand is of the job."""
+    root = tmp_path / "sweep"
+    folder = SweepFolder(root)
+    four = [job(root, name, accelerator="gpu") for name in "abcd"]
+    other = job(root, "e", accelerator="cpu")
+    play(tmp_path / "bin", pytest.MonkeyPatch(), sinfo="64|400000|infinite|main*")
+    launcher("cells_per_gpu=3").start([*four, other], folder, {})
+    scripts = sorted((root / ".tollgate" / "slurm").rglob("*submission.sh"))
+    assert len(scripts) == 1, "an array"
+    assert {"#SBATCH --mem=48GB", "#SBATCH --cpus-per-task=12", "#SBATCH --gpus-per-node=1"} < set(
+        scripts[0].read_text().splitlines()
+    )
+    written = {path.stem: json.loads(path.read_text()) for path in (root / ".tollgate" / "jobs").iterdir()}
+    told = {name: ([unit["id"] for unit in it["units"]], it["at_a_time"]) for name, it in written.items()}
+    assert told == {"a": (["a", "b", "c"], 3), "d": (["d"], 1), "e": (["e"], 1)}
+    assert len({record["job"] for record in folder.jobs().values()}) == 3
+    text = script(tmp_path, "cells_per_gpu=3", "mem_gb=20", accelerator="gpu")
+    assert "#SBATCH --mem=20GB\n" in text
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["cells_per_gpu=0"], "hydra.launcher.cells_per_gpu must be a whole number of at least 1, not 0"),
+        (["cells_per_gpu=2", "gpus_per_node=2"], "hydra.launcher.cells_per_gpu is of jobs with one GPU each"),
+    ],
+)
+def test_what_sharing_cannot_be(overrides: list[str], said: str) -> None:
+    with pytest.raises(InputError, match=f"^{re.escape(said)}"):
+        launcher(*overrides)
