@@ -66,8 +66,9 @@ def _check_planned() -> None:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    from sweeps.launch.types import UnplannedGrid
+    from sweeps.launch.types import SUBMITIT, UnplannedGrid
 
     hydra = HydraConfig.get()
-    if hydra.mode is RunMode.MULTIRUN:
-        raise UnplannedGrid(hydra.runtime.choices["hydra/launcher"])
+    chosen = hydra.runtime.choices["hydra/launcher"]
+    if hydra.mode is RunMode.MULTIRUN and chosen not in SUBMITIT:
+        raise UnplannedGrid(chosen)

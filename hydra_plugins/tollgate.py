@@ -44,9 +44,11 @@ class GridSweeper(BasicSweeper):
         """Refuse launchers that would run the cells one by one, before any folder is made."""
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
         if not isinstance(self.launcher, PlannedLauncher):
-            from sweeps.launch.types import UnplannedGrid
+            from sweeps.launch.types import SUBMITIT, UnplannedGrid
 
-            raise UnplannedGrid(config.hydra.runtime.choices["hydra/launcher"])
+            chosen = config.hydra.runtime.choices["hydra/launcher"]
+            if chosen not in SUBMITIT or "only_plan" in config.hydra.launcher:
+                raise UnplannedGrid(chosen)
 
     def sweep(self, arguments: list[str]) -> Any:
         """Give the grid to the launcher; one that only plans leaves no folder."""
@@ -58,7 +60,9 @@ class GridSweeper(BasicSweeper):
             return super().sweep(arguments)
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
-        """Leave the check to the launcher's plan."""
+        """Leave the check to the launcher's plan, where it makes one."""
+        if not isinstance(self.launcher, PlannedLauncher):
+            super().validate_batch_is_legal(batch)
 
 
 class SearchSweeper(Sweeper):

@@ -59,6 +59,10 @@ class Launcher(Protocol):
         ...
 
 
+SUBMITIT = ("submitit_local", "submitit_slurm")
+"""Launchers of others that may run a grid without a plan."""
+
+
 class UnplannedGrid(InputError):
     """A launcher that is not ours would run the cells of a grid one by one."""
 
