@@ -25,6 +25,9 @@ FORMAT = 3
 """The layout. It is raised whenever the code changes what the same configuration makes, or how an identity
 is written; entries of older layouts are then left alone, and said."""
 
+TOOK = "took.json"
+"""How many seconds it took to make an artifact: in one go, so not that of one that was resumed."""
+
 
 @dataclass(frozen=True)
 class Entry:

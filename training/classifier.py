@@ -10,10 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from training.divergence import check_losses
-from training.recipe import Recipe
-
-Loss = Callable[[Tensor, Tensor], Tensor]
-"""Returns the mean loss of logits `[n, classes]` for their targets."""
+from training.recipe import Loss, Recipe
 
 
 class Classifier(pl.LightningModule):

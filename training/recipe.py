@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from storage.identity import stable_id
 from storage.options import check_choice, check_options
@@ -16,6 +17,8 @@ from storage.options import check_choice, check_options
 Schedule = Literal["constant", "step", "cosine", "one_cycle", "plateau"]
 OptimizerName = Literal["sgd", "adam"]
 Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""Returns the mean loss of logits `[n, classes]` for their targets."""
 
 
 @stable_id("recipe/augmentation")

@@ -12,12 +12,9 @@ from typing import Any, ClassVar, Generic, TypeVar
 from experiment.components import Cell
 from experiment.keys import Config
 from storage.files import write_json
-from storage.store import Entry, Store
+from storage.store import TOOK, Entry, Store
 
 Loaded = TypeVar("Loaded")
-
-TOOK = "took.json"
-"""How many seconds it took to make an artifact: in one go, so not that of one that was resumed."""
 
 
 @dataclass(frozen=True, eq=False)

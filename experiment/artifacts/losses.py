@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torchmetrics.functional.classification import multiclass_calibration_error
 
 from pow.shares import share_interval
 from victims.answers import perturbed
@@ -56,11 +55,16 @@ def _accuracy(answers: Tensor, truth: Tensor) -> float:
 
 
 def _calibration_error(answers: Tensor, truth: Tensor) -> float:
-    confident = answers.clamp(0, 1)  # beyond 1 by a rounding error, they would be taken for logits
-    error: Tensor = multiclass_calibration_error(
-        confident, truth, num_classes=answers.shape[1], n_bins=CALIBRATION_BINS, norm="l1"
+    """Mean of |share that is right - mean confidence| over bins of confidence, weighted by their answers."""
+    confidence, chosen = answers.clamp(0, 1).max(1)  # beyond 1 by a rounding error
+    edges = torch.linspace(0, 1, CALIBRATION_BINS + 1, device=answers.device)
+    bins = torch.bucketize(confidence, edges, right=True) - 1  # a confidence of 1 has a bin of its own
+    counts, confident, right = (
+        torch.zeros_like(edges).scatter_add_(0, bins, values)
+        for values in (torch.ones_like(confidence), confidence, (chosen == truth).to(confidence.dtype))
     )
-    return float(error)
+    gaps = (right / counts).nan_to_num() - (confident / counts).nan_to_num()
+    return float((gaps.abs() * (counts / counts.sum())).sum())
 
 
 def watch_losses(

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
 from extraction.attacks.base import Ask, Attack, Attacker
-from extraction.learning.data_free import DataFree, DataFreeRecipe, Generator, Iterations
+from extraction.learning.data_free import DataFreeRecipe, Generator, Iterations
 from extraction.learning.replay import Replay
 from storage.identity import stable_id
 from storage.options import check_choice
-from training.fit import make_trainer, run_trainer
 from training.recipe import Recipe
 from training.seeds import derive_seed, seeded
 from victims.datasets.images import ImageSet
 from victims.types import AnswerKind
+
+if TYPE_CHECKING:
+    from extraction.learning.loops.data_free import DataFree
 
 Schedule = Literal["steps", "cosine"]
 
@@ -41,9 +43,6 @@ class Dfme(Attack):
 
     answers: ClassVar[tuple[AnswerKind, ...]] = ("soft",)
     keeps_transfer_set = False
-
-    loop: ClassVar[type[DataFree]] = DataFree
-    """What trains student and generator."""
 
     estimates_gradients: ClassVar[bool] = True
     """Whether the generator's gradient is estimated by queries."""
@@ -77,6 +76,8 @@ class Dfme(Attack):
 
     def run_round(self, attacker: Attacker, ask: Ask, count: int) -> None:
         """Run as many iterations as `count` queries pay for; less than one image's share may be left."""
+        from training.trainer import make_trainer, run_trainer
+
         seed = derive_seed(attacker.seed, "iterations", attacker.round)
         iterations = Iterations(count, self.recipe, seed)
         if not len(iterations):
@@ -89,6 +90,12 @@ class Dfme(Attack):
         self.optimizers = [optimizer.state_dict() for optimizer in trainer.optimizers]
         self._keep(module)
         attacker.hardware.place(module.student)
+
+    def _loop(self) -> type[DataFree]:
+        """Return what trains student and generator."""
+        from extraction.learning.loops.data_free import DataFree
+
+        return DataFree
 
     def _keep(self, module: DataFree) -> None:
         """Keep for later rounds what the loop has trained besides the substitute."""
@@ -112,7 +119,7 @@ class Dfme(Attack):
         if self.generator is not None:
             generator.load_state_dict(self.generator)
         spent = self.spent
-        return self.loop(
+        return self._loop()(
             self._student(attacker),
             generator,
             lambda images: ask(images).values,

@@ -7,21 +7,25 @@ its proxy images are random shapes, as in the paper, or those of the query pool.
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
 from extraction.attacks.base import Attacker, pool_images
 from extraction.attacks.dfme import Dfme, Schedule
-from extraction.learning.data_free import DataFree, DataFreeRecipe, Generator
-from extraction.learning.hard_label import Adversary, HardLabelLoop, make_discriminator
+from extraction.learning.data_free import DataFreeRecipe, Generator
+from extraction.learning.hard_label import Adversary, make_discriminator
 from extraction.learning.shapes import random_shapes
 from storage.identity import stable_id
 from storage.options import check_choice, check_number
 from training.seeds import seeded
 
 ProxyImages = Literal["shapes", "pool"]
+
+
+if TYPE_CHECKING:
+    from extraction.learning.loops.data_free import DataFree
 
 
 @stable_id("attack/dfms_hl")
@@ -43,7 +47,6 @@ class DfmsHl(Dfme):
     """
 
     answers = ("soft", "hard")
-    loop = HardLabelLoop
     estimates_gradients = False
 
     def __init__(
@@ -63,6 +66,11 @@ class DfmsHl(Dfme):
         check_number("attack.rule.pretraining", pretraining, 0, whole=True)
         self.proxy, self.diversity, self.pretraining = proxy, diversity, pretraining
         self.discriminator: dict[str, Tensor] | None = None
+
+    def _loop(self) -> type[DataFree]:
+        from extraction.learning.loops.hard_label import HardLabelLoop
+
+        return HardLabelLoop
 
     def _student(self, attacker: Attacker) -> nn.Module:
         assert attacker.student is not None

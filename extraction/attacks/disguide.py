@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from torch import Tensor, nn
 
 from extraction.attacks.base import Attacker
 from extraction.attacks.dfme import Dfme, Schedule
-from extraction.learning.data_free import DataFree, DataFreeRecipe
-from extraction.learning.ensemble import Ensemble, EnsembleLoop, renewed
+from extraction.learning.data_free import DataFreeRecipe
+from extraction.learning.ensemble import Ensemble, renewed
 from storage.identity import stable_id
 from storage.options import check_number
+
+if TYPE_CHECKING:
+    from extraction.learning.loops.data_free import DataFree
 
 
 @stable_id("attack/disguide")
@@ -35,7 +38,6 @@ class Disguide(Dfme):
     """
 
     answers = ("soft", "hard")
-    loop = EnsembleLoop
     estimates_gradients = False
 
     def __init__(
@@ -55,6 +57,11 @@ class Disguide(Dfme):
         check_number("attack.rule.grey", grey, 0, whole=True)
         self.clones, self.diversity, self.grey = clones, diversity, grey
         self.others: list[dict[str, Tensor]] = []
+
+    def _loop(self) -> type[DataFree]:
+        from extraction.learning.loops.ensemble import EnsembleLoop
+
+        return EnsembleLoop
 
     def _student(self, attacker: Attacker) -> nn.Module:
         assert attacker.student is not None

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from extraction.attacks.base import Attacker, QueryAttack, random_pool_images
-from extraction.learning.mixmatch import MixMatchRecipe, fit_mixmatch
+from extraction.learning.mixmatch import MixMatchRecipe
 from storage.identity import stable_id
 from training.recipe import Recipe
 from training.seeds import derive_seed
@@ -29,6 +29,8 @@ class MixMatchExtraction(QueryAttack):
 
     def train(self, attacker: Attacker, network: nn.Module, recipe: Recipe) -> None:
         """Train `network` in place by this attack's own recipe; the substitute's `recipe` is not used."""
+        from extraction.learning.loops.mixmatch import fit_mixmatch
+
         known = attacker.transfer_set
         targets = known.targets
         if targets.dim() == 1:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-import torchvision
 from torch import Tensor, nn
 
 from extraction.attacks.base import Attacker
@@ -118,6 +117,8 @@ def stored_weights(weights: str) -> dict[str, Tensor]:
         if not isinstance(stored, dict) or not all(isinstance(it, Tensor) for it in stored.values()):
             raise ValueError(f"attack.rule.weights={weights} holds no state dict")
         return stored
+    import torchvision  # here, since it takes seconds
+
     try:
         named = torchvision.models.get_weight(weights)
     except (ValueError, KeyError, AttributeError) as error:

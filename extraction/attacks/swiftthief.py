@@ -18,7 +18,7 @@ from extraction.attacks.entropy import entropy
 from extraction.attacks.k_center import features
 from extraction.attacks.pretrained import last_layer
 from extraction.attacks.selection import PoolSelection
-from extraction.learning.contrastive import ContrastiveBatches, ContrastiveRecipe, Heads, fit_contrastive
+from extraction.learning.contrastive import ContrastiveBatches, ContrastiveRecipe, Heads
 from storage.identity import stable_id
 from storage.options import check_inside, check_number
 from training.fit import predict_logits
@@ -94,6 +94,8 @@ class SwiftThief(PoolSelection):
 
     def train(self, attacker: Attacker, network: nn.Module, recipe: Recipe) -> None:
         """Learn features by contrast, then fit the network to the answers by the substitute's recipe."""
+        from extraction.learning.loops.contrastive import fit_contrastive
+
         last, known, device = last_layer(network), attacker.transfer_set, attacker.hardware.device
         assert isinstance(last, nn.Linear)
         answers = known.targets

@@ -1,4 +1,4 @@
-"""The loop of DisGUIDE (Rosenthal et al. 2023): the generator looks for images on which clones disagree.
+"""What DisGUIDE (Rosenthal et al. 2023) trains: clones, and a generator of images on which they disagree.
 
 Its gradient goes through the clones alone, so it is exact, and costs no query.
 """
@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import deepcopy
-from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from extraction.learning.data_free import DataFree, Disagreement, disagreement, squash
+from extraction.learning.data_free import Disagreement, disagreement
 from training.seeds import seeded
 
 
@@ -61,38 +60,3 @@ def clone_loss(logits: Tensor, answers: Tensor, kind: Disagreement) -> Tensor:
     if answers.dim() == 1:
         return nn.functional.cross_entropy(logits, answers)
     return disagreement(logits, answers, kind).mean()
-
-
-class EnsembleLoop(DataFree):
-    """The loop of DataFree with an Ensemble for its student."""
-
-    @property
-    def _ensemble(self) -> Ensemble:
-        return cast(Ensemble, self.student)
-
-    def _images(self, raw: Tensor) -> Tensor:
-        images = squash(raw)
-        if not self._ensemble.grey:
-            return images
-        is_grey = torch.arange(len(images), device=images.device) % self._ensemble.grey == 0
-        return torch.where(is_grey[:, None, None, None], images.mean(1, keepdim=True), images)
-
-    def _generator_step(self, count: int) -> None:
-        """Raise the disagreement of the clones, which are not asked to learn from it."""
-        self.generator.train()
-        self._ensemble.eval()
-        _, optimizer = self._optimizers()
-        optimizer.zero_grad()
-        images = self._images(self.generator(self._latent(count)))
-        self.manual_backward(generator_loss(self._ensemble(images).float(), self._ensemble.diversity))
-        optimizer.step()
-        self.generator.eval()
-
-    def _train_student(self, images: Tensor, answers: Tensor) -> None:
-        self._ensemble.train()
-        optimizer, _ = self._optimizers()
-        optimizer.zero_grad()
-        logits: Any = self._ensemble(images).float()
-        losses = [clone_loss(own, answers, self.recipe.disagreement) for own in logits]
-        self.manual_backward(torch.stack(losses).sum())
-        optimizer.step()

@@ -17,9 +17,8 @@ from torch import Tensor, nn
 from extraction.recovery.base import Imagine
 from extraction.recovery.denoise import mean_answers
 from training.batches import to_float
-from training.classifier import Loss
 from training.fit import fit, predict_logits
-from training.recipe import Hardware, Recipe
+from training.recipe import Hardware, Loss, Recipe
 from training.seeds import derive_seed, generator, seeded
 from victims.datasets.images import ImageSet
 from victims.types import Answer

@@ -9,12 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from experiment.keys import Config, Identity
 from experiment.naming import stack_name
 from storage.store import identity_key
 from sweeps.grid.listed import ListedCell, finished_key, left_out_words
+
+if TYPE_CHECKING:  # whose classes of defenses and measures need torch, which a status does without
+    from experiment.keys import Config, Identity
 
 Stage = Literal["prepare", "extract", "price"]
 

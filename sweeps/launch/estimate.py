@@ -9,9 +9,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from experiment.artifacts.base import TOOK
 from storage.identity import identify
-from storage.store import identity_key
+from storage.store import TOOK, identity_key
 from sweeps.grid.units import Plan, Unit, counted
 
 PREPARED = ("victims", "teachers", "misinformers", "honest")

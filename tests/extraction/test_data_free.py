@@ -16,7 +16,6 @@ from extraction.attacks.disguide import Disguide
 from extraction.attacks.maze import Maze
 from extraction.extract import Evaluation, Extraction
 from extraction.learning.data_free import (
-    DataFree,
     DataFreeRecipe,
     Generator,
     Iterations,
@@ -24,11 +23,13 @@ from extraction.learning.data_free import (
     estimated_gradient,
     squash,
 )
+from extraction.learning.loops.data_free import DataFree
 from extraction.settings import ExtractionSettings, SubstituteSettings
 from support.data_free import RECIPES
 from support.extracting import CPU, configured, evaluation, network, pool
-from training.fit import fit, make_trainer, predict_logits, run_trainer
+from training.fit import fit, predict_logits
 from training.recipe import Recipe
+from training.trainer import make_trainer, run_trainer
 from victims.types import Answer, AnswerKind, QueryBatch
 
 

@@ -15,10 +15,11 @@ from extraction.learning.data_free import (
     Generator,
     Iterations,
 )
-from extraction.learning.ensemble import Ensemble, EnsembleLoop, generator_loss, renewed
+from extraction.learning.ensemble import Ensemble, generator_loss, renewed
+from extraction.learning.loops.ensemble import EnsembleLoop
 from support.data_free import RECIPES
 from support.extracting import CPU, network
-from training.fit import make_trainer, run_trainer
+from training.trainer import make_trainer, run_trainer
 
 
 def test_the_generators_loss_is_what_numpy_makes_of_the_clones() -> None:

@@ -15,16 +15,16 @@ from extraction.extract import Extraction
 from extraction.learning.data_free import DataFreeRecipe, Generator, Iterations
 from extraction.learning.hard_label import (
     Adversary,
-    HardLabelLoop,
     adversarial_loss,
     class_diversity,
     make_discriminator,
 )
+from extraction.learning.loops.hard_label import HardLabelLoop
 from extraction.learning.shapes import random_shapes
 from extraction.settings import ExtractionSettings, SubstituteSettings
 from support.extracting import CPU, TruthOracle, evaluation, network, pool
-from training.fit import make_trainer, run_trainer
 from training.recipe import Recipe
+from training.trainer import make_trainer, run_trainer
 
 RECIPE = DataFreeRecipe(
     batch_size=64,

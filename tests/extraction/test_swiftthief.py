@@ -16,7 +16,6 @@ from extraction.attacks.k_center import features
 from extraction.attacks.swiftthief import SwiftThief
 from extraction.extract import Extraction
 from extraction.learning.contrastive import (
-    Contrastive,
     ContrastiveRecipe,
     Heads,
     class_weights,
@@ -24,6 +23,7 @@ from extraction.learning.contrastive import (
     soft_similarity,
     views,
 )
+from extraction.learning.loops.contrastive import Contrastive
 from extraction.settings import ExtractionSettings, SubstituteSettings
 from extraction.transfer_set import TransferSet
 from support.extracting import CPU, TruthOracle, evaluation, network, pool

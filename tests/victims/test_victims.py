@@ -16,9 +16,9 @@ from victims.datasets import digits
 from victims.datasets.images import ImageSet
 from victims.meter import Meter
 from victims.oracle import VictimOracle
+from victims.stacked_teachers import StackedTeachers
 from victims.teachers import (
     ShardBatches,
-    StackedTeachers,
     TeacherEnsemble,
     TeacherSettings,
     shard,

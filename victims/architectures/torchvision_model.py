@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 
-import torchvision
 from torch import Tensor, nn
 
 from storage.identity import stable_id
@@ -51,6 +50,8 @@ def torchvision_model(
     """
     if size is not None and not (isinstance(size, int) and size >= 1):
         raise ValueError(f"architecture.size must be a whole number of at least 1, or null, not {size!r}")
+    import torchvision  # here, since it takes seconds
+
     valid = torchvision.models.list_models(module=torchvision.models)
     if name not in valid:
         close = difflib.get_close_matches(str(name), valid, 3)

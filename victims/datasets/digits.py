@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import torch
 
+from victims.datasets import bundled
 from victims.datasets.images import ImageSet, check_image_size
 
 
 def load(image_size: tuple[int, int] | None = (16, 16)) -> dict[str, ImageSet]:
     """Return one part, `train`, resized to `image_size` (height, width); None keeps 8x8."""
-    from sklearn.datasets import load_digits
-
     check_image_size(image_size)
-    digits = load_digits()
-    images = torch.from_numpy(digits.images)[:, None].mul(255 / 16).round().to(torch.uint8)
-    labels = torch.from_numpy(digits.target).long()
+    pixels, classes = bundled.digits()
+    images = torch.from_numpy(pixels)[:, None].mul(255 / 16).round().to(torch.uint8)
+    labels = torch.from_numpy(classes)
     part = ImageSet.decoded(images, labels, tuple("0123456789"))
     return {"train": part.conform((1, *(image_size or part.image_shape[1:])))}

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from experiment.artifacts.base import TOOK
 from storage.errors import InputError
 from storage.files import write_json
-from storage.store import Store
+from storage.store import TOOK, Store
 from support.commands import ROOT, run_program
 from support.grids.running import SMALL
 from sweeps.grid.compose import GridComposer, hydra_loader, master_config
