@@ -33,6 +33,8 @@ STYLE: dict[str, Any] = {
 }
 """Letters as a paper has them, embedded as TrueType, which printers of conferences ask for."""
 
+DPI = 200
+
 MOST_BANDS = 12
 """With more lines than these, bands would hide them."""
 
@@ -69,14 +71,22 @@ def _save(plot: Plot, rows: pd.DataFrame, stem: Path) -> list[Path]:
     """The picture as `<stem>.png` and `<stem>.pdf`."""
     paths = [stem.with_name(f"{stem.name}.{kind}") for kind in ("png", "pdf")]
     with mpl.rc_context(STYLE):  # type: ignore[arg-type] # a literal type of each name
-        figure = Figure()  # not pyplot's, which would choose a backend for whoever imports this
-        beside = plot(figure, rows)
+        figure = Figure(dpi=DPI)  # not pyplot's, which would choose a backend for whoever imports this
+        box = _laid_out(figure, plot(figure, rows))
         for path in paths:
             kind = path.suffix[1:]
             undated: dict[str, Any] = {"metadata": {"CreationDate": None}} if kind == "pdf" else {}
-            save = partial(figure.savefig, format=kind, dpi=200, bbox_inches="tight", **undated)
-            write_atomically(path, partial(save, bbox_extra_artists=beside))
+            save = partial(figure.savefig, format=kind, dpi=DPI, bbox_inches=box, **undated)
+            write_atomically(path, save)
     return paths
+
+
+def _laid_out(figure: Figure, beside: list[Any]) -> Any:
+    """Lay a figure out once for all its files, each of which would do it again; returns what it fills."""
+    figure.draw_without_rendering()
+    box = figure.get_tightbbox(bbox_extra_artists=beside).padded(mpl.rcParams["savefig.pad_inches"])
+    figure.set_layout_engine(None)
+    return box
 
 
 def plot_accuracy_against_cost(axes: Any, rows: pd.DataFrame, looks: Looks) -> list[Any]:
