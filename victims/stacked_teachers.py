@@ -3,13 +3,42 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
 from training.recipe import Recipe
+
+LARGE = 2**14
+"""Values of one teacher's batch from which on a CPU takes longer for grouped convolutions than for a loop."""
+
+
+def takes_turns(images: Tensor) -> bool:
+    """Whether teachers are trained one after another on a batch of images `[teachers, b, c, h, w]`."""
+    return images.device.type == "cpu" and images[0].numel() >= LARGE
+
+
+def one_by_one(loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The losses of all teachers `[teachers]` as vmap gives them, by a loop.
+
+    `loss` is that of one teacher, of its parameters, its buffers, its images and its labels.
+    """
+
+    def losses(parameters: Any, buffers: Any, images: Tensor, labels: Tensor) -> Tensor:
+        own = [
+            {name: values.unbind() for name, values in stacked.items()} for stacked in (parameters, buffers)
+        ]
+        turns = [
+            loss(*({name: values[i] for name, values in each.items()} for each in own), images[i], labels[i])
+            for i in range(len(images))
+        ]
+        return torch.stack(turns)
+
+    return losses
 
 
 class StackedTeachers(pl.LightningModule):
@@ -42,8 +71,9 @@ class StackedTeachers(pl.LightningModule):
             logits = functional_call(self.skeleton[0], (parameters, buffers), (images,))
             return nn.functional.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
 
-        losses = vmap(loss, randomness="different")(self.parameters_of(), self.stacked_buffers, *batch)
-        total: Tensor = losses.sum()
+        together = vmap(loss, randomness="different")
+        each = one_by_one(loss) if takes_turns(batch[0]) else together
+        total: Tensor = each(self.parameters_of(), self.stacked_buffers, *batch).sum()
         self.log("loss", total.detach(), logger=False)
         return total
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -155,3 +157,24 @@ def test_channel_statistics_against_numpy() -> None:
     values = images.double().numpy() / 255
     assert np.allclose(mean, values.mean((0, 2, 3)))
     assert np.allclose(std, values.std((0, 2, 3)))
+
+
+@pytest.mark.parametrize("build", [small_net, resnet8])
+def test_large_batches_train_teachers_one_by_one_to_the_same_weights(
+    build: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = Recipe(epochs=1, batch_size=8, learning_rate=0.1, momentum=0.0, weight_decay=0.0)
+    images, labels = torch.rand(2, 8, 1, 8, 8), torch.randint(0, 10, (2, 8))
+    torch.manual_seed(0)
+    networks = [build((1, 8, 8), 10) for _ in range(2)]
+    states = []
+    for large in (1, 2**20):
+        monkeypatch.setattr("victims.stacked_teachers.LARGE", large)
+        module = StackedTeachers(deepcopy(networks), recipe, batches_per_epoch=1)
+        module.log = lambda *_, **__: None  # type: ignore[method-assign]
+        optimizer = module.configure_optimizers()
+        module.training_step((images, labels), 0).backward()
+        optimizer.step()
+        states.append(module.state())
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.allclose(states[0][name], states[1][name], atol=1e-5) for name in states[0])
