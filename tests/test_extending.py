@@ -135,11 +135,11 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def cell(sweep: Path) -> Path:
     """The grid's cell with one's own attack and defense."""
-    return next(sweep.glob("*_own_digits_last_first_flattened+pow"))
+    return next(sweep.glob("own_digits_last_first_flattened+pow_x1_*"))
 
 
 def test_the_grid_has_all_its_cells(sweep: Path) -> None:
-    names = {re.sub(r"^\d+_", "", path.parent.name) for path in sweep.glob("*/result.json")}
+    names = {path.parent.name.split("_x1_")[0] for path in sweep.glob("*/result.json")}
     assert names == {
         f"own_digits_{attack}_{defense}"
         for attack in ("standard", "last_first")
@@ -173,7 +173,7 @@ def test_the_result_tells_of_each(sweep: Path, cell: Path) -> None:
     assert result["measures"]["brightness"] == {"label": "brightness", "format": ".2f"}
     assert result["final"]["cost_brightness"] > 0 and result["final"]["pow_seconds"] > 0
     assert result["honest"]["l1"] > 0, "the defense changes answers"
-    curves = [pd.read_csv(path) for path in sorted(sweep.glob("*_flattened+pow/curve.csv"))]
+    curves = [pd.read_csv(path) for path in sorted(sweep.glob("*_flattened+pow_*/curve.csv"))]
     assert curves[0]["cost_brightness"].tolist() != curves[1]["cost_brightness"].tolist(), "attacks differ"
 
 

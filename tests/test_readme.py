@@ -117,7 +117,7 @@ def test_the_grid_and_a_replay_of_one_of_its_traces(tmp_path: Path) -> None:
     assert len(list(tmp_path.rglob("result.json"))) >= 6
     assert len(list(tmp_path.glob("outputs/sweeps/*/*/curve.csv"))) == 6
     (replay,) = [it for it in commands("docs/sweeps.md") if it.arguments[0] == "replay"]
-    trace = next(tmp_path.glob("outputs/sweeps/*/0_*/trace.parquet"))
+    trace = next(tmp_path.glob("outputs/sweeps/*/*_none_s0_*/trace.parquet"))
     arguments = [str(trace) if argument == "TRACE" else argument for argument in replay.arguments]
     assert "rtx4090" in execute(*arguments, folder=tmp_path)
 
@@ -127,7 +127,7 @@ def test_an_attack_of_ones_own_outside_the_repository(tmp_path: Path) -> None:
     assert save_files("README.md", tmp_path) == ["mine/brightest.py", "mine/conf/attack/brightest.yaml"]
     printed = execute(*OWN.with_overrides(SMALL_DIGITS), folder=tmp_path, **OWN.environment)
     assert "brightest on digits" in printed
-    assert len(list(tmp_path.glob("outputs/sweeps/*/*_digits_brightest_pow/curve.csv"))) == 1
+    assert len(list(tmp_path.glob("outputs/sweeps/*/digits_brightest_pow_x1_s0_*/curve.csv"))) == 1
 
 
 def test_one_thing_of_each_kind_as_contributing_adds_them(tmp_path: Path) -> None:
