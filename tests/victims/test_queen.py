@@ -127,11 +127,11 @@ def test_what_was_asked_before_decides_what_is_reversed(networks: tuple[nn.Modul
     asked = train.images.float() / 255
     y = networks[0](asked).softmax(1).detach()
     true = bound(networks, 1e9)(asked, y, 0)
-    turned = (bound(networks, 0.01)(asked, y, 0) - true).abs().sum(1) > 1e-6
+    turned = (bound(networks, 0.01)(asked, y, 0) - true).abs().sum(1) > 1e-3
     assert 0 < int(turned.sum()) < len(turned) and not turned[:10].any()
     parts = bound(networks, 0.01)
     again = torch.cat([parts(asked[i : i + 100], y[i : i + 100], i) for i in (0, 100, 200)])
-    assert torch.equal((again - true).abs().sum(1) > 1e-6, turned)
+    assert torch.equal((again - true).abs().sum(1) > 1e-3, turned)
 
 
 def test_classes_lie_apart_in_the_plane(networks: tuple[nn.Module, QueenNetworks]) -> None:
