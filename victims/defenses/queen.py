@@ -212,8 +212,8 @@ class Region:
         distance = (points - self.center).norm(dim=1)
         nearest = torch.full((len(points),), torch.inf)
         if len(self.recorded):
-            nearest = torch.cdist(points, self.recorded).amin(1)
-        between = torch.cdist(points, points)
+            nearest = distances(points, self.recorded).amin(1)
+        between = distances(points, points)
         reversed_, recorded = torch.zeros(len(points), dtype=torch.bool), []
         for number in (distance < self.radius).nonzero()[:, 0].tolist():
             if nearest[number] <= near * self.radius:
@@ -226,6 +226,11 @@ class Region:
             nearest = nearest.minimum(between[number])
         self.recorded = torch.cat([self.recorded, points[recorded]])
         return reversed_
+
+
+def distances(points: Tensor, others: Tensor) -> Tensor:
+    """Distances of points in the plane, to the last digit in batches of any size: clusters there are small."""
+    return torch.cdist(points, others, compute_mode="donot_use_mm_for_euclid_dist")
 
 
 def sensitivity(distance: Tensor, radius: float) -> Tensor:
