@@ -8,6 +8,8 @@ from __future__ import annotations
 import atexit
 import contextlib
 import gc
+import importlib
+import json
 import os
 import subprocess
 import sys
@@ -96,6 +98,7 @@ def _served(connection: Connection) -> tuple[str, str]:
     while True:
         if connection.poll(POLL_SECONDS):
             job, log = connection.recv()
+            _import_what_trains(Path(job))
             pid = os.fork()
             if pid == 0:
                 connection.close()
@@ -108,6 +111,20 @@ def _served(connection: Connection) -> tuple[str, str]:
                 break
             running -= 1
             connection.send((pid, None, os.waitstatus_to_exitcode(status)))
+
+
+def _import_what_trains(job: Path) -> None:
+    """Import Lightning for a job that may train, and so for all later ones; what only prices needs none."""
+    if not job.is_file():  # nor must the server wait for what comes through a pipe
+        return
+    try:
+        only_prices = json.loads(job.read_text())["stage"] == "price"
+    except (OSError, ValueError, KeyError):  # which the job itself will say
+        return
+    if not only_prices and "training.classifier" not in sys.modules:
+        for name in ("training.classifier", "training.trainer"):
+            importlib.import_module(name)
+        gc.freeze()
 
 
 def become(log: str) -> None:
