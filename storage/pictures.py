@@ -16,23 +16,32 @@ GREY_MODES = ("1", "L", "LA", "La")
 DEEP_GREY_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 """Pillow's modes of 16-bit greys; some versions open them with 32 bits (`I`)."""
 
+TURNED = ("JPEG", "MPO", "TIFF")
+"""Formats whose EXIF data browsers heed (JPEG), or do not read at all."""
+
+ANIMATED_PNG = "image/apng"
+
 TRANSPARENT_MODES = ("RGBA", "RGBa", "LA", "La", "PA")
 
 
 def open_picture(source: Source, name: str) -> Image.Image:
     """Decode a picture into mode L (grey) or RGB, as a viewer shows it.
 
-    It is turned as its EXIF data says, greys of 16 bits are scaled to 8, and what is transparent is white.
+    It is turned as its EXIF data says, if it is one of those kinds that browsers turn; greys of 16 bits are
+    scaled to 8, and what is transparent is white.
 
     Args:
         source: Its content, or the path of its file.
         name: What it is called, for the error message.
 
     Raises:
-        ValueError: It is missing, damaged, too large to be read safely, or of floating-point numbers.
+        ValueError: It is missing, damaged, too large to be read safely, an animated PNG, or of floating-point
+            numbers.
     """
     try:
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as picture:
+            if picture.get_format_mimetype() == ANIMATED_PNG:
+                raise ValueError("it is an animated PNG, of which programs show other pictures; save one")
             picture.load()
             return _eight_bits(_turned(picture))
     except FileNotFoundError as error:
@@ -58,7 +67,9 @@ def pixels_of(picture: Image.Image, size: tuple[int, int], channels: int | None)
 
 
 def _turned(picture: Image.Image) -> Image.Image:
-    """The picture, turned as its EXIF data says where that can be read."""
+    """The picture, turned as its EXIF data says where that can be read and browsers heed it."""
+    if picture.format not in TURNED:
+        return picture
     try:
         return ImageOps.exif_transpose(picture)
     except Exception:  # damaged EXIF data says nothing about the pixels
@@ -70,6 +81,8 @@ def _eight_bits(picture: Image.Image) -> Image.Image:
     if picture.mode in DEEP_GREY_MODES:
         # Pillow's own conversion would clip them at 255.
         values: Any = np.asarray(picture, dtype=np.float64)
+        if "transparency" in picture.info:
+            values = np.where(values == picture.info["transparency"], 65535.0, values)
         if values.min(initial=0) < 0 or values.max(initial=0) > 65535:
             raise ValueError("its greys are beyond 16 bits; save it with 8 or 16 bits a pixel")
         return Image.fromarray((values * (255 / 65535)).round().astype(np.uint8))

@@ -127,7 +127,7 @@ async function loadPicture(file) {
     ink.drawImage(canvas, 0, 0, pad.width, pad.height);
     takePicture(canvas, file.name);
   } catch {
-    showRefusal(`${file.name} cannot be read as a picture.`);
+    showRefusal(`${file.name} cannot be read: this page takes PNG, JPEG, GIF and WebP, and no animated PNG.`);
   }
 }
 
@@ -359,12 +359,16 @@ function showAnswer({ labels, probabilities }, bill) {
   element("answer").hidden = false;
   const ranked = probabilities ? rank(probabilities[0]) : [];
   const best = labels ? labels[0] : ranked[0].label;
-  element("label").textContent = `Class ${best}`;
+  element("label").textContent = nameOf(best);
   element("classes").replaceChildren(...ranked.slice(0, SHOWN_CLASSES).map(classRow));
   element("rest").textContent = others(ranked.slice(SHOWN_CLASSES));
   element("paid").textContent = price(bill);
   bringIntoView("answer");
-  say(`Paid and answered: class ${best}${labels ? "" : `, ${percent(ranked[0].probability)}`}.`);
+  say(`Paid and answered: ${nameOf(best)}${labels ? "" : `, ${percent(ranked[0].probability)}`}.`);
+}
+
+function nameOf(label) {
+  return model.class_names?.[label] ?? `Class ${label}`;
 }
 
 function rank(probabilities) {
@@ -379,7 +383,7 @@ function classRow({ label, probability }) {
   bar.style.setProperty("--share", probability);
   const track = node("span", "share", bar);
   track.setAttribute("aria-hidden", "true");
-  return node("li", "", node("span", "", `Class ${label} `), track, node("span", "percent", percent(probability)));
+  return node("li", "", node("span", "", `${nameOf(label)} `), track, node("span", "percent", percent(probability)));
 }
 
 function node(name, style, ...children) {

@@ -3,8 +3,18 @@
 
 const SHARE_BITS = 22;
 
-/** Draw a file's picture on a canvas of its size. Rejects if the file is no picture. */
+/** How files begin that browsers decode as the Python client does. */
+const KINDS = [/^\x89PNG/, /^\xff\xd8\xff/, /^GIF8/, /^RIFF[^]{4}WEBP/];
+
+const ANIMATED = "acTL"; // of PNG, where programs disagree about the first picture
+
+/** Draw a file's picture on a canvas of its size. Rejects if it is none, or one that clients may decode otherwise. */
 export async function readPicture(file) {
+  const start = new Uint8Array(await file.slice(0, 65536).arrayBuffer());
+  const text = Array.from(start, (byte) => String.fromCharCode(byte)).join("");
+  if (!KINDS.some((kind) => kind.test(text)) || (KINDS[0].test(text) && text.includes(ANIMATED))) {
+    throw new Error("a file of another kind");
+  }
   const bitmap = await createImageBitmap(file, { colorSpaceConversion: "none" });
   const canvas = document.createElement("canvas");
   canvas.width = bitmap.width;

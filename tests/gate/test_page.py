@@ -191,7 +191,9 @@ def test_what_is_no_picture_is_refused_in_words(gate: RunningGate, page: Page, t
     visit(page, gate)
     page.set_input_files("#file", tmp_path / "notes.png")
     alert = page.get_by_role("alert").filter(visible=True)
-    expect(alert).to_have_text("notes.png cannot be read as a picture.")
+    expect(alert).to_have_text(
+        "notes.png cannot be read: this page takes PNG, JPEG, GIF and WebP, and no animated PNG."
+    )
     page.get_by_label("API key").press("Enter")
     expect(alert).to_contain_text("There is no picture yet")
 

@@ -59,9 +59,28 @@ def test_sixteen_bits_are_scaled_and_not_clipped(tmp_path: Path) -> None:
     assert read_image(tmp_path / "deep.png", (1, 1, 4)).flatten().tolist() == [0, 1, 128, 255]
 
 
-def test_a_turned_picture_is_turned(tmp_path: Path) -> None:
-    turned(tmp_path / "it.png")
-    np.testing.assert_array_equal(np.asarray(open_picture(tmp_path / "it.png", "it")), np.rot90(PIXELS, 3))
+@pytest.mark.parametrize(("kind", "shape"), [("jpeg", (4, 6)), ("png", (6, 4)), ("webp", (6, 4))])
+def test_a_picture_is_turned_where_browsers_turn_it(
+    kind: str, shape: tuple[int, int], tmp_path: Path
+) -> None:
+    turned(tmp_path / f"it.{kind}")
+    assert np.asarray(open_picture(tmp_path / f"it.{kind}", "it")).shape == (*shape, 3)
+
+
+def test_an_animated_png_is_refused_and_other_animations_show_their_first_picture(tmp_path: Path) -> None:
+    first, second = (Image.new("RGB", (4, 4), color) for color in ("red", "blue"))
+    for kind in ("png", "gif", "webp"):
+        first.save(tmp_path / f"it.{kind}", save_all=True, append_images=[second], lossless=True)
+    for kind in ("gif", "webp"):
+        assert np.asarray(open_picture(tmp_path / f"it.{kind}", "it"))[0, 0].tolist() == [255, 0, 0][:3]
+    with pytest.raises(ValueError, match="it is not an image that can be decoded: it is an animated PNG"):
+        open_picture(tmp_path / "it.png", "it")
+
+
+def test_a_transparent_grey_of_sixteen_bits_is_white(tmp_path: Path) -> None:
+    grey = np.array([[0, 257]], dtype=np.uint16)
+    Image.fromarray(grey).save(tmp_path / "it.png", transparency=257)
+    assert read_image(tmp_path / "it.png", (1, 1, 2)).flatten().tolist() == [0, 255]
 
 
 def test_what_is_transparent_is_white(tmp_path: Path) -> None:

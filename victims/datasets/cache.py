@@ -16,7 +16,7 @@ from victims.datasets.images import ImageSet, content_hash
 
 log = logging.getLogger(__name__)
 
-FORMAT = 3
+FORMAT = 4
 """Version of the decoding; it is raised when the same files would be decoded into something else."""
 
 
