@@ -26,7 +26,8 @@ def main(arguments: Sequence[str]) -> int:
     way = {"ca": options.ca, "proxy": options.proxy, "keep": options.keep or _cache()}
     try:
         with Client(options.url, options.key, Willing(max_hashes=options.max_hashes), **way) as client:
-            receipt = client.request(read_image(options.image, client.model().image_shape))
+            model = client.model()
+            receipt = client.request(read_image(options.image, model.image_shape))
     except (Refused, TooExpensive) as error:
         print(f"error: {type(error).__name__}: {error}", file=sys.stderr)
         solved = error.solved if isinstance(error, Refused) and error.status in (0, *RETRIED) else None
@@ -36,7 +37,7 @@ def main(arguments: Sequence[str]) -> int:
     except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print("\n".join(sentences(receipt)))
+    print("\n".join(sentences(receipt, model)))
     return 0
 
 

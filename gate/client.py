@@ -317,12 +317,16 @@ def read_image(path: Path, image_shape: tuple[int, int, int]) -> np.ndarray:
     return pixels.reshape(height, width, channels).transpose(2, 0, 1)[None].copy()
 
 
-def sentences(receipt: Receipt) -> list[str]:
+def sentences(receipt: Receipt, model: Model) -> list[str]:
     """The first image's label, or its five most probable classes, and what the answer was paid with."""
     answer = receipt.answer[0]
     if receipt.answer.ndim == 1:
-        lines = [f"class {answer}"]
+        lines = [model.name_of(int(answer))]
     else:
         best = np.argsort(-answer, kind="stable")[:5]
-        lines = [f"class {label}  {100 * answer[label]:6.2f} %" for label in best]
+        names = [model.name_of(int(label)) for label in best]
+        width = max(map(len, names))
+        lines = [
+            f"{name:{width}}  {100 * answer[label]:6.2f} %" for name, label in zip(names, best, strict=True)
+        ]
     return [*lines, f"paid with {receipt.tried_hashes:,} hashes in {receipt.solve_seconds:.2f} s"]

@@ -64,6 +64,7 @@ class Service:
         account_seconds: That work, in seconds of the reference client.
         openings: Accounts that all strangers together may open in a minute.
         payer: Maps an account to the group whose costs add up; default the account itself.
+        class_names: A name for each class, or none.
 
     Raises:
         ValueError: A value is not valid; the message names the option.
@@ -84,6 +85,7 @@ class Service:
     account_seconds: float = 0.0
     openings: int = 10
     payer: Callable[[str], str] = str
+    class_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_choice("answers", self.answers, AnswerKind)

@@ -70,7 +70,10 @@ def describe(willing: Willing) -> Exchange:
             raise ValueError
         if channels * height * width > LARGEST_IMAGE:
             raise ValueError
-        return Model((channels, height, width), model["classes"], model["answers"], model["largest_batch"])
+        shape, names = (channels, height, width), tuple(model.get("class_names", ()))
+        if names and (len(names) != model["classes"] or not all(map(str.isprintable, names))):
+            raise ValueError
+        return Model(shape, model["classes"], model["answers"], model["largest_batch"], names)
 
 
 def request(images: np.ndarray, willing: Willing, kept: Forgetful | None = None) -> Exchange:

@@ -35,12 +35,20 @@ class TooExpensive(Exception):
 
 @dataclass(frozen=True)
 class Model:
-    """What a gate serves: images `[c, h, w]`, classes, the kind of answers, and most images in a request."""
+    """What a gate serves: images `[c, h, w]`, classes, the kind of answers, and most images in a request.
+
+    Its classes may have names.
+    """
 
     image_shape: tuple[int, int, int]
     classes: int
     answers: str
     largest_batch: int
+    class_names: tuple[str, ...] = ()
+
+    def name_of(self, label: int) -> str:
+        """What a class is called."""
+        return self.class_names[label] if self.class_names else f"class {label}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -81,9 +81,16 @@ def make_service(cell: Cell, victim: ServedVictim, counted: str) -> Service:
             account_seconds=_account_seconds(cell, toll),
             openings=server["openings"],
             payer=str if scope == "account" else _everyone,
+            class_names=_names(cell.data.train.class_names),
         )
     except ValueError as error:
         raise InputError(f"server.{error}") from error
+
+
+def _names(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The classes' names, where they say more than their numbers, and can be shown."""
+    numbered = names == tuple(map(str, range(len(names))))
+    return () if numbered or not all(map(str.isprintable, names)) else names
 
 
 def _slowest_rate(cell: Cell, toll: Toll) -> float:

@@ -145,6 +145,7 @@ class Endpoints:
             {
                 "image_shape": list(service.image_shape),
                 "classes": service.classes,
+                "class_names": list(service.class_names),
                 "answers": service.answers,
                 "largest_batch": service.largest_batch,
                 "puzzle": service.puzzle.name,

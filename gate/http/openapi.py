@@ -104,6 +104,7 @@ def model() -> dict[str, Any]:
     fields = {
         "image_shape": {"type": "array", "minItems": 3, "maxItems": 3, "items": whole},
         "classes": whole,
+        "class_names": {"type": "array", "items": {"type": "string"}},
         "answers": {"enum": list(get_args(AnswerKind))},
         "largest_batch": whole,
         "puzzle": {"enum": sorted(KINDS)},

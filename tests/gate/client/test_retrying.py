@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -16,7 +17,7 @@ import pytest
 import gate.client
 import gate.model.asking
 from gate import protocol, steps
-from gate.client import AsyncClient, Refused, Willing
+from gate.client import AsyncClient, Model, Receipt, Refused, Willing, sentences
 from gate.ledgers.base import Limits
 from support.gates.over_http import IMAGES, Instead, Server, SlowModel, count, serving
 from support.gates.server import (
@@ -144,6 +145,33 @@ def test_a_gate_that_serves_no_images_is_none(batch: object) -> None:
     model = {"image_shape": [1, 8, 8], "classes": 10, "answers": "soft", "largest_batch": batch}
     with pytest.raises(Refused) as caught:
         talk.send(httpx.Response(200, json=model))
+    assert caught.value.reason == "no_gate"
+
+
+def described(class_names: list[Any]) -> Model:
+    """What a client makes of what a gate tells of its classes."""
+    talk = protocol.describe(Willing())
+    next(talk)
+    model = {"image_shape": [1, 8, 8], "classes": 2, "answers": "soft", "largest_batch": 1}
+    with pytest.raises(StopIteration) as ended:
+        talk.send(httpx.Response(200, json=model | {"class_names": class_names}))
+    made: Model = ended.value.value
+    return made
+
+
+def test_classes_have_names_or_numbers() -> None:
+    receipt = Receipt(np.array([[0.25, 0.75]]), 1.0, 1, 0.5)
+    named = described(["cat", "hedgehog"])
+    assert sentences(receipt, named)[:2] == ["hedgehog   75.00 %", "cat        25.00 %"]
+    assert sentences(receipt, described([]))[0] == "class 1   75.00 %"
+    hard = Receipt(np.array([1]), 1.0, 1, 0.5)
+    assert sentences(hard, named)[0] == "hedgehog"
+
+
+@pytest.mark.parametrize("names", [["cat"], ["cat", "a\x1b[2J"], ["cat", 5]])
+def test_names_that_a_terminal_should_not_show_are_refused(names: list[Any]) -> None:
+    with pytest.raises(Refused) as caught:
+        described(names)
     assert caught.value.reason == "no_gate"
 
 

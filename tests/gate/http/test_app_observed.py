@@ -88,6 +88,7 @@ def test_the_model_is_told(server: Server) -> None:
     assert server.get("/v1/model").json() == {
         "image_shape": [1, 8, 8],
         "classes": 10,
+        "class_names": [],
         "answers": "soft",
         "largest_batch": 4,
         "puzzle": "sha256",
