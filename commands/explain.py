@@ -24,5 +24,5 @@ def run(config: DictConfig) -> None:
 
     stay_here()
     with packages_of("sweeps"):
-        from experiment.explain import explain
+        from experiment.explaining.explain import explain
     explain(config, Path(HydraConfig.get().runtime.output_dir))

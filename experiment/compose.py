@@ -13,16 +13,13 @@ from experiment.defense_stack import Toll, make_stack
 from experiment.images import CellData, load_cell_data
 from experiment.keys import Config, Identity
 from experiment.kinds import accounting_of, defense_class, make_buckets, make_measures
-from extraction.transferability import TransferSettings
+from experiment.options import check_config, transfer_settings
 from storage.errors import InputError
-from storage.options import check_inside, check_number, instantiate
+from storage.options import instantiate
 from storage.options import settings as make_settings
 from victims.architectures.build import build_network
 from victims.architectures.function import is_trainable
 from victims.victim import VictimSettings, build_victim, load_weights
-
-MOST_PICTURES = 100
-"""Of a row that explains costs; more are too small to be seen."""
 
 
 def compose_cell(config: DictConfig, progress: bool) -> Cell:
@@ -40,9 +37,9 @@ def compose_resolved(plain: Config, progress: bool, data: CellData | None = None
 
 
 def _compose(plain: Config, progress: bool, images: CellData | None) -> Cell:
+    check_config(plain)
     accounting = accounting_of(plain)
     rule = attack_rule(plain)
-    _check_plain(plain)
     stack = make_stack(plain, accounting)
     settings = extraction_settings(plain)
     images = images or load_cell_data(plain)
@@ -62,31 +59,10 @@ def _compose(plain: Config, progress: bool, images: CellData | None) -> Cell:
         stack=stack,
         remote=remote_of(plain),
         accounting=accounting,
-        transfer=make_settings(TransferSettings, plain["dataset"]["transfer"], "dataset.transfer"),
+        transfer=transfer_settings(plain),
     )
     _check(cell)
     return cell
-
-
-def _check_plain(plain: Config) -> None:
-    """Check numbers and words of a resolved config; raises ValueError naming the option."""
-    give_up = plain["attack"]["give_up_usd"]
-    if give_up is not None and not (isinstance(give_up, int | float) and give_up > 0):
-        raise ValueError(f"attack.give_up_usd must be above 0, or null, not {give_up!r}")
-    check_inside("dataset.request_seconds", plain["dataset"]["request_seconds"], 0)
-    check_number("victim.seed", plain["victim"]["seed"], 0, whole=True)
-    _check_logger(plain["logger"])
-    if explain := plain.get("explain"):
-        check_number("explain.queries", explain["queries"], 1, whole=True)
-        check_number("explain.pictures", explain["pictures"], 1, MOST_PICTURES, whole=True)
-        check_number("explain.step", explain["step"], 0, 1)
-
-
-def _check_logger(logger: Config) -> None:
-    for name, rule in {"project": "a word", "entity": "a word or null"}.items():
-        value = logger.get(name)
-        if name in logger and not (isinstance(value, str) or (value is None and "null" in rule)):
-            raise ValueError(f"logger.{name} must be {rule}, not {value!r}")
 
 
 def _check(cell: Cell) -> None:

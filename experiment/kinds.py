@@ -10,7 +10,7 @@ from typing import Any, Literal
 from privacy.accountant import Accounting, HowCostsAdd
 from storage.conf import CONF
 from storage.identity import identify
-from storage.options import check_choice, check_inside, instantiate
+from storage.options import instantiate
 from storage.own import named_like_ours
 from storage.typed import check_names
 from victims.buckets import Buckets
@@ -142,10 +142,6 @@ def accounting_of(plain: Mapping[str, Any]) -> dict[str, Accounting]:
             raise ValueError(
                 f"privacy.measures.{name} must be a group of options with a _target_, not {node!r}"
             )
-        if "sigma" in node:
-            check_inside(f"privacy.measures.{name}.sigma", node["sigma"], 0)
-            check_inside(f"privacy.measures.{name}.delta", node["delta"], 0, 1)
-    check_choice("privacy.accounting", privacy["accounting"], Literal[HowCostsAdd, "paired"])
     return {
         name: Accounting(
             node["sigma"], node["delta"], _adding(plain, name), privacy["bound"], privacy["conversion"]

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from extraction.attacks.base import Attack
 from extraction.recovery import RecoveryName
-from storage.options import check_choice
+from storage.bounds import Count, Natural
+from storage.typed import check_declared
 from training.recipe import Recipe
 from victims.architectures.build import Architecture
 from victims.types import AnswerKind
@@ -31,23 +32,18 @@ class ExtractionSettings:
         ValueError: An option is out of range, or options contradict each other; the message names them.
     """
 
-    budget: int
-    round_size: int
-    accounts: int = 1
+    budget: Count
+    round_size: Count
+    accounts: Count = 1
     answers: AnswerKind = "soft"
-    top_k: int = 3
+    top_k: Count = 3
     warm_start: bool = False
-    seed: int = 0
+    seed: Natural = 0
     recover: RecoveryName = "none"
-    repeats: int = 1
+    repeats: Count = 1
 
     def __post_init__(self) -> None:
-        for name in ("budget", "round_size", "accounts", "top_k", "repeats"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"attack.{name} must be a whole number of at least 1, not {value!r}")
-        check_choice("attack.answers", self.answers, AnswerKind)
-        check_choice("attack.recover", self.recover, RecoveryName)
+        check_declared(self, "attack")
         if self.recover != "none" and self.answers == "hard":
             raise ValueError(
                 f"attack.recover={self.recover} needs probabilities: choose attack.answers=soft or topk"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, kl_div
 
-from storage.options import check_options
+from storage.bounds import AboveNone, Count
+from storage.typed import check_declared
 from training.batches import to_float
 from training.fit import accuracy, predict_logits
 from training.recipe import Hardware
@@ -28,15 +28,12 @@ class TransferSettings:
         ValueError: An option is out of range; the message names it.
     """
 
-    epsilon: float
-    steps: int
-    images: int
+    epsilon: AboveNone
+    steps: Count
+    images: Count
 
     def __post_init__(self) -> None:
-        check = partial(check_options, self, "dataset.transfer")
-        check("epsilon", valid=lambda it: 0 < it <= 1, rule="above 0 and up to 1")
-        whole = "a whole number of at least 1"
-        check("steps", "images", valid=lambda it: isinstance(it, int) and it >= 1, rule=whole)
+        check_declared(self, "dataset.transfer")
 
 
 def pgd(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,9 @@ import pandas as pd
 from pow.calibration.progressive import ProgressiveCalibration
 from pow.honest_users import halves
 from pow.population import Population, Users, sorted_by_label
+from storage.bounds import BelowOne, Bounds, Part
 from storage.identity import stable_id
+from storage.typed import check_declared
 
 CONFIDENCE = 0.95
 """Confidence of the fit, and of the intervals that are printed."""
@@ -34,14 +36,11 @@ class Bound:
     Overhead is a user's seconds with work over those without. Raises ValueError naming the option.
     """
 
-    users: float
-    overhead: float
+    users: Part
+    overhead: Annotated[float, Bounds(1, above=True)]
 
     def __post_init__(self) -> None:
-        if not 0 < self.users < 1:
-            raise ValueError(f"pow_calibration.bounds.*.users must be between 0 and 1, not {self.users!r}")
-        if not 1 < self.overhead < math.inf:
-            raise ValueError(f"pow_calibration.bounds.*.overhead must be above 1, not {self.overhead!r}")
+        check_declared(self, "pow_calibration.bounds.*")
 
 
 @dataclass(frozen=True)
@@ -55,18 +54,13 @@ class Terms:
     """
 
     bounds: tuple[Bound, ...]
-    within_allowance: float
+    within_allowance: BelowOne
     fits: tuple[str, ...] = ("allowance", "steepness")
 
     def __post_init__(self) -> None:
         if not self.bounds:
             raise ValueError("pow_calibration.bounds must name at least one bound")
-        share = self.within_allowance
-        if not (isinstance(share, int | float) and 0 <= share < 1):
-            raise ValueError(
-                "pow_calibration.within_allowance must be at least 0 and below 1, "
-                f"not {self.within_allowance!r}"
-            )
+        check_declared(self, "pow_calibration")
 
 
 @dataclass(frozen=True)

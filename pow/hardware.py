@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from pow.puzzles.settings import PuzzleSettings
+from storage.bounds import NonNegative, Positive
 from storage.identity import stable_id
+from storage.typed import check_declared
 
 SECONDS_AN_HOUR = 3600.0
 WATTS_A_KILOWATT = 1000.0
@@ -42,23 +44,16 @@ class Hardware:
     """
 
     name: str
-    hashes_per_second: Mapping[str, float]
-    watts: float
-    usd_per_hour: float
+    hashes_per_second: Mapping[str, Positive]
+    watts: NonNegative
+    usd_per_hour: NonNegative
     source: str
     measured: bool = False
 
     def __post_init__(self) -> None:
-        slow = [kind for kind, rate in self.hashes_per_second.items() if not rate > 0]
-        if slow or not self.hashes_per_second:
-            raise ValueError(
-                f"hardware {self.name}: hashes_per_second must be above 0 for each kind of puzzle"
-            )
-        for option in ("watts", "usd_per_hour"):
-            if not getattr(self, option) >= 0:
-                raise ValueError(
-                    f"hardware {self.name}: {option} must be at least 0, not {getattr(self, option)!r}"
-                )
+        check_declared(self, "hardware")
+        if not self.hashes_per_second:
+            raise ValueError(f"hardware {self.name}: hashes_per_second must name a kind of puzzle")
 
     def rate(self, puzzle: PuzzleSettings, option: str = "hardware") -> float:
         """Return hashes per second for the puzzle; raise ValueError, naming `option`, without a figure."""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
 
+from storage.bounds import AboveNone, Bounds, Positive, Share
 from storage.identity import stable_id
+from storage.typed import check_declared
 
 Cumulative = Callable[[pd.DataFrame], np.ndarray]
 """Gives the cost of each row of a priced table and all rows before it, float64 `[n]`."""
@@ -39,26 +42,18 @@ class HonestUsers:
         ValueError: A value is out of its range; the message names the option.
     """
 
-    count: int = 400
-    longest: int = 9000
-    lengths: Sequence[float] = (0.1, 0.25, 0.5, 1.0)
-    imbalanced: float = 0.25
-    imbalance: float = 5.0
-    corrupted: float = 0.25
-    corruption: float = 0.2
+    count: Annotated[int, Bounds(2)] = 400
+    longest: Annotated[int, Bounds(2)] = 9000
+    lengths: Sequence[AboveNone] = (0.1, 0.25, 0.5, 1.0)
+    imbalanced: Share = 0.25
+    imbalance: Positive = 5.0
+    corrupted: Share = 0.25
+    corruption: Share = 0.2
 
     def __post_init__(self) -> None:
-        self._require(self.count >= 2, "count", "at least 2")
-        self._require(self.longest >= 2, "longest", "at least 2 queries")
-        shares = [0 < length <= 1 for length in self.lengths]
-        self._require(bool(shares) and all(shares), "lengths", "shares of the longest, above 0 and up to 1")
-        self._require(self.imbalance > 0, "imbalance", "above 0")
-        for share in ("imbalanced", "corrupted", "corruption"):
-            self._require(0 <= getattr(self, share) <= 1, share, "between 0 and 1")
-
-    def _require(self, valid: bool, option: str, rule: str) -> None:
-        if not valid:
-            raise ValueError(f"pow_calibration.users.{option} must be {rule}, not {getattr(self, option)!r}")
+        check_declared(self, "pow_calibration.users")
+        if not self.lengths:
+            raise ValueError("pow_calibration.users.lengths must name at least one share of the longest")
 
     def requests(
         self,

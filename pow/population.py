@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
 from scipy.special import ndtri
 
+from storage.bounds import AboveNone, Bounds, Count, NonNegative, Share
 from storage.identity import stable_id
+from storage.typed import check_declared
 
 IMAGE_CONCENTRATION = 0.5
 """Concentration of the Dirichlet weights by which images are resampled.
@@ -34,27 +37,16 @@ class Stratum:
         corruption: Probability that an image is lightly corrupted.
     """
 
-    share: float
-    median: float = 0.05
-    spread: float = 1.2
-    request_size: int | None = 64
-    classes: int | None = None
-    repeats: float = 0.0
-    corruption: float = 0.0
+    share: NonNegative
+    median: AboveNone = 0.05
+    spread: Annotated[float, Bounds(0, 5)] = 1.2
+    request_size: Count | None = 64
+    classes: Count | None = None
+    repeats: Share = 0.0
+    corruption: Share = 0.0
 
     def __post_init__(self) -> None:
-        self._require(self.share >= 0, "share", "at least 0")
-        self._require(0 < self.median <= 1, "median", "above 0 and at most 1, a share of the longest")
-        self._require(0 <= self.spread <= 5, "spread", "between 0 and 5")
-        for name in ("request_size", "classes"):
-            value = getattr(self, name)
-            self._require(value is None or value >= 1, name, "at least 1, or null for all")
-        for name in ("repeats", "corruption"):
-            self._require(0 <= getattr(self, name) <= 1, name, "between 0 and 1")
-
-    def _require(self, valid: bool, option: str, rule: str) -> None:
-        if not valid:
-            raise ValueError(f"honest_users.strata.*.{option} must be {rule}, not {getattr(self, option)!r}")
+        check_declared(self, "honest_users.strata.*")
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,15 +83,13 @@ class Population:
     """
 
     strata: Mapping[str, Stratum]
-    longest: int = 9000
-    count: int = 1000
+    longest: Annotated[int, Bounds(2)] = 9000
+    count: Annotated[int, Bounds(20)] = 1000
 
     def __post_init__(self) -> None:
         if not self.strata or not sum(stratum.share for stratum in self.strata.values()) > 0:
             raise ValueError("honest_users.strata must name at least one stratum with a share above 0")
-        for name, least in (("longest", 2), ("count", 20)):
-            if getattr(self, name) < least:
-                raise ValueError(f"honest_users.{name} must be at least {least}, not {getattr(self, name)!r}")
+        check_declared(self, "honest_users")
 
     def draw(
         self,

@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypedDict
 
 from pow.calibration import Calibration, LinearExpectation, LineCalibration
-from pow.fitting import Terms
+from pow.fitting import Bound, Terms
 from pow.hardware import Hardware
 from pow.honest_users import HonestUsers
 from pow.population import Population
 from pow.puzzles.settings import PuzzleSettings
 from pow.requests import check_opening
+from storage.bounds import BelowOne
 from storage.conf import CONF
 from storage.options import instantiate, settings
-from storage.typed import check_names
+from storage.typed import check_names, check_types, check_values, found
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +74,34 @@ def composed_groups(overrides: Sequence[str]) -> dict[str, Any]:
         config = compose("config", list(overrides))
     plain = {name: OmegaConf.to_container(config[name], resolve=True) for name in GROUPS}
     return plain | {"bills": OmegaConf.to_container(config.get("bills", OmegaConf.create()), resolve=True)}
+
+
+class FitOptions(TypedDict):
+    """What a calibration is fitted by, which is no argument of its class."""
+
+    users: HonestUsers | None
+    bounds: dict[str, Bound]
+    within_allowance: BelowOne
+
+
+MEASURED = ("expected", "reference_rate", "allowance", "steepness")
+"""Options of a calibration that are null until they are measured, fitted or taken from another group."""
+
+
+def check_calibration(node: Mapping[str, Any]) -> None:
+    """Check each option of `pow_calibration` by itself; raises ValueError naming the option."""
+    of_the_fit = {name: value for name, value in node.items() if name in FitOptions.__annotations__}
+    check_values(of_the_fit, "pow_calibration", FitOptions)
+    unknown = {name for name in MEASURED if node.get(name) is None}
+    check_types({name: node[name] for name in node if name not in {*of_the_fit, *unknown}}, "pow_calibration")
+
+
+def check_puzzle(node: Mapping[str, Any]) -> None:
+    """Check each option of `puzzle` by itself; raises ValueError naming the option."""
+    check_types(node, "puzzle")
+    kind, options = node.get("kind"), node.get("options")
+    if kind is not None and options:
+        check_values(options, "puzzle.options", found(kind, "puzzle.kind"))
 
 
 def make_pricing(config: Mapping[str, Any]) -> Pricing:

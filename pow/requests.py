@@ -11,7 +11,9 @@ import pandas as pd
 from pow.calibration.base import Calibration
 from pow.puzzles.base import HARDEST_PART
 from pow.puzzles.settings import PuzzleSettings
+from storage.bounds import Count
 from storage.options import check_choice
+from storage.typed import check_value
 
 ScopeName = Literal["account", "subnet", "global"]
 
@@ -31,12 +33,11 @@ class Scope:
     """
 
     name: ScopeName = "account"
-    subnet_size: int = 256
+    subnet_size: Count = 256
 
     def __post_init__(self) -> None:
         check_choice("defense.pow.scope", self.name, ScopeName)
-        if self.subnet_size < 1:
-            raise ValueError(f"defense.pow.subnet_size must be at least 1, not {self.subnet_size}")
+        check_value("defense.pow.subnet_size", self.subnet_size, Count)
 
     def payer(self, account: np.ndarray) -> np.ndarray:
         """Return the payer of each account, int `[n]`."""

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from storage.bounds import BelowOne, Count, Natural, NonNegative, Part, Positive
 from storage.identity import stable_id
-from storage.options import check_choice, check_options
+from storage.typed import check_declared
 
 Schedule = Literal["constant", "step", "cosine", "one_cycle", "plateau"]
 OptimizerName = Literal["sgd", "adam"]
+Accelerator = Literal["auto", "cpu", "gpu"]
 Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
 Loss = Callable[[Tensor, Tensor], Tensor]
 """Returns the mean loss of logits `[n, classes]` for their targets."""
@@ -26,13 +26,11 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 class Augmentation:
     """Random changes of training images: shifts by up to `shift` pixels, and mirror images if `flip`."""
 
-    shift: int = 0
+    shift: Natural = 0
     flip: bool = False
 
     def __post_init__(self) -> None:
-        check_options(
-            self, "recipe.augmentation", "shift", valid=lambda it: it >= 0, rule="at least 0 pixels"
-        )
+        check_declared(self, "recipe.augmentation")
 
 
 @stable_id("recipe/supervised")
@@ -59,30 +57,21 @@ class Recipe:
         ValueError: An option is out of range; the message names it.
     """
 
-    epochs: int = 20
-    batch_size: int = 64
+    epochs: Count = 20
+    batch_size: Count = 64
     optimizer: OptimizerName = "sgd"
-    learning_rate: float = 0.1
-    momentum: float = 0.5
-    weight_decay: float = 1e-4
+    learning_rate: Positive = 0.1
+    momentum: BelowOne = 0.5
+    weight_decay: NonNegative = 1e-4
     schedule: Schedule = "constant"
-    step_epochs: int = 30
-    step_factor: float = 0.1
-    plateau_patience: int = 10
-    label_smoothing: float = 0.0
+    step_epochs: Count = 30
+    step_factor: Part = 0.1
+    plateau_patience: Natural = 10
+    label_smoothing: BelowOne = 0.0
     augmentation: Augmentation = field(default_factory=Augmentation)
 
     def __post_init__(self) -> None:
-        check_choice("recipe.schedule", self.schedule, Schedule)
-        check_choice("recipe.optimizer", self.optimizer, OptimizerName)
-        check = partial(check_options, self, "recipe")
-        check("epochs", "batch_size", "step_epochs", valid=lambda it: it >= 1, rule="at least 1")
-        check("learning_rate", valid=lambda it: 0 < it < math.inf, rule="above 0, and finite")
-        check("momentum", valid=lambda it: 0 <= it < 1, rule="in [0, 1)")
-        check("weight_decay", valid=lambda it: 0 <= it < math.inf, rule="at least 0, and finite")
-        check("step_factor", valid=lambda it: 0 < it < 1, rule="between 0 and 1")
-        check("plateau_patience", valid=lambda it: it >= 0, rule="at least 0 epochs")
-        check("label_smoothing", valid=lambda it: 0 <= it < 1, rule="in [0, 1)")
+        check_declared(self, "recipe")
 
     def make_optimizer(self, parameters: Any) -> torch.optim.Optimizer:
         """Return the optimiser of `parameters`."""
@@ -130,20 +119,16 @@ class Hardware:
         ValueError: An option is not valid, or there is no GPU where one is asked for.
     """
 
-    accelerator: str = "auto"
+    accelerator: Accelerator = "auto"
     precision: Precision = "auto"
     channels_last: bool = True
-    batch_size: int = 1024
+    batch_size: Count = 1024
     progress: bool = False
 
     def __post_init__(self) -> None:
-        check_choice("trainer.precision", self.precision, Precision)
-        if self.accelerator not in ("auto", "cpu", "gpu"):
-            raise ValueError(f"trainer.accelerator must be one of auto, cpu, gpu, not {self.accelerator!r}")
+        check_declared(self, "trainer")
         if self.accelerator == "gpu" and not torch.cuda.is_available():
             raise ValueError("trainer.accelerator=gpu, but torch sees no GPU here; use trainer=cpu")
-        if self.batch_size < 1:
-            raise ValueError(f"trainer.batch_size must be at least 1, not {self.batch_size}")
 
     @property
     def device(self) -> torch.device:

@@ -8,12 +8,14 @@ nearly equal images fall into one bucket.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 
+from storage.bounds import Bounds, Natural
 from storage.identity import stable_id
-from storage.options import check_between
+from storage.typed import check_declared
 from training.fit import predict_logits
 from training.recipe import Hardware
 from training.seeds import generator
@@ -31,11 +33,11 @@ class BucketSettings:
     Raises ValueError naming the option where there are fewer than 1 or more than 12.
     """
 
-    hyperplanes: int = 8
-    seed: int = 0
+    hyperplanes: Annotated[int, Bounds(1, 12)] = 8
+    seed: Natural = 0
 
     def __post_init__(self) -> None:
-        check_between("privacy.buckets.hyperplanes", self.hyperplanes, 1, 12)
+        check_declared(self, "privacy.buckets")
 
 
 class Features(nn.Module):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from storage.bounds import Count, Natural
 from training.batches import augment, to_float
 from training.recipe import Augmentation, Hardware, Recipe
 from training.seeds import derive_seed, generator, seeded
@@ -39,9 +40,9 @@ class TeacherSettings:
 
     architecture: Architecture
     recipe: Recipe
-    count: int
-    at_once: int
-    seed: int
+    count: Count
+    at_once: Count
+    seed: Natural
 
     def __post_init__(self) -> None:
         if self.count < 1:

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from storage.bounds import Natural
 from training.divergence import Diverged, not_finite
 from training.fit import fit
 from training.recipe import Hardware, Recipe
@@ -42,7 +43,7 @@ class VictimSettings:
 
     architecture: Architecture
     recipe: Recipe
-    seed: int
+    seed: Natural
     normalize: bool | None = None
     checkpoint: str | None = None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -65,9 +65,29 @@ class TrainedVictim(Artifact[ServedVictim]):
         network = make_victim(self.cell.victim, data.train, hardware)
         right = accuracy(predict_logits(network, data.test.images, hardware), data.test.labels)
         log.info("victim: accuracy %.2f %% on %d test images", 100 * right, len(data.test))
+        if checkpoint is not None:
+            self._compare(right)
         torch.save(network.state_dict(), directory / "weights.pt")
         seconds = time.perf_counter() - started
         write_json(directory / "result.json", {"accuracy": right, "seconds": seconds})
+
+    def _compare(self, right: float) -> None:
+        """Say so where a checkpoint is more accurate with the other choice of `victim.normalize`."""
+        other = not self.cell.victim.normalizes
+        try:
+            settings = replace(self.cell.victim, normalize=other)
+            network = make_victim(settings, self.cell.data.train, self.cell.hardware)
+        except ValueError:  # the weights hold a normalisation of their own
+            return
+        test = self.cell.data.test
+        better = accuracy(predict_logits(network, test.images, self.cell.hardware), test.labels)
+        if better > right:
+            choice = str(other).lower()
+            log.warning(
+                "with victim.normalize=%s the checkpoint's accuracy is %.2f %%, and not %.2f %%: it seems to "
+                "have been trained so",
+                *(choice, 100 * better, 100 * right),
+            )
 
     def load(self, entry: Entry) -> ServedVictim:
         """The network in evaluation mode, on the cell's device."""

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import os
 from dataclasses import dataclass, replace
+from typing import Annotated, Literal
 
 from experiment.keys import Config, asking_accounts
 from extraction.attacks.base import Attack
 from extraction.settings import ExtractionSettings, SubstituteSettings
-from pow.evasion.best_response import Evade
-from storage.options import check_choice, instantiate, settings
+from storage.bounds import Bounds, Count
+from storage.options import instantiate, settings
 
-KNOWN = ("cost", "defense")
+Known = Literal["cost", "defense"]
 """What an attack may be told of the victim's side (`attack.knows`)."""
 
 
@@ -25,15 +25,13 @@ class Remote:
 
     url: str
     key_variable: str
-    max_hashes: float
-    workers: int | None
-    accounts: int
+    max_hashes: Annotated[float, Bounds(1)]
+    workers: Count | None
+    accounts: Count
 
     def __post_init__(self) -> None:
         if not self.url.startswith(("http://", "https://")):
             raise ValueError(f"oracle.url must begin with http:// or https://, not {self.url!r}")
-        if not self.max_hashes >= 1:
-            raise ValueError(f"oracle.max_hashes must be at least 1, not {self.max_hashes!r}")
         if len(self.keys) < self.accounts:
             raise ValueError(
                 f"oracle.key_variable={self.key_variable}: that variable must hold an API key for "
@@ -66,13 +64,7 @@ def attack_rule(config: Config) -> Attack:
 
     Raises ValueError naming the option for what is none, and for an attacker that makes no sense.
     """
-    check_seed(config)
     attack = config["attack"]
-    if not isinstance(attack["warm_start"], bool):
-        raise ValueError(f"attack.warm_start must be true or false, not {attack['warm_start']!r}")
-    if not isinstance(attack["knows"], list) or not set(attack["knows"]) <= set(KNOWN):
-        raise ValueError(f"attack.knows must be a list of {', '.join(KNOWN)}, not {attack['knows']!r}")
-    _check_evading(attack)
     rule = instantiate(attack["rule"], "attack.rule")
     if not isinstance(rule, Attack):
         raise ValueError(
@@ -82,28 +74,11 @@ def attack_rule(config: Config) -> Attack:
     return rule
 
 
-def _check_evading(attack: Config) -> None:
-    check_choice("attack.evade", attack["evade"], Evade)
-    patience, choices = attack["patience_days"], attack["hardware_choices"]
-    if not (isinstance(patience, int | float) and 0 <= patience < math.inf):
-        raise ValueError(f"attack.patience_days must be at least 0 days, not {patience!r}")
-    if not isinstance(choices, list):
-        raise ValueError(f"attack.hardware_choices must be a list of names, not {choices!r}")
-
-
-def check_seed(config: Config) -> None:
-    """Raise ValueError unless the seed is one."""
-    seed = config["seed"]
-    if type(seed) is not int or seed < 0:
-        raise ValueError(f"seed must be a whole number of at least 0, not {seed!r}")
-
-
 def extraction_settings(config: Config) -> ExtractionSettings:
     """The settings that the extraction of a resolved config runs with.
 
     Raises ValueError naming the option for what makes no sense.
     """
-    check_choice("attack.evade", config["attack"]["evade"], Evade)
     keys = ("budget", "round_size", "accounts", "answers", "top_k", "warm_start", "recover", "repeats")
     asking = ExtractionSettings(**{key: config["attack"][key] for key in keys}, seed=config["seed"])
     return replace(asking, accounts=asking_accounts(config))

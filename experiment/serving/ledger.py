@@ -9,10 +9,8 @@ from experiment.keys import Config
 from gate.api_keys import new_account
 from gate.ledgers.base import Ledger
 from gate.ledgers.open import open_ledger
-from gate.ledgers.sqlite import Synchronous
 from pow.calibration.progressive import ProgressiveCalibration
 from storage.errors import InputError
-from storage.options import check_choice
 from storage.store import identity_key
 
 Totals = Literal["refuse", "new"]
@@ -20,10 +18,6 @@ Totals = Literal["refuse", "new"]
 
 def server_ledger(server: Config) -> Ledger:
     """The ledger; raises InputError naming the option where it cannot be opened as told."""
-    try:
-        check_choice("server.synchronous", server["synchronous"], Synchronous)
-    except ValueError as error:
-        raise InputError(str(error)) from error
     try:
         return open_ledger(server["ledger"], server["synchronous"])
     except (ValueError, OSError) as error:

@@ -5,29 +5,49 @@ from __future__ import annotations
 import ipaddress
 import socket
 from collections.abc import Callable
+from typing import Annotated, TypedDict
 
 from experiment.keys import Config
 from experiment.serving.ledger import Totals, server_ledger
 from gate.api_keys import check_name
 from gate.gate import AnswerKind
+from gate.ledgers.sqlite import Synchronous
+from storage.bounds import Bounds, Part
 from storage.errors import InputError
-from storage.options import check_choice, check_inside, check_number
+from storage.typed import check_types
 
-WHOLE = {
-    "workers": 1,
-    "top_k": 1,
-    "spread": 1,
-    "pending": 1,
-    "requests_a_minute": 1,
-    "openings": 1,
-    "strangers_a_minute": 1,
-    "connections": 1,
-    "connections_an_address": 1,
-}
-"""Options that are whole numbers, with the least valid value."""
+MOST_PORT = 65535
 
-MOST_PORT, MOST_WORKERS, MOST = 65535, 256, 10**9
-LEAST_SECONDS = 1e-3
+Many = Annotated[int, Bounds(1, 10**9)]
+Seconds = Annotated[float, Bounds(1e-3, 1e9)]
+
+
+class ServerOptions(TypedDict):
+    """How a victim is served (conf/serve.yaml)."""
+
+    host: str
+    port: Annotated[int, Bounds(0, MOST_PORT)]
+    workers: Annotated[int, Bounds(1, 256)]
+    answers: AnswerKind
+    top_k: Many
+    account: str
+    ledger: str
+    synchronous: Synchronous
+    totals: Totals
+    lifetime: Seconds
+    slowest_device: str
+    spread: Many
+    open_accounts: bool
+    openings: Many
+    pending: Many
+    requests_a_minute: Many
+    strangers_a_minute: Many
+    connections: Many
+    connections_an_address: Many
+    trusted_proxies: list[str]
+    model_seconds: Seconds
+    load_target: Part | None
+    metrics_bind: str | None
 
 
 def check_server(server: Config) -> None:
@@ -36,13 +56,7 @@ def check_server(server: Config) -> None:
     It makes the ledger where there is none.
     """
     try:
-        _check_numbers(server)
-        check_choice("server.answers", server["answers"], AnswerKind)
-        check_choice("server.totals", server["totals"], Totals)
-        if not isinstance(server["open_accounts"], bool):
-            raise ValueError(f"server.open_accounts must be true or false, not {server['open_accounts']!r}")
-        if not isinstance(server["host"], str):
-            raise ValueError(f"server.host must be a name or an address, not {server['host']!r}")
+        check_types(server, "server", ServerOptions)
     except ValueError as error:
         raise InputError(str(error)) from error
     _named(server, "account", check_name, server["account"])
@@ -50,16 +64,6 @@ def check_server(server: Config) -> None:
     if server["metrics_bind"] is not None:
         _named(server, "metrics_bind", split_address, server["metrics_bind"])
     server_ledger(server).close()
-
-
-def _check_numbers(server: Config) -> None:
-    check_number("server.port", server["port"], 0, MOST_PORT, whole=True)
-    for name, least in WHOLE.items():
-        check_number(f"server.{name}", server[name], least, MOST_WORKERS if name == "workers" else MOST, True)
-    if server["load_target"] is not None:
-        check_inside("server.load_target", server["load_target"], 0, 1)
-    for name in ("lifetime", "model_seconds"):
-        check_number(f"server.{name}", server[name], LEAST_SECONDS, MOST)
 
 
 def _named(server: Config, option: str, check: Callable[..., object], value: object) -> None:

@@ -12,8 +12,9 @@ from torch import Tensor
 from extraction.attacks.base import Attacker
 from extraction.attacks.deepfool import DeepFool
 from extraction.attacks.k_center import k_center
+from storage.bounds import Count, NonNegative
 from storage.identity import stable_id
-from storage.options import check_number
+from storage.typed import check_declared
 from training.fit import predict_logits
 
 
@@ -32,11 +33,15 @@ class ActiveThief(DeepFool):
     """
 
     def __init__(
-        self, subset: int = 3, candidates: int | None = 3, steps: int = 20, overshoot: float = 0.02
+        self,
+        subset: Count = 3,
+        candidates: Count | None = 3,
+        steps: Count = 20,
+        overshoot: NonNegative = 0.02,
     ) -> None:
         super().__init__(candidates, steps, overshoot)
-        check_number("attack.rule.subset", subset, 1, whole=True)
         self.subset = subset
+        check_declared(self, "attack.rule")
 
     def choose(self, attacker: Attacker, left: Tensor, count: int) -> Tensor:
         """Choose `count` images of the subset by k-center around those asked before."""

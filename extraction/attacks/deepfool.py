@@ -7,7 +7,9 @@ from torch import Tensor, nn
 
 from extraction.attacks.base import Attacker, pool_images
 from extraction.attacks.selection import PoolSelection
+from storage.bounds import Count, NonNegative
 from storage.identity import stable_id
+from storage.typed import check_declared
 from training.fit import predict_logits
 
 
@@ -27,13 +29,12 @@ class DeepFool(PoolSelection):
         ValueError: An option is out of range.
     """
 
-    def __init__(self, candidates: int | None = 3, steps: int = 20, overshoot: float = 0.02) -> None:
+    def __init__(
+        self, candidates: Count | None = 3, steps: Count = 20, overshoot: NonNegative = 0.02
+    ) -> None:
         super().__init__()
-        if candidates is not None and candidates < 1:
-            raise ValueError(f"attack.rule.candidates must be at least 1, or null, not {candidates}")
-        if steps < 1:
-            raise ValueError(f"attack.rule.steps must be at least 1, not {steps}")
         self.candidates, self.steps, self.overshoot = candidates, steps, overshoot
+        check_declared(self, "attack.rule")
 
     def choose(self, attacker: Attacker, left: Tensor, count: int) -> Tensor:
         """Choose the `count` images with the smallest perturbation."""
@@ -53,7 +54,7 @@ class DeepFool(PoolSelection):
         return candidates[norms.argsort(stable=True)[:count]]
 
 
-def perturbation_norms(network: nn.Module, images: Tensor, steps: int, overshoot: float) -> Tensor:
+def perturbation_norms(network: nn.Module, images: Tensor, steps: Count, overshoot: NonNegative) -> Tensor:
     """Return the L2 norm of each image's DeepFool perturbation (Moosavi-Dezfooli et al. 2016, Algorithm 2).
 
     A whole batch shares one backward pass for each class. Images that are over the boundary move no more.

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from extraction.attacks.base import Ask, Attack, Attacker
 from extraction.learning.data_free import DataFreeRecipe, Generator, Iterations
 from extraction.learning.replay import Replay
+from storage.bounds import AboveNone, Count, Share
 from storage.identity import stable_id
-from storage.options import check_choice
+from storage.typed import check_declared
 from training.recipe import Recipe
 from training.seeds import derive_seed, seeded
 from victims.datasets.images import ImageSet
@@ -50,21 +51,17 @@ class Dfme(Attack):
     def __init__(
         self,
         recipe: DataFreeRecipe,
-        budget: int,
-        milestones: tuple[float, ...] = (0.1, 0.3, 0.5),
-        decay: float = 0.3,
+        budget: Count,
+        milestones: tuple[Share, ...] = (0.1, 0.3, 0.5),
+        decay: AboveNone = 0.3,
         schedule: Schedule = "steps",
     ) -> None:
-        check_choice("attack.rule.schedule", schedule, Schedule)
-        if not all(0 <= milestone <= 1 for milestone in milestones):
-            raise ValueError(f"attack.rule.milestones must be shares from 0 to 1, not {list(milestones)!r}")
-        if not 0 < decay <= 1:
-            raise ValueError(f"attack.rule.decay must be above 0 and at most 1, not {decay!r}")
         if self.estimates_gradients != (recipe.directions > 0):
             rule = "at least 1" if self.estimates_gradients else "0: this attack estimates no gradient"
             raise ValueError(f"attack.rule.recipe.directions must be {rule}, not {recipe.directions}")
         self.recipe, self.budget, self.schedule = recipe, budget, schedule
         self.milestones, self.decay = tuple(milestones), decay
+        check_declared(self, "attack.rule")
         self.spent = 0
         self.generator: dict[str, Tensor] | None = None
         self.optimizers: list[dict[str, Any]] | None = None

@@ -17,8 +17,9 @@ from extraction.attacks.dfme import Dfme, Schedule
 from extraction.learning.data_free import DataFreeRecipe, Generator
 from extraction.learning.hard_label import Adversary, make_discriminator
 from extraction.learning.shapes import random_shapes
+from storage.bounds import AboveNone, Count, Natural, NonNegative, Share
 from storage.identity import stable_id
-from storage.options import check_choice, check_number
+from storage.typed import check_declared
 from training.seeds import seeded
 
 ProxyImages = Literal["shapes", "pool"]
@@ -52,19 +53,17 @@ class DfmsHl(Dfme):
     def __init__(
         self,
         recipe: DataFreeRecipe,
-        budget: int,
-        milestones: tuple[float, ...] = (0.4, 0.8),
-        decay: float = 0.3,
+        budget: Count,
+        milestones: tuple[Share, ...] = (0.4, 0.8),
+        decay: AboveNone = 0.3,
         schedule: Schedule = "steps",
         proxy: ProxyImages = "shapes",
-        diversity: float = 10.0,
-        pretraining: int = 1000,
+        diversity: NonNegative = 10.0,
+        pretraining: Natural = 1000,
     ) -> None:
         super().__init__(recipe, budget, milestones, decay, schedule)
-        check_choice("attack.rule.proxy", proxy, ProxyImages)
-        check_number("attack.rule.diversity", diversity, 0)
-        check_number("attack.rule.pretraining", pretraining, 0, whole=True)
         self.proxy, self.diversity, self.pretraining = proxy, diversity, pretraining
+        check_declared(self, "attack.rule")
         self.discriminator: dict[str, Tensor] | None = None
 
     def _loop(self) -> type[DataFree]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from torch import Tensor, nn
 
@@ -10,8 +10,9 @@ from extraction.attacks.base import Attacker
 from extraction.attacks.dfme import Dfme, Schedule
 from extraction.learning.data_free import DataFreeRecipe
 from extraction.learning.ensemble import Ensemble, renewed
+from storage.bounds import AboveNone, Bounds, Count, Natural, NonNegative, Share
 from storage.identity import stable_id
-from storage.options import check_number
+from storage.typed import check_declared
 
 if TYPE_CHECKING:
     from extraction.learning.loops.data_free import DataFree
@@ -43,19 +44,17 @@ class Disguide(Dfme):
     def __init__(
         self,
         recipe: DataFreeRecipe,
-        budget: int,
-        milestones: tuple[float, ...] = (0.4, 0.8),
-        decay: float = 0.3,
+        budget: Count,
+        milestones: tuple[Share, ...] = (0.4, 0.8),
+        decay: AboveNone = 0.3,
         schedule: Schedule = "steps",
-        clones: int = 2,
-        diversity: float = 0.2,
-        grey: int = 8,
+        clones: Annotated[int, Bounds(2)] = 2,
+        diversity: NonNegative = 0.2,
+        grey: Natural = 8,
     ) -> None:
         super().__init__(recipe, budget, milestones, decay, schedule)
-        check_number("attack.rule.clones", clones, 2, whole=True)
-        check_number("attack.rule.diversity", diversity, 0)
-        check_number("attack.rule.grey", grey, 0, whole=True)
         self.clones, self.diversity, self.grey = clones, diversity, grey
+        check_declared(self, "attack.rule")
         self.others: list[dict[str, Tensor]] = []
 
     def _loop(self) -> type[DataFree]:

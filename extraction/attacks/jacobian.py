@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from extraction.attacks.base import Attacker, QueryAttack, random_pool_images
+from storage.bounds import Count, Positive
 from storage.identity import stable_id
+from storage.typed import check_value
 from training.recipe import Hardware
 from training.seeds import generator
 from victims.datasets.images import ImageSet
@@ -33,13 +35,11 @@ class Jacobian(QueryAttack):
         ValueError: An option is out of range.
     """
 
-    def __init__(self, initial: int, step: float) -> None:
-        if initial < 1:
-            raise ValueError(f"attack.rule.initial must be at least 1, not {initial}")
-        if step <= 0:
-            raise ValueError(f"attack.rule.step must be above 0, not {step}")
+    def __init__(self, initial: Count, step: Positive) -> None:
         self.initial = initial
         self.step = step
+        check_value("attack.rule.initial", initial, Count)
+        check_value("attack.rule.step", step, Positive)
 
     def supply(self, pool: ImageSet, other_pool: ImageSet | None) -> int | None:
         """Return None, no limit: the attack makes its images."""

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from extraction.attacks.base import Attacker
 from extraction.attacks.jacobian import Jacobian
+from storage.bounds import Count, Positive
 from storage.identity import stable_id
 
 
@@ -25,7 +26,7 @@ class JacobianTargeted(Jacobian):
         towards: Whether to step towards the other class; false: away from it.
     """
 
-    def __init__(self, initial: int, step: float, towards: bool = True) -> None:
+    def __init__(self, initial: Count, step: Positive, towards: bool = True) -> None:
         super().__init__(initial, step)
         self.step = step if towards else -step
 

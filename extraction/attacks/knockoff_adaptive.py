@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from extraction.attacks.base import Ask, Attack, Attacker, pool_images
+from storage.bounds import Count, Positive
 from storage.identity import stable_id
-from storage.options import check_inside, check_number
+from storage.typed import check_declared
 from training.fit import predict_logits
 from training.seeds import generator
 from victims.types import Answer
@@ -40,13 +41,12 @@ class KnockoffAdaptive(Attack):
         ValueError: An option is out of range.
     """
 
-    def __init__(self, batch: int = 50, rewards: tuple[str, ...] = REWARDS, rate: float = 0.01) -> None:
-        check_number("attack.rule.batch", batch, 1, whole=True)
-        check_inside("attack.rule.rate", rate, 0)
+    def __init__(self, batch: Count = 50, rewards: tuple[str, ...] = REWARDS, rate: Positive = 0.01) -> None:
         unknown = set(rewards) - set(REWARDS)
         if unknown or not rewards:
             raise ValueError(f"attack.rule.rewards must be some of {', '.join(REWARDS)}, not {rewards!r}")
         self.batch, self.rewards, self.rate = batch, tuple(rewards), rate
+        check_declared(self, "attack.rule")
         self.preference = torch.zeros(0, dtype=torch.float64)
         self.taken = torch.zeros(0, dtype=torch.int64)
         self.answer_sum = torch.zeros(0, dtype=torch.float64)
@@ -152,7 +152,7 @@ def _probabilities(answer: Answer, num_classes: int) -> Tensor:
     return values.double() / values.double().sum(1, keepdim=True)
 
 
-def _step(network: nn.Module, images: Tensor, probabilities: Tensor, rate: float) -> None:
+def _step(network: nn.Module, images: Tensor, probabilities: Tensor, rate: Positive) -> None:
     """Lower the cross entropy of a batch by one step of gradient descent, in place.
 
     In evaluation mode, so that statistics of single batches do not unsettle the network.

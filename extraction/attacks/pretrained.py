@@ -18,7 +18,7 @@ from extraction.attacks.base import Attacker
 from extraction.attacks.k_center import features
 from extraction.attacks.knockoff import Knockoff
 from storage.identity import stable_id
-from storage.options import check_choice
+from storage.typed import check_declared
 from training.fit import fit
 from training.recipe import Augmentation, Recipe
 from training.seeds import derive_seed
@@ -50,9 +50,8 @@ class Pretrained(Knockoff):
     def __init__(
         self, weights: str | None, tunes: Tuned = "all", normalization: Normalization = "imagenet"
     ) -> None:
-        check_choice("attack.rule.tunes", tunes, Tuned)
-        check_choice("attack.rule.normalization", normalization, Normalization)
         self.weights, self.tunes, self.normalization = weights, tunes, normalization
+        check_declared(self, "attack.rule")
 
     def check_substitute(self, network: nn.Module) -> None:
         """See Attack: the weights must be there, and be those of such a network."""

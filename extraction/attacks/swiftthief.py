@@ -19,8 +19,9 @@ from extraction.attacks.k_center import features
 from extraction.attacks.pretrained import last_layer
 from extraction.attacks.selection import PoolSelection
 from extraction.learning.contrastive import ContrastiveBatches, ContrastiveRecipe, Heads
+from storage.bounds import Count, Positive
 from storage.identity import stable_id
-from storage.options import check_inside, check_number
+from storage.typed import check_declared
 from training.fit import predict_logits
 from training.recipe import Recipe
 from training.seeds import derive_seed, seeded
@@ -41,12 +42,11 @@ class SwiftThief(PoolSelection):
     """
 
     def __init__(
-        self, recipe: ContrastiveRecipe, budget: int, bandwidth: float = 0.5, parts: int = 5
+        self, recipe: ContrastiveRecipe, budget: Count, bandwidth: Positive = 0.5, parts: Count = 5
     ) -> None:
         super().__init__()
-        check_inside("attack.rule.bandwidth", bandwidth, 0)
-        check_number("attack.rule.parts", parts, 1, whole=True)
         self.recipe, self.budget, self.bandwidth, self.parts = recipe, budget, bandwidth, parts
+        check_declared(self, "attack.rule")
         self.labels = torch.zeros(0, dtype=torch.int64)
         self.heads: dict[str, Tensor] | None = None
 

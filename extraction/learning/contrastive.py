@@ -10,13 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 
+from storage.bounds import AboveNone, BelowOne, Bounds, Count, NonNegative, Positive
 from storage.identity import stable_id
-from storage.options import check_options
+from storage.typed import check_declared
 from training.batches import to_float
 from training.seeds import generator
 
@@ -45,30 +46,22 @@ class ContrastiveRecipe:
         ValueError: An option is out of range; the message names it.
     """
 
-    steps: int = 300
-    batch_size: int = 128
-    learning_rate: float = 0.06
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    width: int = 256
-    smallest: float = 0.2
+    steps: Count = 300
+    batch_size: Annotated[int, Bounds(2)] = 128
+    learning_rate: Positive = 0.06
+    momentum: BelowOne = 0.9
+    weight_decay: NonNegative = 5e-4
+    width: Annotated[int, Bounds(4)] = 256
+    smallest: AboveNone = 0.2
     flip: bool = False
-    adversary: float = 0.01
-    adversarial_weight: float = 0.01
+    adversary: NonNegative = 0.01
+    adversarial_weight: NonNegative = 0.01
 
     def __post_init__(self) -> None:
-        check = partial(check_options, self, "attack.rule.recipe")
-        check("steps", valid=lambda it: it >= 1, rule="at least 1")
-        check("batch_size", valid=lambda it: it >= 2, rule="at least 2")
-        check("width", valid=lambda it: it >= 4, rule="at least 4")
-        check("learning_rate", valid=lambda it: it > 0, rule="above 0")
-        check("momentum", valid=lambda it: 0 <= it < 1, rule="in [0, 1)")
-        rates = ("weight_decay", "adversary", "adversarial_weight")
-        check(*rates, valid=lambda it: it >= 0, rule="at least 0")
-        check("smallest", valid=lambda it: 0 < it <= 1, rule="in (0, 1]")
+        check_declared(self, "attack.rule.recipe")
 
 
-def views(images: Tensor, smallest: float, flip: bool, random: torch.Generator) -> Tensor:
+def views(images: Tensor, smallest: AboveNone, flip: bool, random: torch.Generator) -> Tensor:
     """A random part of each image, scaled to its size, with another contrast and brightness.
 
     Args:
@@ -125,7 +118,7 @@ class Heads(nn.Module):
         width: Numbers of a projection.
     """
 
-    def __init__(self, features: int, width: int) -> None:
+    def __init__(self, features: int, width: Annotated[int, Bounds(4)]) -> None:
         super().__init__()
         self.projector = nn.Sequential(
             *(nn.Linear(features, width), nn.BatchNorm1d(width), nn.ReLU()),

@@ -10,14 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from storage.bounds import BelowOne, Count, Natural, NonNegative, Positive
 from storage.identity import stable_id
-from storage.options import check_choice, check_options
+from storage.typed import check_declared
 from training.seeds import derive_seed
 
 Disagreement = Literal["l1", "kl"]
@@ -55,37 +55,29 @@ class DataFreeRecipe:
         ValueError: An option is out of range; the message names it.
     """
 
-    batch_size: int = 256
-    latent: int = 256
-    width: int = 64
-    generator_steps: int = 1
-    student_steps: int = 5
-    directions: int = 1
-    epsilon: float = 1e-3
+    batch_size: Count = 256
+    latent: Count = 256
+    width: Count = 64
+    generator_steps: Count = 1
+    student_steps: Count = 5
+    directions: Natural = 1
+    epsilon: Positive = 1e-3
     disagreement: Disagreement = "l1"
-    student_rate: float = 0.1
-    student_momentum: float = 0.9
-    student_decay: float = 5e-4
-    generator_rate: float = 1e-4
+    student_rate: Positive = 0.1
+    student_momentum: BelowOne = 0.9
+    student_decay: NonNegative = 5e-4
+    generator_rate: Positive = 1e-4
     generator_optimizer: GeneratorOptimizer = "adam"
     reuse: bool = False
-    replay_steps: int = 0
-    replay_size: int | None = None
+    replay_steps: Natural = 0
+    replay_size: Count | None = None
 
     def __post_init__(self) -> None:
-        check_choice("attack.rule.recipe.disagreement", self.disagreement, Disagreement)
-        check_choice("attack.rule.recipe.generator_optimizer", self.generator_optimizer, GeneratorOptimizer)
-        check = partial(check_options, self, "attack.rule.recipe")
-        whole = ("batch_size", "latent", "width", "generator_steps", "student_steps")
-        check(*whole, valid=lambda it: it >= 1, rule="at least 1")
-        rates = ("epsilon", "student_rate", "generator_rate")
-        check(*rates, valid=lambda it: it > 0, rule="above 0")
-        check("replay_steps", "directions", valid=lambda it: it >= 0, rule="at least 0")
+        check_declared(self, "attack.rule.recipe")
         if self.reuse and not self.directions:
             raise ValueError(
                 "attack.rule.recipe.reuse=true needs attack.rule.recipe.directions of at least 1"
             )
-        check("replay_size", valid=lambda it: it is None or it >= 1, rule="at least 1, or null for all")
 
     @property
     def queries_per_image(self) -> int:
@@ -103,7 +95,7 @@ class Generator(nn.Module):
         width: Channels of the last hidden layer.
     """
 
-    def __init__(self, image_shape: tuple[int, int, int], latent: int, width: int) -> None:
+    def __init__(self, image_shape: tuple[int, int, int], latent: Count, width: Count) -> None:
         super().__init__()
         channels, height, width_pixels = image_shape
         self.size = (height, width_pixels)
@@ -156,7 +148,7 @@ def disagreement(logits: Tensor, probabilities: Tensor, kind: Disagreement) -> T
 
 
 def estimated_gradient(
-    objective: Callable[[Tensor], Tensor], raw: Tensor, directions: Tensor, epsilon: float
+    objective: Callable[[Tensor], Tensor], raw: Tensor, directions: Tensor, epsilon: Positive
 ) -> Tensor:
     """Estimate the gradient of `objective` at `raw` by forward differences.
 

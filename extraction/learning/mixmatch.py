@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import partial
 
 import torch
 from torch import Tensor
 
+from storage.bounds import AboveNone, BelowOne, Count, NonNegative, Positive
 from storage.identity import stable_id
-from storage.options import check_options
+from storage.typed import check_declared
 from training.batches import augment, to_float
 from training.recipe import Augmentation
 from training.seeds import derive_seed
@@ -38,28 +38,23 @@ class MixMatchRecipe:
         ValueError: An option is out of range; the message names it.
     """
 
-    steps: int = 2000
-    batch_size: int = 64
-    learning_rate: float = 0.002
-    weight_decay: float = 0.02
-    alpha: float = 0.75
-    unlabelled_weight: float = 75.0
-    temperature: float = 0.5
-    guesses: int = 2
-    ema: float = 0.999
-    ramp_up: float = 0.4
+    steps: Count = 2000
+    batch_size: Count = 64
+    learning_rate: Positive = 0.002
+    weight_decay: NonNegative = 0.02
+    alpha: Positive = 0.75
+    unlabelled_weight: NonNegative = 75.0
+    temperature: Positive = 0.5
+    guesses: Count = 2
+    ema: BelowOne = 0.999
+    ramp_up: AboveNone = 0.4
     augmentation: Augmentation = field(default_factory=Augmentation)
 
     def __post_init__(self) -> None:
-        check = partial(check_options, self, "attack.rule.recipe")
-        check("steps", "batch_size", "guesses", valid=lambda it: it >= 1, rule="at least 1")
-        check("learning_rate", "alpha", "temperature", valid=lambda it: it > 0, rule="above 0")
-        check("unlabelled_weight", valid=lambda it: it >= 0, rule="at least 0")
-        check("ema", valid=lambda it: 0 <= it < 1, rule="in [0, 1)")
-        check("ramp_up", valid=lambda it: 0 < it <= 1, rule="in (0, 1]")
+        check_declared(self, "attack.rule.recipe")
 
 
-def sharpen(probabilities: Tensor, temperature: float) -> Tensor:
+def sharpen(probabilities: Tensor, temperature: Positive) -> Tensor:
     """Return p^(1/T), normalised (the paper's equation 7), for probabilities p `[n, classes]`."""
     powers = probabilities ** (1 / temperature)
     return powers / powers.sum(1, keepdim=True)

@@ -10,6 +10,8 @@ import numpy as np
 
 from pow.calibration.expectation import LinearExpectation
 from pow.honest_users import Cumulative
+from storage.bounds import Count, Positive
+from storage.typed import check_declared
 
 REQUEST_QUERIES = 64
 """Queries in a request of the latency profile (`dataset.request_seconds`)."""
@@ -38,20 +40,13 @@ class Calibration(ABC):
     carries: ClassVar[bool] = False
     """Whether hashes that a puzzle's rounding leaves are owed by the next request, so that none is lost."""
 
-    strength: float = 1.0
-    cap: float = 3600.0
-    request_size: int = 64
-    reference_rate: float = 2.3e6
+    strength: Positive = 1.0
+    cap: Positive = 3600.0
+    request_size: Count = 64
+    reference_rate: Positive = 2.3e6
 
     def __post_init__(self) -> None:
-        self._require(self.strength > 0, "strength", "above 0")
-        self._require(self.cap > 0, "cap", "above 0 seconds")
-        self._require(self.reference_rate > 0, "reference_rate", "above 0 hashes a second")
-        self._require(
-            isinstance(self.request_size, int) and self.request_size >= 1,
-            "request_size",
-            "a whole number of at least 1",
-        )
+        check_declared(self, "pow_calibration")
 
     def _require(self, valid: bool, option: str, rule: str) -> None:
         if not valid:
@@ -94,12 +89,10 @@ class LineCalibration(Calibration):
 
     expected: LinearExpectation
     sided: Literal["one", "two"] = "one"
-    floor: float = 0.001
+    floor: Positive = 0.001
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._require(self.sided in ("one", "two"), "sided", "one of one, two")
-        self._require(self.floor > 0, "floor", "above 0 seconds")
         self._require(self.cap >= self.floor, "cap", f"at least the floor of {self.floor} seconds")
 
     def deviation(self, cost: np.ndarray, queries: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from pow.calibration.base import LineCalibration
+from storage.bounds import Positive
 from storage.identity import stable_id
 
 
@@ -18,11 +19,7 @@ class ConstantCalibration(LineCalibration):
 
     name: ClassVar[str] = "constant"
 
-    each: float = 0.46
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._require(self.each > 0, "each", "above 0 seconds a request")
+    each: Positive = 0.46
 
     def schedule(self, deviation: np.ndarray) -> np.ndarray:
         """Return `each` seconds for every deviation, float64 `[m]`."""

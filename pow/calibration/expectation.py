@@ -6,13 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from storage.bounds import Finite
+
 
 @dataclass(frozen=True)
 class LinearExpectation:
     """Expects a cumulative privacy cost of slope * queries + intercept."""
 
-    slope: float
-    intercept: float
+    slope: Finite
+    intercept: Finite
 
     def __call__(self, queries: np.ndarray) -> np.ndarray:
         """Return the expected cumulative cost, float64 `[m]`, after `queries` `[m]`."""

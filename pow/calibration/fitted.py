@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,7 @@ from pow.calibration.base import REQUEST_QUERIES, LineCalibration, power
 from pow.calibration.expectation import LinearExpectation
 from pow.honest_users import Cumulative, HonestUsers, halves
 from pow.shares import share_interval
+from storage.bounds import Bounds, Part, Positive
 from storage.identity import stable_id
 
 CONFIDENCE = 0.95
@@ -81,20 +82,16 @@ class FittedCalibration(LineCalibration):
     name: ClassVar[str] = "fitted"
 
     sided: Literal["one", "two"] = "two"
-    request_seconds: float = 0.46
-    at_expectation: float = 0.1
-    overhead: float = 2.0
-    quantile: float = 0.95
-    base: float = 1.0
+    request_seconds: Positive = 0.46
+    at_expectation: Positive = 0.1
+    overhead: Positive = 2.0
+    quantile: Part = 0.95
+    base: Annotated[float, Bounds(1)] = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._require(self.at_expectation > 0, "at_expectation", "above 0")
         lowest = 1 + self.at_expectation
         self._require(self.overhead > lowest, "overhead", f"above {lowest:g}, 1 and at_expectation together")
-        self._require(0 < self.quantile < 1, "quantile", "between 0 and 1")
-        self._require(self.base >= 1, "base", "at least 1")
-        self._require(self.request_seconds > 0, "request_seconds", "above 0")
 
     def schedule(self, deviation: np.ndarray) -> np.ndarray:
         """Return seconds at strength 1 for each deviation, float64 `[m]`."""

@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from pow.calibration.base import LineCalibration
+from storage.bounds import Positive
 from storage.identity import stable_id
 
 
@@ -22,11 +23,7 @@ class LinearCalibration(LineCalibration):
 
     name: ClassVar[str] = "linear"
 
-    slope: float = 0.01
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._require(self.slope > 0, "slope", "above 0 seconds for a unit of cost")
+    slope: Positive = 0.01
 
     def schedule(self, deviation: np.ndarray) -> np.ndarray:
         """Return slope * deviation in seconds, float64 `[m]`."""

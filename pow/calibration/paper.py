@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
 from pow.calibration.base import LineCalibration, power
+from storage.bounds import Bounds, Count, Finite, Positive
 from storage.identity import stable_id
 
 
@@ -23,17 +24,13 @@ class PaperCalibration(LineCalibration):
     name: ClassVar[str] = "paper"
     own_client: ClassVar[bool] = True
 
-    base: float = 1.0075
+    base: Annotated[float, Bounds(1, above=True)] = 1.0075
     sided: Literal["one", "two"] = "two"
-    floor: float = 0.1
-    cap: float = field(default=2948.467908, kw_only=True)
-    request_size: int = field(default=1000, kw_only=True)
-    bits_slope: float = 3.5142903
-    bits_intercept: float = 18.5317509
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._require(self.base > 1, "base", "above 1")
+    floor: Positive = 0.1
+    cap: Positive = field(default=2948.467908, kw_only=True)
+    request_size: Count = field(default=1000, kw_only=True)
+    bits_slope: Finite = 3.5142903
+    bits_intercept: Finite = 18.5317509
 
     def schedule(self, deviation: np.ndarray) -> np.ndarray:
         """Return base ** deviation in seconds, float64 `[m]`."""

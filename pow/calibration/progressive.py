@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 
 from pow.calibration.base import REQUEST_QUERIES, Calibration
 from pow.gains import Gain, Gains
 from pow.honest_users import Cumulative
+from storage.bounds import Bounds, NonNegative, Positive
 from storage.identity import stable_id
 
 SECONDS_A_DAY = 86400.0
@@ -44,23 +45,16 @@ class ProgressiveCalibration(Calibration):
     carries: ClassVar[bool] = True
 
     gains: Mapping[str, Gain]
-    request_seconds: float = 0.46
-    share: float = 0.1
-    exponent: float = 2.0
-    allowance: float = 100.0
-    steepness: float = 0.0
-    recovery_days: float | None = None
+    request_seconds: Positive = 0.46
+    share: Positive = 0.1
+    exponent: Annotated[float, Bounds(1, 10, above=True)] = 2.0
+    allowance: Positive = 100.0
+    steepness: NonNegative = 0.0
+    recovery_days: Positive | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _ = self.total  # refused where there is no gain
-        self._require(self.request_seconds > 0, "request_seconds", "above 0")
-        self._require(0 < self.share < np.inf, "share", "above 0, and finite")
-        self._require(1 < self.exponent <= 10, "exponent", "above 1 and at most 10")
-        self._require(0 < self.allowance < np.inf, "allowance", "above 0 honest queries, and finite")
-        self._require(0 <= self.steepness < np.inf, "steepness", "at least 0, and finite")
-        forgives = self.recovery_days is None or 0 < self.recovery_days < np.inf
-        self._require(forgives, "recovery_days", "above 0 days, or null for never")
 
     @cached_property
     def total(self) -> Gains:

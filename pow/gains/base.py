@@ -10,6 +10,9 @@ from typing import ClassVar, Self
 import numpy as np
 import pandas as pd
 
+from storage.bounds import Positive
+from storage.typed import check_declared
+
 
 @dataclass(frozen=True)
 class Gain(ABC):
@@ -23,19 +26,11 @@ class Gain(ABC):
         scale: Raw gain of an honest query, which `fitted` measures.
     """
 
-    weight: float = 1.0
-    scale: float = 1.0
+    weight: Positive = 1.0
+    scale: Positive = 1.0
 
     def __post_init__(self) -> None:
-        self._require(0 < self.weight < np.inf, "weight", "above 0, and finite")
-        self._require(0 < self.scale < np.inf, "scale", "above 0, and finite")
-
-    def _require(self, valid: bool, option: str, rule: str) -> None:
-        if not valid:
-            name = type(self).__name__.removesuffix("Gain").lower()
-            raise ValueError(
-                f"pow_calibration.gains.{name}.{option} must be {rule}, not {getattr(self, option)!r}"
-            )
+        check_declared(self, f"pow_calibration.gains.{type(self).__name__.removesuffix('Gain').lower()}")
 
     def increments(self, rows: pd.DataFrame, payer: np.ndarray) -> np.ndarray:
         """Return what each query adds to its payer's gain, float64 `[n]`, at least 0.

@@ -7,12 +7,13 @@ uses it has a task in some part of it.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import pandas as pd
 
 from pow.gains.base import Gain
+from storage.bounds import Bounds
 from storage.identity import stable_id
 
 BUCKET = "bucket"
@@ -36,11 +37,7 @@ class CoverageGain(Gain):
 
     by_bucket: ClassVar[bool] = True
 
-    hyperplanes: int = 8
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._require(1 <= self.hyperplanes <= 12, "hyperplanes", "between 1 and 12")
+    hyperplanes: Annotated[int, Bounds(1, 12)] = 8
 
     @property
     def width(self) -> int:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from pow.gains.base import Gain
+from storage.bounds import BelowOne
 from storage.identity import stable_id
 
 
@@ -23,12 +24,8 @@ class ExcessGain(Gain):
     """
 
     measure: str = "pate"
-    quantile: float = 0.5
+    quantile: BelowOne = 0.5
     threshold: float = 0.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._require(0 <= self.quantile < 1, "quantile", "at least 0 and below 1")
 
     @property
     def measures(self) -> tuple[str, ...]:

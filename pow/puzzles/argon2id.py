@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from argon2.low_level import Type, hash_secret_raw
 
 from pow.puzzles.base import Puzzle
+from storage.bounds import Bounds
 from storage.identity import stable_id
 
 STANDARD_MEMORY = 8192
@@ -32,9 +33,9 @@ class Argon2idPuzzle(Puzzle):
     digest_bits: ClassVar[int] = 256
     memory_hard: ClassVar[bool] = True
 
-    memory: int = STANDARD_MEMORY
-    passes: int = 1
-    lanes: int = 1
+    memory: Annotated[int, Bounds(8, 2**21)] = STANDARD_MEMORY
+    passes: Annotated[int, Bounds(1, 100)] = 1
+    lanes: Annotated[int, Bounds(1, 64)] = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()

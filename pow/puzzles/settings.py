@@ -5,11 +5,12 @@ from __future__ import annotations
 import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 from pow.puzzles.base import KINDS, MOST_PARTS, Puzzle
+from storage.bounds import Bounds
 from storage.identity import stable_id
 from storage.own import named_like_ours
 
@@ -63,8 +64,11 @@ class PuzzleSettings:
         return self.kind.relative_work(**self.options)
 
 
+Parts = Annotated[int, Bounds(1, MOST_PARTS)]
+
+
 @stable_id("puzzle")
-def puzzle_settings(kind: str, parts: int = 1, options: Mapping[str, Any] | None = None) -> PuzzleSettings:
+def puzzle_settings(kind: str, parts: Parts = 1, options: Mapping[str, Any] | None = None) -> PuzzleSettings:
     """The settings that a file in conf/puzzle names.
 
     Args:

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from experiment.asking.settings import check_seed
 from experiment.compose import compose_resolved
 from experiment.images import CellData, CellImages
 from experiment.keys import Config, DataPrints, Identity
+from experiment.options import check_config
 from experiment.pricing.objective import check_objective
 from storage.errors import InputError
 from storage.store import Store, identity_key
@@ -73,9 +73,9 @@ class Planner:
 
     def _cell(self, number: int, overrides: tuple[str, ...]) -> PlannedCell:
         composed = self.composer.compose(overrides, number)
+        _check_options(composed.config)
         identity = Identity(composed.config, self._data_prints(composed.config))
         self._check(composed.config)
-        _check_seed(composed.config)
         check_objective(composed.config)
         known = self._folders.get(identity.cell_key)  # a cell stays where it is, however folders are named
         directory = known or self.directory / composed.subdir(told_apart(identity))
@@ -176,9 +176,9 @@ def _without_seeds(node: Any) -> Any:
     return node
 
 
-def _check_seed(config: Config) -> None:
+def _check_options(config: Config) -> None:
     try:
-        check_seed(config)
+        check_config(config)
     except ValueError as error:
         raise InputError(str(error)) from error
 

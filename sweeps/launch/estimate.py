@@ -102,8 +102,8 @@ def _over(processes: int) -> str:
 
 
 def _size(identity: Mapping[str, Any]) -> float:
-    """What the time of making an artifact grows with: how many teachers there are."""
-    return float(identity.get("teachers", {}).get("teachers", 1))
+    """What the time of making an artifact grows with: how many teachers there are, unless the data say."""
+    return float(identity.get("teachers", {}).get("teachers") or 1)
 
 
 def _medians(store: Path, kind: str) -> dict[str, float]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from functools import cache, partial
-from pathlib import Path
+import math
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,22 +12,17 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import get_method, instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from experiment.options import MADE, OTHERS, READ, check_config, check_group
+from experiment.serving.options import ServerOptions
+from storage.typed import check_values
+from support.commands import ROOT
+from support.options import CONF, GROUPS, MOUNTED, composed
+from support.walk import accepted
 from victims.architectures.build import build_network
 from victims.architectures.torchvision_model import torchvision_model
 from victims.datasets.splits import resolve_splits
 
-ROOT = Path(__file__).resolve().parents[2]
-CONF = ROOT / "conf"
-GROUPS = sorted(
-    path.name for path in CONF.iterdir() if path.is_dir() and path.name not in ("hydra", "local", "recipe")
-)
 OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("[!_]*.yaml"))]
-
-
-@cache  # several tests look at the same one, and change nothing
-def composed(*overrides: str) -> DictConfig:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("config", [*overrides])
 
 
 def targets(node: Any) -> list[str]:
@@ -37,15 +32,38 @@ def targets(node: Any) -> list[str]:
     return []
 
 
-MOUNTED = {"network": "network@victim", "gain": "+gain@pow_calibration.gains.further"}
-"""Groups whose options are mounted elsewhere than at the group's name."""
+SEEN: set[tuple[object, ...]] = set()
+"""Options that a test of this process has looked at."""
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS, ids=lambda value: str(value))
-def test_every_option_composes_and_names_what_exists(group: str, option: str) -> None:
+def test_every_option_composes_names_what_exists_and_refuses_what_is_wrong(group: str, option: str) -> None:
     config = composed(f"{MOUNTED.get(group, group)}={option}")
     for target in targets(OmegaConf.to_container(config, resolve=False)):
         assert callable(get_method(target)) or callable(target)
+    plain: Any = OmegaConf.to_container(config, resolve=True)
+    of_several = group in ("experiment", "debug")
+    of_another = {"network": "victim", "gain": "pow_calibration"}.get(group, group)
+    for name in [name for name in plain if name in (*READ, *MADE, *OTHERS)] if of_several else [of_another]:
+        if "???" not in str(plain[name]):  # a network of one's own is named first
+            assert not accepted(check_group, name, plain[name], SEEN)
+
+
+def test_the_options_of_a_server_and_of_explain_refuse_what_is_wrong() -> None:
+    def check(group: str, node: dict[str, Any]) -> None:
+        check_values(node, group, ServerOptions)
+
+    for name, wanted in {"serve": check, "explain": check_group}.items():
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            plain: Any = OmegaConf.to_container(compose(name), resolve=True)
+        group = {"serve": "server"}.get(name, name)
+        assert not accepted(wanted, group, plain[group], set())
+
+
+@pytest.mark.parametrize("seed", [-1, 0.5, True, None, "abc", 2**60, [1], {"a": 1}, math.nan])
+def test_a_seed_is_a_whole_number(seed: object) -> None:
+    with pytest.raises(ValueError, match="seed must be a whole number of at least 0"):
+        check_config({"seed": seed})
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS, ids=lambda value: str(value))

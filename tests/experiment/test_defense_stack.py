@@ -106,21 +106,30 @@ def test_neutral_options_of_the_attacker_leave_the_key_as_it_was() -> None:
             "decimals must be a whole number",
         ),
         (["defense=top_k", "defense.top_k.k=0"], "k must be a whole number of at least 1"),
-        (["defense=gaussian_noise", "defense.gaussian_noise.sigma=-1"], "sigma must be at least 0"),
+        (
+            ["defense=gaussian_noise", "defense.gaussian_noise.sigma=-1"],
+            "must be a number of at least 0",
+        ),
         (["defense=gaussian_noise", "defense.gaussian_noise.noise=loud"], "must be one of fixed, fresh"),
-        (["defense=reverse_sigmoid", "defense.reverse_sigmoid.beta=-1"], "beta must be at least 0"),
-        (["defense=reverse_sigmoid", "defense.reverse_sigmoid.gamma=0"], "gamma must be above 0"),
+        (
+            ["defense=reverse_sigmoid", "defense.reverse_sigmoid.beta=-1"],
+            "must be a number of at least 0",
+        ),
+        (["defense=reverse_sigmoid", "defense.reverse_sigmoid.gamma=0"], "gamma must be a number above 0"),
         (
             ["defense=reverse_sigmoid", "defense.reverse_sigmoid.keep_label=maybe"],
             "keep_label must be true or false",
         ),
         (["defense=mad", "defense.mad.compares=angles"], "compares must be one of answers, extremes"),
-        (["defense=mad", "defense.mad.epsilon=2.5"], "defense.mad.epsilon must be between 0 and 2, not 2.5"),
+        (["defense=mad", "defense.mad.epsilon=2.5"], "mad.epsilon must be a number between 0 and 2, not 2.5"),
         (["defense=mad", "defense.mad.argmax=lost"], "defense.mad.argmax must be one of kept, free"),
-        (["defense=modelguard_w", "defense.modelguard_w.epsilon=-1"], "epsilon must be between 0 and 2"),
+        (
+            ["defense=modelguard_w", "defense.modelguard_w.epsilon=-1"],
+            "must be a number between 0 and 2",
+        ),
         (
             ["defense=adaptive_misinformation", "defense.adaptive_misinformation.threshold=1.5"],
-            "threshold must be between 0 and 1, not 1.5",
+            "threshold must be a number between 0 and 1, not 1.5",
         ),
         (
             [

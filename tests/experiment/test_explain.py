@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from hydra import compose, initialize_config_dir
 
-from experiment.explain import explain
+from experiment.explaining.explain import explain
 from storage.errors import InputError
 from support.commands import ROOT, run_program
 

@@ -329,7 +329,7 @@ def test_the_bandit_prefers_classes_that_pay() -> None:
     assert torch.equal(again.policy, attack.policy)
     with pytest.raises(ValueError, match=r"attack\.rule\.rewards"):
         KnockoffAdaptive(rewards=("money",))
-    with pytest.raises(ValueError, match=r"attack\.rule\.rate must be above 0, not 0"):
+    with pytest.raises(ValueError, match=r"attack\.rule\.rate must be a number above 0, not 0"):
         KnockoffAdaptive(rate=0)
 
 

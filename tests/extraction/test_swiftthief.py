@@ -167,14 +167,16 @@ def test_a_round_that_fills_up_asks_in_parts() -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"bandwidth": 0.0}, r"attack\.rule\.bandwidth must be above 0, not 0\.0"),
+        ({"bandwidth": 0.0}, r"attack\.rule\.bandwidth must be a number above 0, not 0\.0"),
         ({"parts": 0}, r"attack\.rule\.parts must be a whole number of at least 1, not 0"),
     ],
 )
 def test_options_out_of_range_are_refused(options: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         SwiftThief(RECIPE, 100, **options)
-    with pytest.raises(ValueError, match=r"attack\.rule\.recipe\.smallest must be in \(0, 1\], not 0"):
+    with pytest.raises(
+        ValueError, match=r"attack\.rule\.recipe\.smallest must be a number above 0 and at most 1, not 0"
+    ):
         ContrastiveRecipe(smallest=0)
     with pytest.raises(ValueError, match="needs a substitute that ends with a linear layer"):
         SwiftThief(RECIPE, 100).check_substitute(nn.Sequential(nn.Flatten(), nn.BatchNorm1d(64)))

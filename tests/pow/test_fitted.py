@@ -146,9 +146,9 @@ def test_what_cannot_be_promised_is_said(
     [
         (lambda: HonestUsers(lengths=()), "users.lengths"),
         (lambda: HonestUsers(lengths=(2.0,)), "users.lengths"),
-        (lambda: HonestUsers(corrupted=1.5), "users.corrupted must be between 0 and 1"),
+        (lambda: HonestUsers(corrupted=1.5), "users.corrupted must be a number between 0 and 1"),
         (lambda: HonestUsers(imbalance=0), "users.imbalance"),
-        (lambda: replace(UNFITTED, quantile=1.0), "quantile must be between 0 and 1"),
+        (lambda: replace(UNFITTED, quantile=1.0), "quantile must be a number above 0 and below 1"),
         (lambda: replace(UNFITTED, overhead=1.05), "overhead must be above 1.1"),
     ],
 )

@@ -139,10 +139,10 @@ def test_what_cannot_be_promised_is_refused() -> None:
     with pytest.raises(ValueError, match=r"pow_calibration\.share: without any steepness"):
         fit_to_population(dear, POPULATION, TERMS, images(300, 0), 0)
     for make, said in (
-        (lambda: Bound(1.0, 2.0), r"bounds\.\*\.users must be between 0 and 1"),
-        (lambda: Bound(0.9, 1.0), r"bounds\.\*\.overhead must be above 1"),
+        (lambda: Bound(1.0, 2.0), r"bounds\.\*\.users must be a number above 0 and below 1"),
+        (lambda: Bound(0.9, 1.0), r"bounds\.\*\.overhead must be a number above 1"),
         (lambda: Terms((), 0.5), "must name at least one bound"),
-        (lambda: Terms(BOUNDS, 1.0), "within_allowance must be at least 0 and below 1"),
+        (lambda: Terms(BOUNDS, 1.0), "within_allowance must be a number of at least 0 and below 1"),
         (lambda: Stratum(0.1, spread=-1.0), r"strata\.\*\.spread must be between 0 and 5"),
         (lambda: Stratum(0.1, classes=0), r"strata\.\*\.classes must be at least 1"),
         (lambda: Population({}), "must name at least one stratum"),

@@ -106,7 +106,7 @@ def test_a_query_without_a_cost_is_not_priced() -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"strength": 0}, "pow_calibration.strength must be above 0, not 0"),
+        ({"strength": 0}, "pow_calibration.strength must be a number above 0, not 0"),
         ({"strength": -1.0}, "pow_calibration.strength"),
         ({"base": 1.0}, "pow_calibration.base"),
         ({"sided": "both"}, "one of one, two"),

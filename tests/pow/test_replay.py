@@ -168,7 +168,11 @@ def test_a_constant_toll_asks_the_same_of_everybody() -> None:
         ("time,privacy,queries\n", [], "holds no rows"),
         ("", [], "not a CSV file"),
         ("time,privacy,queries\n1,2,3\n", ["--dataset", "digits"], "--benign"),
-        ("time,privacy,queries\n1,2,3\n", ["--strength", "0"], "pow_calibration.strength must be above 0"),
+        (
+            "time,privacy,queries\n1,2,3\n",
+            ["--strength", "0"],
+            "strength must be a number above 0",
+        ),
         ("time,privacy,queries\n1,2,3\n", ["pow_calibration.bass=2"], "bass"),
         ("time,privacy,queries\n1,2,3\n", ["--surcharge", "2"], "--surcharge needs alarms"),
         ("time,privacy,queries\n1,2,3\n", ["--surcharge", "0.5"], "--surcharge must be at least 1"),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 import yaml
 
+from storage.bounds import Bounds, Count, Part, Positive, Share
 from storage.options import instantiate
 from storage.typed import check_types
 from support.commands import ROOT
@@ -33,6 +34,13 @@ class Made:
     chosen: Literal["a", "b"] = "a"
     whether: bool = False
     other: Callable[[], int] | None = None
+    share: Share = 0.5
+    part: Part = 0.5
+    count: Count | None = 1
+    least: Annotated[float, Bounds(1, above=True)] = 2
+    size: tuple[Count, Count] | None = None
+    shares: Sequence[Share] = ()
+    rates: Mapping[str, Positive] = field(default_factory=dict)
     inner: Inner = field(default_factory=Inner)
 
 
@@ -58,12 +66,33 @@ def function(count: int, name: str | None = None) -> tuple[int, str | None]:
         ("word", 5, "a word, not 5"),
         ("chosen", "c", "one of a, b, not 'c'"),
         ("whether", "yes", "true or false, not 'yes'"),
+        ("whether", {}, "true or false, not {}"),
+        ("word", "", "a word, not ''"),
+        ("whole", 2**54, "a whole number, of a magnitude of at most 9.0072e+15, not 18014398509481984"),
+        ("number", 1e31, "a number, of a magnitude of at most 1e+30, not 1e+31"),
+        ("share", 1.1, "a number between 0 and 1, not 1.1"),
+        ("share", math.inf, "a number between 0 and 1, not inf"),
+        ("share", {"a": 1}, "a number between 0 and 1, not {'a': 1}"),
+        ("part", 1, "a number above 0 and below 1, not 1"),
+        ("count", 0, "a whole number of at least 1 or null, not 0"),
+        ("least", 1, "a number above 1, not 1"),
+        ("size", 3, "a list of 2, each a whole number of at least 1 or null, not 3"),
+        ("size", [1], "a list of 2, not [1]"),
+        ("shares", "a", "a list, each a number between 0 and 1, not 'a'"),
     ],
 )
 def test_another_type_is_refused(option: str, value: object, rule: str) -> None:
     with pytest.raises(ValueError, match="made") as caught:
         instantiate(made(**{option: value}), "made")
     assert str(caught.value) == f"made.{option} must be {rule}"
+
+
+def test_what_stands_in_lists_and_groups_is_named() -> None:
+    with pytest.raises(ValueError, match=r"^made\.shares\[1\] must be a number between 0 and 1, not 2$"):
+        instantiate(made(shares=[0.5, 2]), "made")
+    with pytest.raises(ValueError, match=r"^made\.rates\.fast must be a number above 0, not 0$"):
+        instantiate(made(rates={"fast": 0}), "made")
+    assert instantiate(made(shares=[0, 1], size=[2, 3], rates={"slow": 1}), "made").rates == {"slow": 1}
 
 
 def test_the_types_that_are_declared_are_taken() -> None:
@@ -92,8 +121,23 @@ def test_functions_and_partial_nodes_are_checked() -> None:
 
 
 def test_what_cannot_be_told_is_left_to_the_code() -> None:
-    for node in (None, 3, "word", [1], *({"_target_": path} for path in ("no.such", "a b", 5))):
+    for node in (None, 3, "word", [1]):
         check_types(node, "it")
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("no.such", "it._target_=no.such cannot be imported: No module named 'no'"),
+        ("a b", "it._target_=a b cannot be imported"),
+        (5, "it._target_ must be the dotted path of a class or a function, not 5"),
+        ("math.pi", "it._target_=math.pi must be a class or a function"),
+    ],
+)
+def test_a_target_that_is_none_is_said(path: object, said: str) -> None:
+    with pytest.raises(ValueError, match="it") as caught:
+        check_types({"_target_": path}, "it")
+    assert said in str(caught.value)
 
 
 def nodes(node: object, path: str) -> Iterator[tuple[str, dict[str, Any]]]:

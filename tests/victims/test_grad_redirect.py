@@ -92,7 +92,7 @@ def test_the_surrogate_learns_from_the_victims_answers() -> None:
 
 
 def test_options_out_of_range_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"defense.grad_redirect.epsilon must be between 0 and 2, not 3"):
+    with pytest.raises(ValueError, match=r"grad_redirect.epsilon must be a number between 0 and 2, not 3"):
         GradRedirect(3.0, "all", SETTINGS)
     with pytest.raises(ValueError, match=r"defense.grad_redirect.layers must be one of all, last"):
         GradRedirect(1.0, "first", SETTINGS)  # type: ignore[arg-type]

@@ -253,11 +253,11 @@ def test_a_blocked_account_costs_its_budget_no_more(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"delta": 1.5}, "defense.prada.delta must be between 0 and 1, not 1.5"),
+        ({"delta": 1.5}, "defense.prada.delta must be a number between 0 and 1, not 1.5"),
         ({"minimum": 2}, "defense.prada.minimum must be a whole number of at least 3, not 2"),
         ({"every": 0}, "defense.prada.every must be a whole number of at least 1, not 0"),
         ({"class_minimum": 0}, "defense.prada.class_minimum must be a whole number of at least 1, not 0"),
-        ({"lasts": "long"}, "defense.prada.lasts must be one of True, False, not 'long'"),
+        ({"lasts": "long"}, "defense.prada.lasts must be true or false, not 'long'"),
         ({"at_alarm": "shout"}, "defense.prada.at_alarm must be one of report, block, charge"),
         ({"surcharge": 0.5}, "defense.prada.surcharge must be a number of at least 1, not 0.5"),
     ],

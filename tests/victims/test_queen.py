@@ -146,7 +146,7 @@ def test_classes_lie_apart_in_the_plane(networks: tuple[nn.Module, QueenNetworks
 @pytest.mark.parametrize(
     ("radius", "threshold", "models", "said"),
     [
-        (0.0, 0.2, 2, "defense.queen.radius must be above 0, not 0.0"),
+        (0.0, 0.2, 2, "defense.queen.radius must be a number above 0, not 0.0"),
         (0.1, -1.0, 2, "defense.queen.threshold must be a number of at least 0, not -1.0"),
         (0.1, 0.2, 4, "defense.queen.models must be a whole number between 1 and 3, not 4"),
     ],

@@ -16,6 +16,8 @@ from victims.architectures.build import channel_statistics
 from victims.architectures.resnet import resnet8
 from victims.datasets import digits
 from victims.datasets.images import ImageSet
+from victims.measures.pate import teachers_of
+from victims.measures.pknn import neighbours_of
 from victims.meter import Meter
 from victims.oracle import VictimOracle
 from victims.stacked_teachers import StackedTeachers
@@ -178,3 +180,13 @@ def test_large_batches_train_teachers_one_by_one_to_the_same_weights(
         states.append(module.state())
     assert states[0].keys() == states[1].keys()
     assert all(torch.allclose(states[0][name], states[1][name], atol=1e-5) for name in states[0])
+
+
+@pytest.mark.parametrize(
+    ("images", "teachers", "neighbours"),
+    [(1, 1, 1), (36, 2, 1), (288, 9, 14), (800, 25, 40), (1600, 50, 50), (50_000, 50, 50)],
+)
+def test_how_many_teachers_and_neighbours_so_many_images_make(
+    images: int, teachers: int, neighbours: int
+) -> None:
+    assert (teachers_of(images), neighbours_of(images)) == (teachers, neighbours)

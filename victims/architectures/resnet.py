@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from storage.bounds import Count
 from storage.identity import stable_id
 
 
@@ -60,24 +61,24 @@ def _resnet(
 
 
 @stable_id("network/resnet8")
-def resnet8(image_shape: tuple[int, int, int], num_classes: int, width: int = 32) -> nn.Module:
+def resnet8(image_shape: tuple[int, int, int], num_classes: int, width: Count = 32) -> nn.Module:
     """Build three stages of one block; the first has `width` channels."""
     return _resnet(image_shape, num_classes, (1, 1, 1), width)
 
 
 @stable_id("network/resnet10")
-def resnet10(image_shape: tuple[int, int, int], num_classes: int, width: int = 64) -> nn.Module:
+def resnet10(image_shape: tuple[int, int, int], num_classes: int, width: Count = 64) -> nn.Module:
     """Build four stages of one block; the first has `width` channels."""
     return _resnet(image_shape, num_classes, (1, 1, 1, 1), width)
 
 
 @stable_id("network/resnet18")
-def resnet18(image_shape: tuple[int, int, int], num_classes: int, width: int = 64) -> nn.Module:
+def resnet18(image_shape: tuple[int, int, int], num_classes: int, width: Count = 64) -> nn.Module:
     """Build four stages of two blocks; the first has `width` channels."""
     return _resnet(image_shape, num_classes, (2, 2, 2, 2), width)
 
 
 @stable_id("network/resnet34")
-def resnet34(image_shape: tuple[int, int, int], num_classes: int, width: int = 64) -> nn.Module:
+def resnet34(image_shape: tuple[int, int, int], num_classes: int, width: Count = 64) -> nn.Module:
     """Build four stages of 3, 4, 6 and 3 blocks; the first has `width` channels."""
     return _resnet(image_shape, num_classes, (3, 4, 6, 3), width)

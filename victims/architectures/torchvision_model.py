@@ -6,6 +6,7 @@ import difflib
 
 from torch import Tensor, nn
 
+from storage.bounds import Count
 from storage.identity import stable_id
 
 
@@ -35,7 +36,7 @@ class _Scaled(nn.Module):
 
 @stable_id("network/torchvision")
 def torchvision_model(
-    name: str, image_shape: tuple[int, int, int], num_classes: int, size: int | None = None
+    name: str, image_shape: tuple[int, int, int], num_classes: int, size: Count | None = None
 ) -> nn.Module:
     """Build `torchvision.models.<name>` with new weights.
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import torch
 
+from storage.bounds import Count
 from victims.datasets import bundled
 from victims.datasets.images import ImageSet, check_image_size
 
 
-def load(image_size: tuple[int, int] | None = (16, 16)) -> dict[str, ImageSet]:
+def load(image_size: tuple[Count, Count] | None = (16, 16)) -> dict[str, ImageSet]:
     """Return one part, `train`, resized to `image_size` (height, width); None keeps 8x8."""
     check_image_size(image_size)
     pixels, classes = bundled.digits()

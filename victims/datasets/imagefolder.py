@@ -11,9 +11,11 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import torch
 
+from storage.bounds import Count
 from victims.datasets.cache import cached
 from victims.datasets.decoding import decode_images
 from victims.datasets.images import ImageSet
@@ -25,8 +27,8 @@ SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", "
 
 def load(
     path: str | None,
-    image_size: tuple[int, int] | None = None,
-    channels: int | None = None,
+    image_size: tuple[Count, Count] | None = None,
+    channels: Literal[1, 3] | None = None,
     cache: str | None = None,
 ) -> dict[str, ImageSet]:
     """Return a part for each folder of class folders; the classes are those of `train`, in order.

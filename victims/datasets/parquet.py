@@ -12,13 +12,14 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
+from storage.bounds import Count
 from storage.files import file_hash
 from victims.datasets.cache import cached
 from victims.datasets.decoding import decode_images
@@ -39,9 +40,9 @@ COLUMNS = {
 
 def load(
     path: str | None,
-    image_size: tuple[int, int] | None = None,
-    channels: int | None = None,
-    num_classes: int | None = None,
+    image_size: tuple[Count, Count] | None = None,
+    channels: Literal[1, 3] | None = None,
+    num_classes: Count | None = None,
     cache: str | None = None,
     columns: Mapping[str, str] | None = None,
 ) -> dict[str, ImageSet]:

@@ -5,9 +5,12 @@ They are the out-of-distribution pool of an attacker who has no data of the vict
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
+from storage.bounds import Count, Natural
 from victims.datasets import bundled
 from victims.datasets.cache import cached
 from victims.datasets.images import ImageSet, content_hash
@@ -23,10 +26,10 @@ BLOCK = 2**22
 
 
 def load(
-    image_size: tuple[int, int] = (16, 16),
-    count: int = 10_000,
-    channels: int = 1,
-    seed: int = 0,
+    image_size: tuple[Count, Count] = (16, 16),
+    count: Count = 10_000,
+    channels: Literal[1, 3] = 1,
+    seed: Natural = 0,
     cache: str | None = None,
 ) -> dict[str, ImageSet]:
     """Return one part, `train`, of random patches.

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
+from storage.bounds import Count
 from victims.datasets import parquet
 from victims.datasets.cache import cached
 from victims.datasets.images import ImageSet, check_image_size
@@ -19,8 +20,8 @@ NAMES = ("MNIST", "FashionMNIST", "SVHN", "CIFAR10", "CIFAR100")
 def load(
     name: str,
     path: str,
-    image_size: tuple[int, int] | None = None,
-    channels: int | None = None,
+    image_size: tuple[Count, Count] | None = None,
+    channels: Literal[1, 3] | None = None,
     cache: str | None = None,
     download: bool = True,
 ) -> dict[str, ImageSet]:

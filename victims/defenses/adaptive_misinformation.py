@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from storage.bounds import Positive, Share
 from storage.identity import stable_id
-from storage.options import check_between
+from storage.typed import check_declared
 from training.fit import predict_logits
 from victims.defenses.base import DefendedVictim, MisinformerSettings, Perturb, Perturbation
 
@@ -24,11 +25,9 @@ class AdaptiveMisinformation(Perturbation):
 
     trains = "misinformer"
 
-    def __init__(self, threshold: float, steepness: float, misinformer: MisinformerSettings) -> None:
-        check_between("defense.adaptive_misinformation.threshold", threshold, 0, 1)
-        if not steepness > 0:
-            raise ValueError(f"defense.adaptive_misinformation.steepness must be above 0, not {steepness!r}")
+    def __init__(self, threshold: Share, steepness: Positive, misinformer: MisinformerSettings) -> None:
         self.threshold, self.steepness, self.misinformer = threshold, steepness, misinformer
+        check_declared(self, "defense.adaptive_misinformation")
 
     def bind(self, victim: DefendedVictim) -> Perturb:
         """See Perturbation; trains the network that misinforms, if the store lacks it."""

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from pow.calibration import Calibration
 from pow.puzzles.settings import PuzzleSettings
 from pow.requests import Scope
+from storage.bounds import Natural
 from storage.identity import stable_id
 from training.fit import accuracy, fit, predict_logits
 from training.recipe import Hardware, Recipe
@@ -61,7 +62,7 @@ class MisinformerSettings(AuxiliarySettings):
 
     architecture: Architecture
     recipe: Recipe
-    seed: int
+    seed: Natural
 
     def untrained(self, victim: nn.Module, train: ImageSet) -> nn.Module:
         """See AuxiliarySettings."""
@@ -88,7 +89,7 @@ class DefendedVictim:
     network: nn.Module
     train: ImageSet
     hardware: Hardware
-    seed: int
+    seed: Natural
     trained: Callable[[AuxiliarySettings], nn.Module]
 
 

@@ -7,8 +7,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from storage.bounds import NonNegative
 from storage.identity import stable_id
-from storage.options import check_choice
+from storage.typed import check_declared
 from training.seeds import derive_seed, generator
 from victims.defenses.base import DefendedVictim, Perturb, Perturbation
 
@@ -29,11 +30,9 @@ class GaussianNoise(Perturbation):
     An answer of which nothing is left stays as it was.
     """
 
-    def __init__(self, sigma: float, noise: Noise) -> None:
-        if not sigma >= 0:
-            raise ValueError(f"defense.gaussian_noise.sigma must be at least 0, not {sigma!r}")
-        check_choice("defense.gaussian_noise.noise", noise, Noise)
+    def __init__(self, sigma: NonNegative, noise: Noise) -> None:
         self.sigma, self.noise = sigma, noise
+        check_declared(self, "defense.gaussian_noise")
 
     @property
     def repeats_itself(self) -> bool:

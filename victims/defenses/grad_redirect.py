@@ -20,14 +20,15 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, jvp, vmap
 
+from storage.bounds import Bounds, Natural
 from storage.identity import stable_id
-from storage.options import check_between, check_choice
+from storage.typed import check_declared
 from training.batches import to_float
 from training.fit import fit, predict_logits
 from training.recipe import Hardware, Recipe
@@ -49,7 +50,7 @@ class SurrogateSettings(AuxiliarySettings):
 
     architecture: Architecture
     recipe: Recipe
-    seed: int
+    seed: Natural
 
     def untrained(self, victim: nn.Module, train: ImageSet) -> nn.Module:
         """See AuxiliarySettings."""
@@ -83,10 +84,11 @@ class GradRedirect(Perturbation):
     trains = "surrogate"
     trains_by_asking = True
 
-    def __init__(self, epsilon: float, layers: Layers, surrogate: SurrogateSettings) -> None:
-        check_between("defense.grad_redirect.epsilon", epsilon, 0, 2)
-        check_choice("defense.grad_redirect.layers", layers, Layers)
+    def __init__(
+        self, epsilon: Annotated[float, Bounds(0, 2)], layers: Layers, surrogate: SurrogateSettings
+    ) -> None:
         self.epsilon, self.layers, self.surrogate = epsilon, layers, surrogate
+        check_declared(self, "defense.grad_redirect")
 
     def bind(self, victim: DefendedVictim) -> Perturb:
         """See Perturbation; trains the surrogate, if the store lacks it."""
@@ -132,7 +134,7 @@ def slopes(network: nn.Module, images: Tensor, probabilities: Tensor) -> Tensor:
         return torch.cat([vmap(slope)(*part) for part in parts])
 
 
-def redirected(y: Tensor, worth: Tensor, epsilon: float) -> Tensor:
+def redirected(y: Tensor, worth: Tensor, epsilon: Annotated[float, Bounds(0, 2)]) -> Tensor:
     """The answers of most worth within epsilon: `[n, classes]`, for answers y and the worth of each class."""
     best = worth.argmax(1, keepdim=True)
     moved = (1 - y.gather(1, best)).clamp(0, epsilon / 2)

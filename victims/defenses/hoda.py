@@ -16,14 +16,16 @@ from __future__ import annotations
 from collections import defaultdict
 from copy import copy, deepcopy
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from storage.bounds import Bounds, Count, Natural, Part
 from storage.identity import stable_id
-from storage.options import check_choice, check_inside, check_number
+from storage.typed import check_declared
 from training.fit import fit, predict_logits
 from training.recipe import Hardware, Recipe
 from training.seeds import derive_seed, generator, seeded
@@ -91,13 +93,12 @@ class SubclassifierSettings(AuxiliarySettings):
 
     architecture: Architecture
     recipe: Recipe
-    seed: int
-    count: int = 5
-    held_out: float = 0.2
+    seed: Natural
+    count: Annotated[int, Bounds(2)] = 5
+    held_out: Part = 0.2
 
     def __post_init__(self) -> None:
-        check_number("defense.hoda.subclassifiers.count", self.count, 2, whole=True)
-        check_inside("defense.hoda.subclassifiers.held_out", self.held_out, 0, 1)
+        check_declared(self, "defense.hoda.subclassifiers")
 
     @property
     def checkpoints(self) -> int:
@@ -156,18 +157,15 @@ class Hoda(Watching):
 
     def __init__(
         self,
-        samples: int,
-        draws: int,
+        samples: Annotated[int, Bounds(2)],
+        draws: Count,
         at_alarm: AtAlarm,
-        surcharge: float,
+        surcharge: Annotated[float, Bounds(1)],
         subclassifiers: SubclassifierSettings,
     ) -> None:
-        check_number("defense.hoda.samples", samples, 2, whole=True)
-        check_number("defense.hoda.draws", draws, 1, whole=True)
-        check_choice("defense.hoda.at_alarm", at_alarm, AtAlarm)
-        check_number("defense.hoda.surcharge", surcharge, 1)
         self.samples, self.draws, self.at_alarm, self.surcharge = samples, draws, at_alarm, surcharge
         self.subclassifiers = subclassifiers
+        check_declared(self, "defense.hoda")
         self.judge: Judge | None = None
 
     def bind(self, victim: DefendedVictim) -> Watching:

@@ -15,13 +15,14 @@ and `compares: extremes` does as published.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
 
+from storage.bounds import Bounds
 from storage.identity import stable_id
-from storage.options import check_between, check_choice
+from storage.typed import check_declared
 from training.fit import predict_logits
 from training.seeds import seeded
 from victims.architectures.build import Architecture, build_network
@@ -53,12 +54,14 @@ class Mad(Perturbation):
     """
 
     def __init__(
-        self, epsilon: float, argmax: Label, architecture: Architecture, compares: Compares = "answers"
+        self,
+        epsilon: Annotated[float, Bounds(0, 2)],
+        argmax: Label,
+        architecture: Architecture,
+        compares: Compares = "answers",
     ) -> None:
-        check_between("defense.mad.epsilon", epsilon, 0, 2)
-        check_choice("defense.mad.argmax", argmax, Label)
-        check_choice("defense.mad.compares", compares, Compares)
         self.epsilon, self.argmax, self.architecture, self.compares = epsilon, argmax, architecture, compares
+        check_declared(self, "defense.mad")
 
     def bind(self, victim: DefendedVictim) -> Perturb:
         """See Perturbation."""
@@ -100,7 +103,7 @@ class Mad(Perturbation):
         return within(y, extremes[torch.arange(len(y), device=y.device), chosen], self.epsilon)
 
 
-def cosines(y: Tensor, p: Tensor, extremes: Tensor, epsilon: float) -> Tensor:
+def cosines(y: Tensor, p: Tensor, extremes: Tensor, epsilon: Annotated[float, Bounds(0, 2)]) -> Tensor:
     """Of the angles by which going towards extremes turns the gradients, float64 `[n, m]`.
 
     Args:
@@ -144,7 +147,7 @@ def label_first(y: Tensor) -> Tensor:
     return torch.cat([label, others + (others >= label)], 1)
 
 
-def some_sets(y: Tensor, p: Tensor, epsilon: float) -> Tensor:
+def some_sets(y: Tensor, p: Tensor, epsilon: Annotated[float, Bounds(0, 2)]) -> Tensor:
     """Equal shares of sets that hold the label, `[n, m, classes]`, of which one turns the gradient far.
 
     Of every size that set whose other classes have the least y - p, which is the least inner product with the
@@ -162,7 +165,7 @@ def leading_sets(y: Tensor, p: Tensor) -> Tensor:
     return shares(rank[:, None, :] <= size[None, :, None])
 
 
-def growing_sets(y: Tensor, p: Tensor, epsilon: float) -> Tensor:
+def growing_sets(y: Tensor, p: Tensor, epsilon: Annotated[float, Bounds(0, 2)]) -> Tensor:
     """Equal shares of the label and the classes found one after the other, `[n, m, classes]`."""
     classes = y.shape[1]
     chosen = torch.zeros_like(y, dtype=torch.bool).scatter(1, y.argmax(1, keepdim=True), True)
@@ -176,7 +179,7 @@ def growing_sets(y: Tensor, p: Tensor, epsilon: float) -> Tensor:
     return torch.stack(found, 1)
 
 
-def within(y: Tensor, target: Tensor, epsilon: float) -> Tensor:
+def within(y: Tensor, target: Tensor, epsilon: Annotated[float, Bounds(0, 2)]) -> Tensor:
     """The farthest point on the way from `y` to `target` `[..., classes]` within `epsilon` in L1."""
     step = target - y
     length = step.abs().sum(-1, keepdim=True)

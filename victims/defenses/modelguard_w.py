@@ -15,11 +15,14 @@ search.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
 from torch import Tensor
 
+from storage.bounds import Bounds
 from storage.identity import stable_id
-from storage.options import check_between
+from storage.typed import check_declared
 from victims.defenses.base import DefendedVictim, Perturb, Perturbation, kept_label
 
 SMALLEST = 1e-6
@@ -33,9 +36,9 @@ STEPS = 90
 class ModelGuardW(Perturbation):
     """The least likely classes get as much as `epsilon` and the label's lead allow (see above)."""
 
-    def __init__(self, epsilon: float) -> None:
-        check_between("defense.modelguard_w.epsilon", epsilon, 0, 2)
+    def __init__(self, epsilon: Annotated[float, Bounds(0, 2)]) -> None:
         self.epsilon = epsilon
+        check_declared(self, "defense.modelguard_w")
 
     def bind(self, victim: DefendedVictim) -> Perturb:
         """See Perturbation."""
@@ -49,7 +52,7 @@ class ModelGuardW(Perturbation):
         return kept_label(changed.float(), probabilities)
 
 
-def most_surprising(y: Tensor, epsilon: float) -> Tensor:
+def most_surprising(y: Tensor, epsilon: Annotated[float, Bounds(0, 2)]) -> Tensor:
     """The solution of the linear program for probabilities float64 `[n, classes]` (see above)."""
     order = y.scatter(1, y.argmax(1, keepdim=True), torch.inf).argsort(dim=1, stable=True)  # the label last
     ascending = y.gather(1, order)
@@ -64,7 +67,7 @@ def most_surprising(y: Tensor, epsilon: float) -> Tensor:
     return torch.empty_like(y).scatter_(1, order, filled)
 
 
-def _value(ascending: Tensor, top: Tensor, epsilon: float, worth: Tensor) -> Tensor:
+def _value(ascending: Tensor, top: Tensor, epsilon: Annotated[float, Bounds(0, 2)], worth: Tensor) -> Tensor:
     return (_filled(ascending, top, epsilon / 2) * worth).sum(1, keepdim=True)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +10,9 @@ import pandas as pd
 from pow.calibration import Calibration
 from pow.puzzles.settings import PuzzleSettings
 from pow.requests import Scope, ScopeName, charge
+from storage.bounds import Count, NonNegative
 from storage.identity import stable_id
+from storage.typed import check_value
 from victims.defenses.base import Charge, Charging
 
 
@@ -27,15 +28,12 @@ class ProofOfWork(Charging):
         self,
         cost: str = "pate",
         scope: ScopeName = "account",
-        subnet_size: int = 256,
-        account_seconds: float = 0.0,
+        subnet_size: Count = 256,
+        account_seconds: NonNegative = 0.0,
     ) -> None:
-        if not 0 <= account_seconds < math.inf:
-            raise ValueError(
-                f"defense.pow.account_seconds must be at least 0, and finite, not {account_seconds!r}"
-            )
-        self.cost, self.account_seconds = cost, float(account_seconds)
+        self.cost, self.account_seconds = cost, account_seconds
         self.scope = Scope(scope, subnet_size)
+        check_value("defense.pow.account_seconds", account_seconds, NonNegative)
 
     def bind(self, calibration: Calibration, puzzle: PuzzleSettings) -> Charge:
         """See Charging."""
@@ -50,7 +48,7 @@ class CalibratedWork:
     puzzle: PuzzleSettings
     cost: str
     scope: Scope
-    account_seconds: float = 0.0
+    account_seconds: NonNegative = 0.0
 
     def bill(
         self,

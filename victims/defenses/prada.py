@@ -16,7 +16,7 @@ from __future__ import annotations
 import warnings
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
@@ -24,8 +24,9 @@ import torch
 from scipy.stats import shapiro
 from torch import Tensor
 
+from storage.bounds import Bounds, Count, Share
 from storage.identity import stable_id
-from storage.options import check_between, check_choice, check_number
+from storage.typed import check_declared
 from victims.defenses.base import AtAlarm, Watch, Watching
 from victims.types import Answer, QueryBatch
 
@@ -49,23 +50,17 @@ class Prada(Watching):
 
     def __init__(
         self,
-        delta: float,
-        minimum: int,
-        every: int,
+        delta: Share,
+        minimum: Annotated[int, Bounds(3)],
+        every: Count,
         at_alarm: AtAlarm,
-        surcharge: float,
-        class_minimum: int = 1,
+        surcharge: Annotated[float, Bounds(1)],
+        class_minimum: Count = 1,
         lasts: bool = True,
     ) -> None:
-        check_between("defense.prada.delta", delta, 0, 1)
-        check_choice("defense.prada.at_alarm", at_alarm, AtAlarm)
-        check_choice("defense.prada.lasts", lasts, Literal[True, False])
-        check_number("defense.prada.minimum", minimum, 3, whole=True)
-        check_number("defense.prada.every", every, 1, whole=True)
-        check_number("defense.prada.class_minimum", class_minimum, 1, whole=True)
-        check_number("defense.prada.surcharge", surcharge, 1)
         self.delta, self.minimum, self.every, self.class_minimum = delta, minimum, every, class_minimum
         self.at_alarm, self.surcharge, self.lasts = at_alarm, surcharge, lasts
+        check_declared(self, "defense.prada")
 
     def watch(self) -> Watch:
         """See Watching."""

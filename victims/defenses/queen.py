@@ -28,8 +28,10 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from storage.bounds import Count, Natural, NonNegative, Positive
 from storage.identity import stable_id
-from storage.options import check_inside, check_number
+from storage.options import check_number
+from storage.typed import check_declared
 from training.fit import fit, predict_logits
 from training.recipe import Hardware, Recipe
 from training.seeds import derive_seed, generator, seeded
@@ -89,11 +91,11 @@ class QueenSettings(AuxiliarySettings):
 
     architecture: Architecture
     recipe: Recipe
-    seed: int
-    shadows: int = 10
+    seed: Natural
+    shadows: Count = 10
 
     def __post_init__(self) -> None:
-        check_number("defense.queen.networks.shadows", self.shadows, 1, whole=True)
+        check_declared(self, "defense.queen.networks")
 
     def untrained(self, victim: nn.Module, train: ImageSet) -> nn.Module:
         """See AuxiliarySettings; raises ValueError where the victim's last layer is not linear."""
@@ -176,11 +178,12 @@ class Queen(Perturbation):
     trains_by_asking = True
     remembers = True
 
-    def __init__(self, radius: float, threshold: float, models: int, networks: QueenSettings) -> None:
-        check_inside("defense.queen.radius", radius, 0)
-        check_number("defense.queen.threshold", threshold, 0)
+    def __init__(
+        self, radius: Positive, threshold: NonNegative, models: Count, networks: QueenSettings
+    ) -> None:
         check_number("defense.queen.models", models, 1, networks.shadows, whole=True)
         self.radius, self.threshold, self.models, self.networks = radius, threshold, models, networks
+        check_declared(self, "defense.queen")
 
     @property
     def repeats_itself(self) -> bool:

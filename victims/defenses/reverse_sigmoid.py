@@ -5,12 +5,11 @@ Lee et al. 2018, "Defending Against Machine Learning Model Stealing Attacks Usin
 
 from __future__ import annotations
 
-from typing import Literal
-
 from torch import Tensor
 
+from storage.bounds import NonNegative, Positive
 from storage.identity import stable_id
-from storage.options import check_choice
+from storage.typed import check_declared
 from victims.defenses.base import DefendedVictim, Perturb, Perturbation, kept_label
 
 
@@ -23,13 +22,9 @@ class ReverseSigmoid(Perturbation):
     paper's beta 0.8 and gamma 0.2 that is so below a probability of 0.381. `keep_label` swaps the two then.
     """
 
-    def __init__(self, beta: float, gamma: float, keep_label: bool = False) -> None:
-        if not beta >= 0:
-            raise ValueError(f"defense.reverse_sigmoid.beta must be at least 0, not {beta!r}")
-        if not gamma > 0:
-            raise ValueError(f"defense.reverse_sigmoid.gamma must be above 0, not {gamma!r}")
-        check_choice("defense.reverse_sigmoid.keep_label", keep_label, Literal[True, False])
+    def __init__(self, beta: NonNegative, gamma: Positive, keep_label: bool = False) -> None:
         self.beta, self.gamma, self.keep_label = beta, gamma, keep_label
+        check_declared(self, "defense.reverse_sigmoid")
 
     def bind(self, victim: DefendedVictim) -> Perturb:
         """See Perturbation."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from torch import Tensor
 
+from storage.bounds import Bounds
 from storage.identity import stable_id
+from storage.typed import check_declared
 from victims.defenses.base import DefendedVictim, Perturb, Perturbation
 
 
@@ -12,12 +16,9 @@ from victims.defenses.base import DefendedVictim, Perturb, Perturbation
 class Rounding(Perturbation):
     """Each probability to so many decimals; they need not sum to one then. Equal ones may be left."""
 
-    def __init__(self, decimals: int) -> None:
-        if not isinstance(decimals, int) or decimals < 0:
-            raise ValueError(
-                f"defense.rounding.decimals must be a whole number of at least 0, not {decimals!r}"
-            )
+    def __init__(self, decimals: Annotated[int, Bounds(0, 15)]) -> None:
         self.decimals = decimals
+        check_declared(self, "defense.rounding")
 
     def bind(self, victim: DefendedVictim) -> Perturb:
         """See Perturbation."""

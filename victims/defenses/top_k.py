@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from storage.bounds import Count
 from storage.identity import stable_id
+from storage.typed import check_declared
 from victims.answers import largest_only
 from victims.defenses.base import DefendedVictim, Perturb, Perturbation
 
@@ -13,10 +15,9 @@ from victims.defenses.base import DefendedVictim, Perturb, Perturbation
 class TopK(Perturbation):
     """The `k` largest probabilities as they are, the others 0."""
 
-    def __init__(self, k: int) -> None:
-        if not isinstance(k, int) or k < 1:
-            raise ValueError(f"defense.top_k.k must be a whole number of at least 1, not {k!r}")
+    def __init__(self, k: Count) -> None:
         self.k = k
+        check_declared(self, "defense.top_k")
 
     def bind(self, victim: DefendedVictim) -> Perturb:
         """See Perturbation."""

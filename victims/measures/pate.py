@@ -11,12 +11,21 @@ from typing import Any
 from torch import Tensor
 
 from privacy import gnmax
+from storage.bounds import Count, Natural, Part, Positive
 from storage.identity import stable_id
 from storage.options import check_number
 from training.recipe import Recipe
 from victims.architectures.build import Architecture
 from victims.measures.base import Measure, MeasuredVictim
 from victims.teachers import TeacherSettings
+
+IMAGES_EACH, FEWEST, MOST = 32, 2, 50
+"""Training images of a teacher, and how many teachers there are, where the config leaves it to the data."""
+
+
+def teachers_of(images: int) -> int:
+    """How many teachers so many training images make: one for 32, from 2 to 50, and no more than images."""
+    return min(images, max(FEWEST, min(MOST, images // IMAGES_EACH)))
 
 
 @stable_id("measure/pate")
@@ -29,15 +38,16 @@ class PateCost(Measure):
     def __init__(
         self,
         victim: MeasuredVictim,
-        teachers: int,
-        sigma: float,
-        delta: float,
+        teachers: Count | None,
+        sigma: Positive,
+        delta: Part,
         architecture: Architecture,
         recipe: Recipe,
-        at_once: int,
-        seed: int,
+        at_once: Count,
+        seed: Natural,
     ) -> None:
-        settings = TeacherSettings(architecture, recipe, teachers, at_once, seed)
+        count = teachers or teachers_of(len(victim.train))
+        settings = TeacherSettings(architecture, recipe, count, at_once, seed)
         self.teachers = victim.teachers(settings)
         self.sigma = sigma
         self.delta = delta
@@ -45,9 +55,8 @@ class PateCost(Measure):
     @classmethod
     def check(cls, option: str, options: Mapping[str, Any], images: int) -> None:
         """See Measure; each teacher has an image of its own at least."""
-        check_number(f"{option}.teachers", options["teachers"], 1, images, whole=True)
-        check_number(f"{option}.at_once", options["at_once"], 1, whole=True)
-        check_number(f"{option}.seed", options["seed"], 0, whole=True)
+        if options["teachers"] is not None:
+            check_number(f"{option}.teachers", options["teachers"], 1, images, whole=True)
 
     def columns(self, images: Tensor, log_probs: Tensor) -> dict[str, Tensor]:
         """`cost` and `log_q`, float64 `[n]`."""

@@ -12,10 +12,19 @@ from typing import Any
 from torch import Tensor
 
 from privacy import gnmax, pknn
+from storage.bounds import Count, Part, Positive
 from storage.identity import stable_id
 from storage.options import check_number
 from training.fit import predict_logits
 from victims.measures.base import Measure, MeasuredVictim
+
+SHARE, MOST = 20, 50
+"""One of so many training images votes, and so many do at most, where the config leaves it to the data."""
+
+
+def neighbours_of(images: int) -> int:
+    """How many of so many training images vote: one in 20, from 1 to 50."""
+    return max(1, min(MOST, images // SHARE))
 
 
 @stable_id("measure/pknn")
@@ -25,17 +34,19 @@ class PknnCost(Measure):
     label = "pkNN"
     paired = "composed"
 
-    def __init__(self, victim: MeasuredVictim, k: int, sigma: float, delta: float) -> None:
+    def __init__(self, victim: MeasuredVictim, k: Count | None, sigma: Positive, delta: Part) -> None:
         logits = predict_logits(victim.network, victim.train.images, victim.hardware)
         self.train_log_probs = logits.log_softmax(1)
         self.train_labels = victim.train.labels.to(logits.device)
         self.num_classes = victim.train.num_classes
-        self.k, self.sigma, self.delta = k, sigma, delta
+        self.k = k or neighbours_of(len(victim.train))
+        self.sigma, self.delta = sigma, delta
 
     @classmethod
     def check(cls, option: str, options: Mapping[str, Any], images: int) -> None:
         """See Measure; there are as many neighbours as training images."""
-        check_number(f"{option}.k", options["k"], 1, images, whole=True)
+        if options["k"] is not None:
+            check_number(f"{option}.k", options["k"], 1, images, whole=True)
 
     def columns(self, images: Tensor, log_probs: Tensor) -> dict[str, Tensor]:
         """`cost` and `log_q`, float64 `[n]`."""

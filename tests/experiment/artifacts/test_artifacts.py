@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
+from torch import nn
 
 from experiment.artifacts.base import Artifact, read_result
+from experiment.artifacts.victim import TrainedVictim
+from experiment.compose import compose_cell
 from experiment.keys import Config
 from storage.files import write_json
 from storage.store import Entry
+from support.defended_cells import composed
+from victims.architectures.build import channel_statistics
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,3 +75,31 @@ def test_only_a_resumable_artifact_goes_on_with_what_a_failed_try_left(
     number = kind(cell, 5)
     assert number.get() == 5
     assert number.started == [found]
+
+
+def linear(image_shape: tuple[int, int, int], num_classes: int) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(torch.Size(image_shape).numel(), num_classes))
+
+
+@pytest.mark.parametrize(("served", "better"), [("null", "true"), ("true", None)])
+def test_a_checkpoint_that_is_better_with_the_other_normalisation_is_said(
+    served: str, better: str | None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    own = [f"victim.checkpoint={tmp_path}/own.pt", f"victim.normalize={served}", "network@victim=custom"]
+    config = composed(
+        tmp_path / "store", *own, f"victim.architecture._target_={__name__}.linear", "defense=none"
+    )
+    torch.save(linear((1, 16, 16), 10).state_dict(), tmp_path / "own.pt")
+    train = compose_cell(config, progress=False).data.train
+    mean, std = channel_statistics(train.images)
+    pixels = ((train.images / 255 - mean.view(1, -1, 1, 1)) / std.view(1, -1, 1, 1)).flatten(1)
+    ones = torch.cat([pixels, torch.ones(len(pixels), 1)], 1)
+    targets = nn.functional.one_hot(train.labels, 10).double()
+    solved = torch.linalg.lstsq(ones.double(), targets, driver="gelsd").solution.float()
+    torch.save({"1.weight": solved[:-1].T.contiguous(), "1.bias": solved[-1]}, tmp_path / "own.pt")
+    TrainedVictim(compose_cell(config, progress=False)).get()
+    assert "loading the victim" in caplog.text and "training" not in caplog.text
+    assert (f"with victim.normalize={better} the checkpoint's accuracy" in caplog.text) == (
+        better is not None
+    )

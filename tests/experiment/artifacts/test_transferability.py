@@ -112,7 +112,7 @@ def test_divergence_is_that_of_a_loop() -> None:
 @pytest.mark.parametrize(
     ("option", "said"),
     [
-        ("epsilon=0", "dataset.transfer.epsilon must be above 0 and up to 1, not 0"),
+        ("epsilon=0", "dataset.transfer.epsilon must be a number above 0 and at most 1, not 0"),
         ("steps=0", "dataset.transfer.steps must be a whole number of at least 1, not 0"),
         ("images=0.5", "dataset.transfer.images must be a whole number, not 0.5"),
     ],

@@ -107,7 +107,7 @@ def test_each_account_asks_with_its_own_key(
     ("override", "said"),
     [
         ("oracle.url=127.0.0.1:1", "oracle.url must begin with http://"),
-        ("oracle.max_hashes=0", "oracle.max_hashes must be at least 1"),
+        ("oracle.max_hashes=0", "oracle.max_hashes must be a number of at least 1"),
         ("oracle.max_hashes=10", "no query was answered"),
         ("attack.answers=hard", "answers soft"),
         ("oracle.url=http://127.0.0.1:1", "does not answer"),

@@ -60,10 +60,10 @@ def test_a_kind_without_a_rate_is_not_billed() -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"hashes_per_second": {}}, "hashes_per_second must be above 0"),
-        ({"hashes_per_second": {"sha256": 0}}, "hashes_per_second must be above 0"),
-        ({"watts": -1.0}, "watts must be at least 0"),
-        ({"usd_per_hour": float("nan")}, "usd_per_hour must be at least 0"),
+        ({"hashes_per_second": {}}, "hashes_per_second must name a kind"),
+        ({"hashes_per_second": {"sha256": 0}}, "hashes_per_second.sha256 must be a number above 0"),
+        ({"watts": -1.0}, "watts must be a number of at least 0"),
+        ({"usd_per_hour": float("nan")}, "usd_per_hour must be a number of at least 0"),
     ],
 )
 def test_wrong_figures_are_named(options: dict[str, Any], said: str) -> None:

@@ -141,13 +141,13 @@ def test_evading_changes_the_cells_key_and_not_the_extractions(override: str) ->
     ("override", "said"),
     [
         ("attack.evade=all", "attack.evade must be one of none, pad, split, best, not 'all'"),
-        ("attack.patience_days=-1", "attack.patience_days must be at least 0 days, not -1"),
-        ("attack.patience_days=soon", "attack.patience_days must be at least 0 days, not 'soon'"),
-        ("attack.hardware_choices=h100", "attack.hardware_choices must be a list of names, not 'h100'"),
+        ("attack.patience_days=-1", "attack.patience_days must be a number of at least 0, not -1"),
+        ("attack.patience_days=soon", "attack.patience_days must be a number of at least 0, not 'soon'"),
+        ("attack.hardware_choices=h100", "attack.hardware_choices must be a list, each a word, not 'h100'"),
         ("attack.hardware_choices=[abacus]", "attack.hardware_choices must name h100, laptop_core"),
         (
             "defense.pow.account_seconds=-1",
-            "defense.pow.account_seconds must be at least 0, and finite, not -1",
+            "defense.pow.account_seconds must be a number of at least 0, not -1",
         ),
     ],
 )

@@ -126,11 +126,17 @@ def test_accounts_that_part_ways_pay_no_more_than_one(
 
 def test_options_are_refused_by_name() -> None:
     for make, said in (
-        (lambda: ExcessGain(quantile=1.0), r"gains\.excess\.quantile must be at least 0 and below 1"),
-        (lambda: VolumeGain(weight=0.0), r"gains\.volume\.weight must be above 0"),
-        (lambda: CoverageGain(hyperplanes=0), r"gains\.coverage\.hyperplanes must be between 1 and 12"),
+        (
+            lambda: ExcessGain(quantile=1.0),
+            r"excess\.quantile must be a number of at least 0 and below 1",
+        ),
+        (lambda: VolumeGain(weight=0.0), r"volume\.weight must be a number above 0"),
+        (
+            lambda: CoverageGain(hyperplanes=0),
+            r"hyperplanes must be a whole number between 1 and 12",
+        ),
         (lambda: ProgressiveCalibration(gains={}), "gains must name at least one gain"),
-        (lambda: calibration(EACH, share=0.0), "share must be above 0"),
+        (lambda: calibration(EACH, share=0.0), "share must be a number above 0"),
         (lambda: calibration(EACH, exponent=1.0), "exponent must be above 1"),
         (lambda: calibration(EACH, recovery_days=0.0), "recovery_days must be above 0 days"),
     ):

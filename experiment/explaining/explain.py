@@ -18,7 +18,7 @@ from experiment.artifacts.metering import VictimMeter
 from experiment.artifacts.victim import ServedVictim, TrainedVictim
 from experiment.components import Cell
 from experiment.compose import compose_cell
-from experiment.cost_pictures import plot_costs
+from experiment.explaining.pictures import plot_costs
 from experiment.images import load_pool
 from experiment.kinds import measure_headings
 from extraction.attacks.jacobian import label_gradient
