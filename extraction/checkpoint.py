@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from extraction.transfer_set import TransferSet
+from storage.files import write_tensors
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +81,7 @@ class Checkpoint:
             "blocked": self.blocked,
         }
         temporary = path.with_suffix(".tmp")
-        torch.save(content, temporary)
+        write_tensors(temporary, content)
         temporary.replace(path)
 
 

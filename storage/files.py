@@ -6,6 +6,7 @@ import contextlib
 import errno
 import glob
 import hashlib
+import io
 import json
 import math
 import os
@@ -53,6 +54,18 @@ def _remove_abandoned(path: Path) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write text to a file; unlike `Path.write_text` it returns nothing."""
     path.write_text(text)
+
+
+def write_tensors(path: Path, content: Any) -> None:
+    """Write what `torch.load` reads; raises OSError for a full disk, which PyTorch's own writer hides."""
+    import torch  # here, since most files hold no tensors
+
+    serialized = io.BytesIO()
+    torch.save(content, serialized)
+    try:
+        path.write_bytes(serialized.getbuffer())
+    except OSError as error:  # which names no file where writing itself fails
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -84,8 +84,8 @@ def _message(error: BaseException) -> str:
         return f"{mark.name} is no YAML: line {mark.line + 1}, column {mark.column + 1}: {error.problem}"
     if isinstance(error, OSError) and not isinstance(error, CompactHydraException):
         return (
-            f"cannot write to {error.filename}: {error.strerror}; hydra.run.dir, hydra.sweep.dir and "
-            "paths.output say where results go"
+            f"cannot write to {error.filename}: {error.strerror}; hydra.run.dir, hydra.sweep.dir, "
+            "paths.output and paths.store say where files go"
         )
     cause = error.__cause__
     said = f"{error}\n{cause}" if isinstance(cause, OmegaConfBaseException) else str(error)

@@ -13,7 +13,7 @@ from torch import nn
 from experiment.artifacts.base import Artifact
 from experiment.artifacts.victim import ServedVictim
 from experiment.keys import Config
-from storage.files import write_json
+from storage.files import write_json, write_tensors
 from storage.store import Entry
 from victims.defenses.base import AuxiliarySettings
 
@@ -43,7 +43,7 @@ class TrainedAuxiliary(Artifact[nn.Module]):
         log.info("training what a defense needs on %d images", len(train))
         network = self._untrained()
         found = self.settings.fit(network, self.victim.network, train, hardware)
-        torch.save(network.state_dict(), directory / "weights.pt")
+        write_tensors(directory / "weights.pt", network.state_dict())
         write_json(directory / "result.json", {**found, "seconds": time.perf_counter() - started})
 
     def load(self, entry: Entry) -> nn.Module:

@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pandas as pd
-import torch
 from torch import nn
 
 from experiment.artifacts.base import Artifact, read_result
@@ -22,7 +21,7 @@ from experiment.keys import Config
 from extraction.checkpoint import RoundResult
 from extraction.extract import Evaluation, Extraction, NothingAnswered
 from storage.errors import InputError
-from storage.files import write_atomically, write_json
+from storage.files import write_atomically, write_json, write_tensors
 from storage.store import Entry
 
 log = logging.getLogger(__name__)
@@ -73,7 +72,7 @@ class StoredExtraction(Artifact[FinishedExtraction]):
             log.info("resuming after round %d (%d queries)", len(extraction.rounds), extraction.queries)
             self.on_round(Extracted(extraction.rounds, journal.trace()))
         substitute = self._run(extraction, journal)
-        torch.save(substitute.state_dict(), directory / "substitute.pt")
+        write_tensors(directory / "substitute.pt", substitute.state_dict())
         trace = journal.trace()
         write_atomically(directory / "trace.parquet", lambda path: trace.to_parquet(path))
         write_json(directory / "result.json", {"rounds": [asdict(result) for result in extraction.rounds]})

@@ -13,7 +13,7 @@ from torch import Tensor
 from experiment.artifacts.base import Artifact
 from experiment.artifacts.votes import RememberedVotes
 from experiment.keys import Config
-from storage.files import write_json
+from storage.files import write_json, write_tensors
 from storage.store import Entry
 from victims.datasets.images import ImageSet
 from victims.teachers import TeacherEnsemble, TeacherSettings, build_teacher, train_teachers
@@ -44,7 +44,8 @@ class TrainedTeachers(Artifact[RememberedVotes]):
         started = time.perf_counter()
         log.info("training %d teachers, %d at a time", self.settings.count, self.settings.at_once)
         ensemble = train_teachers(self.settings, self.cell.data.train, self.cell.hardware)
-        torch.save({name: values.cpu() for name, values in ensemble.state.items()}, directory / "weights.pt")
+        state = {name: values.cpu() for name, values in ensemble.state.items()}
+        write_tensors(directory / "weights.pt", state)
         result = _accuracies(ensemble, self.cell.data.test)
         log.info(
             "teachers: mean accuracy %.2f %%, ensemble %.2f %%",

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from experiment.artifacts.base import Artifact, read_result
 from experiment.keys import Config
-from storage.files import write_json
+from storage.files import write_json, write_tensors
 from storage.store import Entry
 from training.fit import accuracy, predict_logits
 from training.recipe import Hardware
@@ -67,7 +67,7 @@ class TrainedVictim(Artifact[ServedVictim]):
         log.info("victim: accuracy %.2f %% on %d test images", 100 * right, len(data.test))
         if checkpoint is not None:
             self._compare(right)
-        torch.save(network.state_dict(), directory / "weights.pt")
+        write_tensors(directory / "weights.pt", network.state_dict())
         seconds = time.perf_counter() - started
         write_json(directory / "result.json", {"accuracy": right, "seconds": seconds})
 

@@ -60,7 +60,7 @@ def test_a_ledger_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
         ("totals", "old", "one of refuse, new, not 'old'"),
         ("connections_an_address", "0", "a whole number between 1 and 1000000000, not 0"),
         ("answers", "loud", "one of soft, topk, hard, not 'loud'"),
-        ("host", "8", "a name or an address, not 8"),
+        ("host", "8", "a word, not 8"),
     ],
 )
 def test_an_option_that_makes_no_sense_is_named(option: str, value: str, rule: str, tmp_path: Path) -> None:

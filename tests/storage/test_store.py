@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from storage.files import file_hash
 from storage.lock import HeartbeatLock
 from storage.store import Store, identity_key
+from support.commands import run_python
 
 IDENTITY = {"dataset": "digits", "seed": 0}
 
@@ -235,3 +236,14 @@ def test_a_job_that_stood_still_uses_what_took_its_place_made(
     assert not entry.made and (entry.path / "weights.bin").read_bytes() == b"12345"
     assert "another one took over" in caplog.text
     assert [path.name for path in entry.path.parent.iterdir()] == [entry.key]
+
+
+def test_a_disk_that_is_full_is_said_with_the_file(tmp_path: Path) -> None:
+    code = (
+        "import resource, sys, torch; from pathlib import Path; from storage.files import write_tensors\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))\n"
+        "try: write_tensors(Path(sys.argv[1]), torch.zeros(5000))\n"
+        "except OSError as error: print(error)"
+    )
+    said = run_python("-c", code, str(tmp_path / "weights.pt")).stdout
+    assert said.strip() == f"[Errno 27] File too large: '{tmp_path}/weights.pt'"

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from storage.files import write_tensors
 from victims.datasets.images import ImageSet, content_hash
 
 log = logging.getLogger(__name__)
@@ -82,5 +83,5 @@ def _write(path: Path, part: ImageSet) -> None:
         "checksum": _checksum(part),
     }
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    torch.save(content, temporary)
+    write_tensors(temporary, content)
     temporary.replace(path)
