@@ -13,9 +13,18 @@ from pow.evasion.best_response import Evade
 from pow.pricing import check_calibration, check_puzzle
 from privacy.accountant import HowCostsAdd
 from privacy.gnmax import Bound, Conversion
-from storage.bounds import Bounds, Count, Natural, NonNegative, Positive, Share
 from storage.options import settings
-from storage.typed import check_types, check_value, check_values
+from storage.typed import (
+    Bounds,
+    Count,
+    Natural,
+    NonNegative,
+    Positive,
+    Share,
+    check_types,
+    check_value,
+    check_values,
+)
 from victims.victim import VictimSettings
 
 MOST_PICTURES = 100

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 from extraction.attacks.base import Attack
 from extraction.recovery import RecoveryName
-from storage.bounds import Count, Natural
-from storage.typed import check_declared
+from storage.typed import Count, Natural, check_declared
 from training.recipe import Recipe
 from victims.architectures.build import Architecture
 from victims.types import AnswerKind

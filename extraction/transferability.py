@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, kl_div
 
-from storage.bounds import AboveNone, Count
-from storage.typed import check_declared
+from storage.typed import AboveNone, Count, check_declared
 from training.batches import to_float
 from training.fit import accuracy, predict_logits
 from training.recipe import Hardware

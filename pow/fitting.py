@@ -13,9 +13,8 @@ import pandas as pd
 from pow.calibration.progressive import ProgressiveCalibration
 from pow.honest_users import halves
 from pow.population import Population, Users, sorted_by_label
-from storage.bounds import BelowOne, Bounds, Part
 from storage.identity import stable_id
-from storage.typed import check_declared
+from storage.typed import BelowOne, Bounds, Part, check_declared
 
 CONFIDENCE = 0.95
 """Confidence of the fit, and of the intervals that are printed."""

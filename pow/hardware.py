@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from pow.puzzles.settings import PuzzleSettings
-from storage.bounds import NonNegative, Positive
 from storage.identity import stable_id
-from storage.typed import check_declared
+from storage.typed import NonNegative, Positive, check_declared
 
 SECONDS_AN_HOUR = 3600.0
 WATTS_A_KILOWATT = 1000.0

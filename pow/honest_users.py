@@ -9,9 +9,8 @@ from typing import Annotated
 import numpy as np
 import pandas as pd
 
-from storage.bounds import AboveNone, Bounds, Positive, Share
 from storage.identity import stable_id
-from storage.typed import check_declared
+from storage.typed import AboveNone, Bounds, Positive, Share, check_declared
 
 Cumulative = Callable[[pd.DataFrame], np.ndarray]
 """Gives the cost of each row of a priced table and all rows before it, float64 `[n]`."""

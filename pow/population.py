@@ -10,9 +10,8 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtri
 
-from storage.bounds import AboveNone, Bounds, Count, NonNegative, Share
 from storage.identity import stable_id
-from storage.typed import check_declared
+from storage.typed import AboveNone, Bounds, Count, NonNegative, Share, check_declared
 
 IMAGE_CONCENTRATION = 0.5
 """Concentration of the Dirichlet weights by which images are resampled.

@@ -14,10 +14,9 @@ from pow.honest_users import HonestUsers
 from pow.population import Population
 from pow.puzzles.settings import PuzzleSettings
 from pow.requests import check_opening
-from storage.bounds import BelowOne
 from storage.conf import CONF
 from storage.options import instantiate, settings
-from storage.typed import check_names, check_types, check_values, found
+from storage.typed import BelowOne, check_names, check_types, check_values, found
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,9 +11,8 @@ import pandas as pd
 from pow.calibration.base import Calibration
 from pow.puzzles.base import HARDEST_PART
 from pow.puzzles.settings import PuzzleSettings
-from storage.bounds import Count
 from storage.options import check_choice
-from storage.typed import check_value
+from storage.typed import Count, check_value
 
 ScopeName = Literal["account", "subnet", "global"]
 

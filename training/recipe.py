@@ -9,9 +9,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from storage.bounds import BelowOne, Count, Natural, NonNegative, Part, Positive
 from storage.identity import stable_id
-from storage.typed import check_declared
+from storage.typed import BelowOne, Count, Natural, NonNegative, Part, Positive, check_declared
 
 Schedule = Literal["constant", "step", "cosine", "one_cycle", "plateau"]
 OptimizerName = Literal["sgd", "adam"]

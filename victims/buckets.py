@@ -13,9 +13,8 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
-from storage.bounds import Bounds, Natural
 from storage.identity import stable_id
-from storage.typed import check_declared
+from storage.typed import Bounds, Natural, check_declared
 from training.fit import predict_logits
 from training.recipe import Hardware
 from training.seeds import generator

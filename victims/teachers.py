@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from storage.bounds import Count, Natural
+from storage.typed import Count, Natural
 from training.batches import augment, to_float
 from training.recipe import Augmentation, Hardware, Recipe
 from training.seeds import derive_seed, generator, seeded

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from storage.bounds import Natural
+from storage.typed import Natural
 from training.divergence import Diverged, not_finite
 from training.fit import fit
 from training.recipe import Hardware, Recipe

@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 from experiment.keys import Config, asking_accounts
 from extraction.attacks.base import Attack
 from extraction.settings import ExtractionSettings, SubstituteSettings
-from storage.bounds import Bounds, Count
 from storage.options import instantiate, settings
+from storage.typed import Bounds, Count
 
 Known = Literal["cost", "defense"]
 """What an attack may be told of the victim's side (`attack.knows`)."""

@@ -12,9 +12,8 @@ from experiment.serving.ledger import Totals, server_ledger
 from gate.api_keys import check_name
 from gate.gate import AnswerKind
 from gate.ledgers.sqlite import Synchronous
-from storage.bounds import Bounds, Part
 from storage.errors import InputError
-from storage.typed import check_types
+from storage.typed import Bounds, Part, check_types
 
 MOST_PORT = 65535
 

@@ -12,9 +12,8 @@ from torch import Tensor
 from extraction.attacks.base import Attacker
 from extraction.attacks.deepfool import DeepFool
 from extraction.attacks.k_center import k_center
-from storage.bounds import Count, NonNegative
 from storage.identity import stable_id
-from storage.typed import check_declared
+from storage.typed import Count, NonNegative, check_declared
 from training.fit import predict_logits
 
 

@@ -7,9 +7,8 @@ from torch import Tensor, nn
 
 from extraction.attacks.base import Attacker, pool_images
 from extraction.attacks.selection import PoolSelection
-from storage.bounds import Count, NonNegative
 from storage.identity import stable_id
-from storage.typed import check_declared
+from storage.typed import Count, NonNegative, check_declared
 from training.fit import predict_logits
 
 

@@ -10,9 +10,8 @@ from torch import Tensor, nn
 from extraction.attacks.base import Ask, Attack, Attacker
 from extraction.learning.data_free import DataFreeRecipe, Generator, Iterations
 from extraction.learning.replay import Replay
-from storage.bounds import AboveNone, Count, Share
 from storage.identity import stable_id
-from storage.typed import check_declared
+from storage.typed import AboveNone, Count, Share, check_declared
 from training.recipe import Recipe
 from training.seeds import derive_seed, seeded
 from victims.datasets.images import ImageSet

@@ -17,9 +17,8 @@ from extraction.attacks.dfme import Dfme, Schedule
 from extraction.learning.data_free import DataFreeRecipe, Generator
 from extraction.learning.hard_label import Adversary, make_discriminator
 from extraction.learning.shapes import random_shapes
-from storage.bounds import AboveNone, Count, Natural, NonNegative, Share
 from storage.identity import stable_id
-from storage.typed import check_declared
+from storage.typed import AboveNone, Count, Natural, NonNegative, Share, check_declared
 from training.seeds import seeded
 
 ProxyImages = Literal["shapes", "pool"]

@@ -10,9 +10,8 @@ from extraction.attacks.base import Attacker
 from extraction.attacks.dfme import Dfme, Schedule
 from extraction.learning.data_free import DataFreeRecipe
 from extraction.learning.ensemble import Ensemble, renewed
-from storage.bounds import AboveNone, Bounds, Count, Natural, NonNegative, Share
 from storage.identity import stable_id
-from storage.typed import check_declared
+from storage.typed import AboveNone, Bounds, Count, Natural, NonNegative, Share, check_declared
 
 if TYPE_CHECKING:
     from extraction.learning.loops.data_free import DataFree

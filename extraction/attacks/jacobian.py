@@ -12,9 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from extraction.attacks.base import Attacker, QueryAttack, random_pool_images
-from storage.bounds import Count, Positive
 from storage.identity import stable_id
-from storage.typed import check_value
+from storage.typed import Count, Positive, check_value
 from training.recipe import Hardware
 from training.seeds import generator
 from victims.datasets.images import ImageSet

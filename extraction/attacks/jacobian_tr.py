@@ -12,8 +12,8 @@ from torch import Tensor
 
 from extraction.attacks.base import Attacker
 from extraction.attacks.jacobian import Jacobian
-from storage.bounds import Count, Positive
 from storage.identity import stable_id
+from storage.typed import Count, Positive
 
 
 @stable_id("attack/jacobian_tr@2")

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from extraction.attacks.base import Ask, Attack, Attacker, pool_images
-from storage.bounds import Count, Positive
 from storage.identity import stable_id
-from storage.typed import check_declared
+from storage.typed import Count, Positive, check_declared
 from training.fit import predict_logits
 from training.seeds import generator
 from victims.types import Answer

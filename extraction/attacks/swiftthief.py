@@ -19,9 +19,8 @@ from extraction.attacks.k_center import features
 from extraction.attacks.pretrained import last_layer
 from extraction.attacks.selection import PoolSelection
 from extraction.learning.contrastive import ContrastiveBatches, ContrastiveRecipe, Heads
-from storage.bounds import Count, Positive
 from storage.identity import stable_id
-from storage.typed import check_declared
+from storage.typed import Count, Positive, check_declared
 from training.fit import predict_logits
 from training.recipe import Recipe
 from training.seeds import derive_seed, seeded

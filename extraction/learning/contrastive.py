@@ -15,9 +15,8 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
-from storage.bounds import AboveNone, BelowOne, Bounds, Count, NonNegative, Positive
 from storage.identity import stable_id
-from storage.typed import check_declared
+from storage.typed import AboveNone, BelowOne, Bounds, Count, NonNegative, Positive, check_declared
 from training.batches import to_float
 from training.seeds import generator
 

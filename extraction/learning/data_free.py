@@ -15,9 +15,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from storage.bounds import BelowOne, Count, Natural, NonNegative, Positive
 from storage.identity import stable_id
-from storage.typed import check_declared
+from storage.typed import BelowOne, Count, Natural, NonNegative, Positive, check_declared
 from training.seeds import derive_seed
 
 Disagreement = Literal["l1", "kl"]

@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from storage.bounds import AboveNone, BelowOne, Count, NonNegative, Positive
 from storage.identity import stable_id
-from storage.typed import check_declared
+from storage.typed import AboveNone, BelowOne, Count, NonNegative, Positive, check_declared
 from training.batches import augment, to_float
 from training.recipe import Augmentation
 from training.seeds import derive_seed

@@ -10,8 +10,7 @@ import numpy as np
 
 from pow.calibration.expectation import LinearExpectation
 from pow.honest_users import Cumulative
-from storage.bounds import Count, Positive
-from storage.typed import check_declared
+from storage.typed import Count, Positive, check_declared
 
 REQUEST_QUERIES = 64
 """Queries in a request of the latency profile (`dataset.request_seconds`)."""

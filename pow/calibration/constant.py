@@ -8,8 +8,8 @@ from typing import ClassVar
 import numpy as np
 
 from pow.calibration.base import LineCalibration
-from storage.bounds import Positive
 from storage.identity import stable_id
+from storage.typed import Positive
 
 
 @stable_id("calibration/constant")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from storage.bounds import Finite
+from storage.typed import Finite
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from pow.calibration.base import REQUEST_QUERIES, LineCalibration, power
 from pow.calibration.expectation import LinearExpectation
 from pow.honest_users import Cumulative, HonestUsers, halves
 from pow.shares import share_interval
-from storage.bounds import Bounds, Part, Positive
 from storage.identity import stable_id
+from storage.typed import Bounds, Part, Positive
 
 CONFIDENCE = 0.95
 """Confidence that the stated share of all such users, not only of those fitted to, stays below the bound."""

@@ -8,8 +8,8 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 
 from pow.calibration.base import LineCalibration, power
-from storage.bounds import Bounds, Count, Finite, Positive
 from storage.identity import stable_id
+from storage.typed import Bounds, Count, Finite, Positive
 
 
 @stable_id("calibration/paper")

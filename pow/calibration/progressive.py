@@ -12,8 +12,8 @@ import numpy as np
 from pow.calibration.base import REQUEST_QUERIES, Calibration
 from pow.gains import Gain, Gains
 from pow.honest_users import Cumulative
-from storage.bounds import Bounds, NonNegative, Positive
 from storage.identity import stable_id
+from storage.typed import Bounds, NonNegative, Positive
 
 SECONDS_A_DAY = 86400.0
 

@@ -10,8 +10,7 @@ from typing import ClassVar, Self
 import numpy as np
 import pandas as pd
 
-from storage.bounds import Positive
-from storage.typed import check_declared
+from storage.typed import Positive, check_declared
 
 
 @dataclass(frozen=True)

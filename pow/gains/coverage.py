@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 
 from pow.gains.base import Gain
-from storage.bounds import Bounds
 from storage.identity import stable_id
+from storage.typed import Bounds
 
 BUCKET = "bucket"
 """The trace's column with the bucket of the feature space that a query falls in."""

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from pow.gains.base import Gain
-from storage.bounds import BelowOne
 from storage.identity import stable_id
+from storage.typed import BelowOne
 
 
 @stable_id("gain/excess")

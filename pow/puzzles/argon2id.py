@@ -9,8 +9,8 @@ from typing import Annotated, Any, ClassVar
 from argon2.low_level import Type, hash_secret_raw
 
 from pow.puzzles.base import Puzzle
-from storage.bounds import Bounds
 from storage.identity import stable_id
+from storage.typed import Bounds
 
 STANDARD_MEMORY = 8192
 

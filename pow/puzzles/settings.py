@@ -10,9 +10,9 @@ from typing import Annotated, Any
 import numpy as np
 
 from pow.puzzles.base import KINDS, MOST_PARTS, Puzzle
-from storage.bounds import Bounds
 from storage.identity import stable_id
 from storage.own import named_like_ours
+from storage.typed import Bounds
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,10 @@ CONF = ROOT / "conf"
         (["dataset.request_seconds=-1"], "dataset.request_seconds must be a number above 0, not -1"),
         (["privacy.measures.pate.sigma=-1"], "privacy.measures.pate.sigma must be a number above 0"),
         (["privacy.measures.pate.sigma=x"], "privacy.measures.pate.sigma must be a number above 0, not 'x'"),
-        (["privacy.measures.pate.teachers=0"], "teachers must be a whole number of at least 1, not 0"),
+        (
+            ["privacy.measures.pate.teachers=0"],
+            "teachers must be a whole number of at least 1 or null, not 0",
+        ),
         (["privacy.measures.pate.teachers=801"], "teachers must be a whole number between 1 and 800"),
         (["privacy.measures.pate.at_once=0"], "pate.at_once must be a whole number of at least 1, not 0"),
         (["privacy.measures.pknn.k=0"], "privacy.measures.pknn.k must be a whole number of at least 1"),

@@ -10,9 +10,8 @@ from typing import Annotated, Any, Literal
 import pytest
 import yaml
 
-from storage.bounds import Bounds, Count, Part, Positive, Share
 from storage.options import instantiate
-from storage.typed import check_types
+from storage.typed import Bounds, Count, Part, Positive, Share, check_types
 from support.commands import ROOT
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from storage.bounds import MOST
+from storage.typed import MOST
 
 Config = dict[str, Any]
 Check = Callable[[str, Config], object]

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from storage.bounds import Count
 from storage.identity import stable_id
+from storage.typed import Count
 
 
 class BasicBlock(nn.Module):

@@ -6,8 +6,8 @@ import difflib
 
 from torch import Tensor, nn
 
-from storage.bounds import Count
 from storage.identity import stable_id
+from storage.typed import Count
 
 
 class _AsColour(nn.Module):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from storage.bounds import Count
+from storage.typed import Count
 from victims.datasets import bundled
 from victims.datasets.images import ImageSet, check_image_size
 

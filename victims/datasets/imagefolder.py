@@ -15,7 +15,7 @@ from typing import Literal
 
 import torch
 
-from storage.bounds import Count
+from storage.typed import Count
 from victims.datasets.cache import cached
 from victims.datasets.decoding import decode_images
 from victims.datasets.images import ImageSet

@@ -19,8 +19,8 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from storage.bounds import Count
 from storage.files import file_hash
+from storage.typed import Count
 from victims.datasets.cache import cached
 from victims.datasets.decoding import decode_images
 from victims.datasets.images import ImageSet

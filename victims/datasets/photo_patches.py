@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from storage.bounds import Count, Natural
+from storage.typed import Count, Natural
 from victims.datasets import bundled
 from victims.datasets.cache import cached
 from victims.datasets.images import ImageSet, content_hash

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from storage.bounds import Count
+from storage.typed import Count
 from victims.datasets import parquet
 from victims.datasets.cache import cached
 from victims.datasets.images import ImageSet, check_image_size

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from storage.bounds import Positive, Share
 from storage.identity import stable_id
-from storage.typed import check_declared
+from storage.typed import Positive, Share, check_declared
 from training.fit import predict_logits
 from victims.defenses.base import DefendedVictim, MisinformerSettings, Perturb, Perturbation
 

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from pow.calibration import Calibration
 from pow.puzzles.settings import PuzzleSettings
 from pow.requests import Scope
-from storage.bounds import Natural
 from storage.identity import stable_id
+from storage.typed import Natural
 from training.fit import accuracy, fit, predict_logits
 from training.recipe import Hardware, Recipe
 from training.reverse import reverse_cross_entropy

@@ -7,9 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from storage.bounds import NonNegative
 from storage.identity import stable_id
-from storage.typed import check_declared
+from storage.typed import NonNegative, check_declared
 from training.seeds import derive_seed, generator
 from victims.defenses.base import DefendedVictim, Perturb, Perturbation
 

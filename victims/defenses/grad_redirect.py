@@ -26,9 +26,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, jvp, vmap
 
-from storage.bounds import Bounds, Natural
 from storage.identity import stable_id
-from storage.typed import check_declared
+from storage.typed import Bounds, Natural, check_declared
 from training.batches import to_float
 from training.fit import fit, predict_logits
 from training.recipe import Hardware, Recipe

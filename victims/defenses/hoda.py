@@ -23,9 +23,8 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from storage.bounds import Bounds, Count, Natural, Part
 from storage.identity import stable_id
-from storage.typed import check_declared
+from storage.typed import Bounds, Count, Natural, Part, check_declared
 from training.fit import fit, predict_logits
 from training.recipe import Hardware, Recipe
 from training.seeds import derive_seed, generator, seeded

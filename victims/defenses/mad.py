@@ -20,9 +20,8 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
-from storage.bounds import Bounds
 from storage.identity import stable_id
-from storage.typed import check_declared
+from storage.typed import Bounds, check_declared
 from training.fit import predict_logits
 from training.seeds import seeded
 from victims.architectures.build import Architecture, build_network

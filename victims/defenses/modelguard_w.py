@@ -20,9 +20,8 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from storage.bounds import Bounds
 from storage.identity import stable_id
-from storage.typed import check_declared
+from storage.typed import Bounds, check_declared
 from victims.defenses.base import DefendedVictim, Perturb, Perturbation, kept_label
 
 SMALLEST = 1e-6

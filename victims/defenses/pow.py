@@ -10,9 +10,8 @@ import pandas as pd
 from pow.calibration import Calibration
 from pow.puzzles.settings import PuzzleSettings
 from pow.requests import Scope, ScopeName, charge
-from storage.bounds import Count, NonNegative
 from storage.identity import stable_id
-from storage.typed import check_value
+from storage.typed import Count, NonNegative, check_value
 from victims.defenses.base import Charge, Charging
 
 

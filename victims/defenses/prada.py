@@ -24,9 +24,8 @@ import torch
 from scipy.stats import shapiro
 from torch import Tensor
 
-from storage.bounds import Bounds, Count, Share
 from storage.identity import stable_id
-from storage.typed import check_declared
+from storage.typed import Bounds, Count, Share, check_declared
 from victims.defenses.base import AtAlarm, Watch, Watching
 from victims.types import Answer, QueryBatch
 

@@ -28,10 +28,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from storage.bounds import Count, Natural, NonNegative, Positive
 from storage.identity import stable_id
 from storage.options import check_number
-from storage.typed import check_declared
+from storage.typed import Count, Natural, NonNegative, Positive, check_declared
 from training.fit import fit, predict_logits
 from training.recipe import Hardware, Recipe
 from training.seeds import derive_seed, generator, seeded

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from storage.bounds import NonNegative, Positive
 from storage.identity import stable_id
-from storage.typed import check_declared
+from storage.typed import NonNegative, Positive, check_declared
 from victims.defenses.base import DefendedVictim, Perturb, Perturbation, kept_label
 
 

@@ -6,9 +6,8 @@ from typing import Annotated
 
 from torch import Tensor
 
-from storage.bounds import Bounds
 from storage.identity import stable_id
-from storage.typed import check_declared
+from storage.typed import Bounds, check_declared
 from victims.defenses.base import DefendedVictim, Perturb, Perturbation
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from storage.bounds import Count
 from storage.identity import stable_id
-from storage.typed import check_declared
+from storage.typed import Count, check_declared
 from victims.answers import largest_only
 from victims.defenses.base import DefendedVictim, Perturb, Perturbation
 

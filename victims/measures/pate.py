@@ -11,9 +11,9 @@ from typing import Any
 from torch import Tensor
 
 from privacy import gnmax
-from storage.bounds import Count, Natural, Part, Positive
 from storage.identity import stable_id
 from storage.options import check_number
+from storage.typed import Count, Natural, Part, Positive
 from training.recipe import Recipe
 from victims.architectures.build import Architecture
 from victims.measures.base import Measure, MeasuredVictim

@@ -12,9 +12,9 @@ from typing import Any
 from torch import Tensor
 
 from privacy import gnmax, pknn
-from storage.bounds import Count, Part, Positive
 from storage.identity import stable_id
 from storage.options import check_number
+from storage.typed import Count, Part, Positive
 from training.fit import predict_logits
 from victims.measures.base import Measure, MeasuredVictim
 
