@@ -53,7 +53,7 @@ class DeepFool(PoolSelection):
         return candidates[norms.argsort(stable=True)[:count]]
 
 
-def perturbation_norms(network: nn.Module, images: Tensor, steps: Count, overshoot: NonNegative) -> Tensor:
+def perturbation_norms(network: nn.Module, images: Tensor, steps: int, overshoot: float) -> Tensor:
     """Return the L2 norm of each image's DeepFool perturbation (Moosavi-Dezfooli et al. 2016, Algorithm 2).
 
     A whole batch shares one backward pass for each class. Images that are over the boundary move no more.

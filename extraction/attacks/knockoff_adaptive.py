@@ -151,7 +151,7 @@ def _probabilities(answer: Answer, num_classes: int) -> Tensor:
     return values.double() / values.double().sum(1, keepdim=True)
 
 
-def _step(network: nn.Module, images: Tensor, probabilities: Tensor, rate: Positive) -> None:
+def _step(network: nn.Module, images: Tensor, probabilities: Tensor, rate: float) -> None:
     """Lower the cross entropy of a batch by one step of gradient descent, in place.
 
     In evaluation mode, so that statistics of single batches do not unsettle the network.

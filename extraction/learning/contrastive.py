@@ -60,7 +60,7 @@ class ContrastiveRecipe:
         check_declared(self, "attack.rule.recipe")
 
 
-def views(images: Tensor, smallest: AboveNone, flip: bool, random: torch.Generator) -> Tensor:
+def views(images: Tensor, smallest: float, flip: bool, random: torch.Generator) -> Tensor:
     """A random part of each image, scaled to its size, with another contrast and brightness.
 
     Args:

@@ -147,7 +147,7 @@ def disagreement(logits: Tensor, probabilities: Tensor, kind: Disagreement) -> T
 
 
 def estimated_gradient(
-    objective: Callable[[Tensor], Tensor], raw: Tensor, directions: Tensor, epsilon: Positive
+    objective: Callable[[Tensor], Tensor], raw: Tensor, directions: Tensor, epsilon: float
 ) -> Tensor:
     """Estimate the gradient of `objective` at `raw` by forward differences.
 

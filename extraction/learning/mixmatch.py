@@ -53,7 +53,7 @@ class MixMatchRecipe:
         check_declared(self, "attack.rule.recipe")
 
 
-def sharpen(probabilities: Tensor, temperature: Positive) -> Tensor:
+def sharpen(probabilities: Tensor, temperature: float) -> Tensor:
     """Return p^(1/T), normalised (the paper's equation 7), for probabilities p `[n, classes]`."""
     powers = probabilities ** (1 / temperature)
     return powers / powers.sum(1, keepdim=True)

@@ -133,7 +133,7 @@ def slopes(network: nn.Module, images: Tensor, probabilities: Tensor) -> Tensor:
         return torch.cat([vmap(slope)(*part) for part in parts])
 
 
-def redirected(y: Tensor, worth: Tensor, epsilon: Annotated[float, Bounds(0, 2)]) -> Tensor:
+def redirected(y: Tensor, worth: Tensor, epsilon: float) -> Tensor:
     """The answers of most worth within epsilon: `[n, classes]`, for answers y and the worth of each class."""
     best = worth.argmax(1, keepdim=True)
     moved = (1 - y.gather(1, best)).clamp(0, epsilon / 2)

@@ -102,7 +102,7 @@ class Mad(Perturbation):
         return within(y, extremes[torch.arange(len(y), device=y.device), chosen], self.epsilon)
 
 
-def cosines(y: Tensor, p: Tensor, extremes: Tensor, epsilon: Annotated[float, Bounds(0, 2)]) -> Tensor:
+def cosines(y: Tensor, p: Tensor, extremes: Tensor, epsilon: float) -> Tensor:
     """Of the angles by which going towards extremes turns the gradients, float64 `[n, m]`.
 
     Args:
@@ -146,7 +146,7 @@ def label_first(y: Tensor) -> Tensor:
     return torch.cat([label, others + (others >= label)], 1)
 
 
-def some_sets(y: Tensor, p: Tensor, epsilon: Annotated[float, Bounds(0, 2)]) -> Tensor:
+def some_sets(y: Tensor, p: Tensor, epsilon: float) -> Tensor:
     """Equal shares of sets that hold the label, `[n, m, classes]`, of which one turns the gradient far.
 
     Of every size that set whose other classes have the least y - p, which is the least inner product with the
@@ -164,7 +164,7 @@ def leading_sets(y: Tensor, p: Tensor) -> Tensor:
     return shares(rank[:, None, :] <= size[None, :, None])
 
 
-def growing_sets(y: Tensor, p: Tensor, epsilon: Annotated[float, Bounds(0, 2)]) -> Tensor:
+def growing_sets(y: Tensor, p: Tensor, epsilon: float) -> Tensor:
     """Equal shares of the label and the classes found one after the other, `[n, m, classes]`."""
     classes = y.shape[1]
     chosen = torch.zeros_like(y, dtype=torch.bool).scatter(1, y.argmax(1, keepdim=True), True)
@@ -178,7 +178,7 @@ def growing_sets(y: Tensor, p: Tensor, epsilon: Annotated[float, Bounds(0, 2)]) 
     return torch.stack(found, 1)
 
 
-def within(y: Tensor, target: Tensor, epsilon: Annotated[float, Bounds(0, 2)]) -> Tensor:
+def within(y: Tensor, target: Tensor, epsilon: float) -> Tensor:
     """The farthest point on the way from `y` to `target` `[..., classes]` within `epsilon` in L1."""
     step = target - y
     length = step.abs().sum(-1, keepdim=True)

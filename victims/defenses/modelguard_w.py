@@ -51,7 +51,7 @@ class ModelGuardW(Perturbation):
         return kept_label(changed.float(), probabilities)
 
 
-def most_surprising(y: Tensor, epsilon: Annotated[float, Bounds(0, 2)]) -> Tensor:
+def most_surprising(y: Tensor, epsilon: float) -> Tensor:
     """The solution of the linear program for probabilities float64 `[n, classes]` (see above)."""
     order = y.scatter(1, y.argmax(1, keepdim=True), torch.inf).argsort(dim=1, stable=True)  # the label last
     ascending = y.gather(1, order)
@@ -66,7 +66,7 @@ def most_surprising(y: Tensor, epsilon: Annotated[float, Bounds(0, 2)]) -> Tenso
     return torch.empty_like(y).scatter_(1, order, filled)
 
 
-def _value(ascending: Tensor, top: Tensor, epsilon: Annotated[float, Bounds(0, 2)], worth: Tensor) -> Tensor:
+def _value(ascending: Tensor, top: Tensor, epsilon: float, worth: Tensor) -> Tensor:
     return (_filled(ascending, top, epsilon / 2) * worth).sum(1, keepdim=True)
 
 

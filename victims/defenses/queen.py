@@ -231,7 +231,7 @@ class Region:
 
 
 def distances(points: Tensor, others: Tensor) -> Tensor:
-    """Distances of points in the plane, to the last digit in batches of any size: clusters there are small."""
+    """Distances of points in the plane, to the last digit in batches of any size: clusters are small."""
     return torch.cdist(points, others, compute_mode="donot_use_mm_for_euclid_dist")
 
 
