@@ -12,7 +12,7 @@ from experiment.components import Cell
 from experiment.defense_stack import Toll, make_stack
 from experiment.images import CellData, load_cell_data
 from experiment.keys import Config, Identity
-from experiment.kinds import accounting_of, defense_class, make_buckets, make_measures
+from experiment.kinds import accounting_of, check_defenses, defense_class, make_buckets, make_measures
 from experiment.options import check_config, transfer_settings
 from storage.errors import InputError
 from storage.options import instantiate
@@ -37,6 +37,7 @@ def compose_resolved(plain: Config, progress: bool, data: CellData | None = None
 
 
 def _compose(plain: Config, progress: bool, images: CellData | None) -> Cell:
+    check_defenses(plain)
     check_config(plain)
     accounting = accounting_of(plain)
     rule = attack_rule(plain)
@@ -76,11 +77,6 @@ def _check(cell: Cell) -> None:
         cell.settings.check_against(cell.attack, cell.attack.supply(cell.pool, cell.other_pool), classes)
     if cell.attack.needs_cost and not cell.knows_cost:
         raise ValueError("attack.knows must name cost for this attack, which asks by the defender's own cost")
-    if cell.settings.recover in ("bayes", "ddae") and not cell.knows_defense:
-        raise ValueError(
-            f"attack.recover={cell.settings.recover} is for an attacker who knows the defense: "
-            "attack.knows=[defense]"
-        )
     if cell.toll is not None:
         _check_measures(cell, cell.toll)
     _check_networks(cell, classes)

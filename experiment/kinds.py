@@ -68,6 +68,8 @@ def _is_a_defense(node: Mapping[str, Any]) -> bool:
 def check_defenses(config: Mapping[str, Any]) -> None:
     """Raise ValueError, naming the option, unless every node of `defense` is a defense of some kind."""
     nodes = config["defense"]
+    if not isinstance(nodes, dict):
+        raise ValueError(f"defense must be a group of options, not {nodes!r}")
     for name, node in config.items():
         if isinstance(node, dict) and _is_a_defense(node) and not (CONF / name).is_dir():
             raise ValueError(f"{name} is a defense outside of `defense`, where none acts; leave out @{name}")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 naming.register()  # Hydra imports its plugins before it composes, so our configs can be resolved anywhere
 
 
-GRIDS = ("hydra_plugins.tollgate.GridSweeper", "hydra._internal.core_plugins.basic_sweeper.BasicSweeper")
+GRIDS = ("hydra_plugins.tollgate.GridSweeper", f"{BasicSweeper.__module__}.{BasicSweeper.__qualname__}")
 """Sweepers that know all their cells before any has run."""
 
 

@@ -89,6 +89,7 @@ MEASURED = ("expected", "reference_rate", "allowance", "steepness")
 
 def check_calibration(node: Mapping[str, Any]) -> None:
     """Check each option of `pow_calibration` by itself; raises ValueError naming the option."""
+    _kind(node)
     of_the_fit = {name: value for name, value in node.items() if name in FitOptions.__annotations__}
     check_values(of_the_fit, "pow_calibration", FitOptions)
     unknown = {name for name in MEASURED if node.get(name) is None}
@@ -168,22 +169,27 @@ def _terms(options: dict[str, Any]) -> Terms | None:
     return Terms(tuple(bounds.values()), options.pop("within_allowance"), fits=tuple(given))
 
 
+def _kind(node: Mapping[str, Any]) -> type[Calibration]:
+    """The class that a calibration's options name; raises ValueError for what is none."""
+    target = node.get("_target_")
+    kind = found(target, "pow_calibration._target_")
+    if not (isinstance(kind, type) and issubclass(kind, Calibration) and hasattr(kind, "name")):
+        raise ValueError(
+            f"pow_calibration._target_={target} must be a class that derives from Calibration "
+            "(pow/calibration/base.py) and has a name"
+        )
+    if missing := ", ".join(sorted(kind.__abstractmethods__)):
+        raise ValueError(f"pow_calibration._target_={target} lacks {missing}, which Calibration asks for")
+    return kind
+
+
 def _calibration(
     options: Mapping[str, Any], puzzle: PuzzleSettings, config: Mapping[str, Any]
 ) -> Callable[..., Calibration]:
     """The calibration but for its expectation; seconds are the reference client's where it does not say."""
     told = {name: value for name, value in options.items() if (name, value) != ("reference_rate", None)}
     made = instantiate({**told, "_partial_": True}, "pow_calibration")
-    kind = getattr(made, "func", None)
-    if not (isinstance(kind, type) and issubclass(kind, Calibration) and hasattr(kind, "name")):
-        raise ValueError(
-            f"pow_calibration._target_={options.get('_target_')} must be a class that derives from "
-            "Calibration (pow/calibration/base.py) and has a name"
-        )
-    if missing := ", ".join(sorted(kind.__abstractmethods__)):
-        raise ValueError(
-            f"pow_calibration._target_={options['_target_']} lacks {missing}, which Calibration asks for"
-        )
+    kind = _kind(options)
     check_names(told, "pow_calibration", kind)
     if kind.own_client:
         _check_own_client(puzzle)

@@ -81,6 +81,11 @@ def extraction_settings(config: Config) -> ExtractionSettings:
     """
     keys = ("budget", "round_size", "accounts", "answers", "top_k", "warm_start", "recover", "repeats")
     asking = ExtractionSettings(**{key: config["attack"][key] for key in keys}, seed=config["seed"])
+    if asking.recover in ("bayes", "ddae") and "defense" not in config["attack"]["knows"]:
+        raise ValueError(
+            f"attack.recover={asking.recover} is for an attacker who knows the defense: "
+            "attack.knows=[defense]"
+        )
     return replace(asking, accounts=asking_accounts(config))
 
 

@@ -54,14 +54,14 @@ def check_server(server: Config) -> None:
 
     It makes the ledger where there is none.
     """
+    _named(server, "trusted_proxies", _check_proxies, server["trusted_proxies"])
+    if server["metrics_bind"] is not None:
+        _named(server, "metrics_bind", split_address, server["metrics_bind"])
     try:
         check_types(server, "server", ServerOptions)
     except ValueError as error:
         raise InputError(str(error)) from error
     _named(server, "account", check_name, server["account"])
-    _named(server, "trusted_proxies", _check_proxies, server["trusted_proxies"])
-    if server["metrics_bind"] is not None:
-        _named(server, "metrics_bind", split_address, server["metrics_bind"])
     server_ledger(server).close()
 
 

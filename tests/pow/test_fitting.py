@@ -143,10 +143,13 @@ def test_what_cannot_be_promised_is_refused() -> None:
         (lambda: Bound(0.9, 1.0), r"bounds\.\*\.overhead must be a number above 1"),
         (lambda: Terms((), 0.5), "must name at least one bound"),
         (lambda: Terms(BOUNDS, 1.0), "within_allowance must be a number of at least 0 and below 1"),
-        (lambda: Stratum(0.1, spread=-1.0), r"strata\.\*\.spread must be between 0 and 5"),
-        (lambda: Stratum(0.1, classes=0), r"strata\.\*\.classes must be at least 1"),
+        (lambda: Stratum(0.1, spread=-1.0), r"strata\.\*\.spread must be a number between 0 and 5"),
+        (lambda: Stratum(0.1, classes=0), r"strata\.\*\.classes must be a whole number of at least 1"),
         (lambda: Population({}), "must name at least one stratum"),
-        (lambda: Population({"all": Stratum(1.0)}, count=3), r"honest_users\.count must be at least 20"),
+        (
+            lambda: Population({"all": Stratum(1.0)}, count=3),
+            r"honest_users\.count must be a whole number of at least 20",
+        ),
     ):
         with pytest.raises(ValueError, match=said):
             make()

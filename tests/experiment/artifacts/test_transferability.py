@@ -114,7 +114,7 @@ def test_divergence_is_that_of_a_loop() -> None:
     [
         ("epsilon=0", "dataset.transfer.epsilon must be a number above 0 and at most 1, not 0"),
         ("steps=0", "dataset.transfer.steps must be a whole number of at least 1, not 0"),
-        ("images=0.5", "dataset.transfer.images must be a whole number, not 0.5"),
+        ("images=0.5", "dataset.transfer.images must be a whole number of at least 1, not 0.5"),
     ],
 )
 def test_options_are_checked_before_anything_runs(tmp_path: Path, option: str, said: str) -> None:

@@ -137,8 +137,8 @@ def test_options_are_refused_by_name() -> None:
         ),
         (lambda: ProgressiveCalibration(gains={}), "gains must name at least one gain"),
         (lambda: calibration(EACH, share=0.0), "share must be a number above 0"),
-        (lambda: calibration(EACH, exponent=1.0), "exponent must be above 1"),
-        (lambda: calibration(EACH, recovery_days=0.0), "recovery_days must be above 0 days"),
+        (lambda: calibration(EACH, exponent=1.0), "exponent must be a number above 1"),
+        (lambda: calibration(EACH, recovery_days=0.0), "recovery_days must be a number above 0 or null"),
     ):
         with pytest.raises(ValueError, match=said):
             make()
