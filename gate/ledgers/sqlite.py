@@ -13,6 +13,7 @@ from typing import Literal
 
 import numpy as np
 
+from gate.ledgers import sqlite_rows as rows
 from gate.ledgers import sqlite_statements as statements
 from gate.ledgers.base import (
     STRANGERS,
@@ -25,7 +26,6 @@ from gate.ledgers.base import (
     LimitReached,
     Limits,
     NotRedeemable,
-    NotRepeatable,
     Unavailable,
 )
 from gate.ledgers.sqlite_file import (
@@ -76,7 +76,7 @@ class SqliteLedger(Ledger):
                 self._connection.execute("PRAGMA synchronous = normal")
                 if is_new:
                     self._create_schema()
-                self._counted = _counting(self._connection) or ""
+                self._counted = rows.counting(self._connection) or ""
                 self._reader = connected(path)  # which waits for no transaction
                 self._opened = file_at(path)
                 keep_for_its_owner(path)
@@ -152,7 +152,7 @@ class SqliteLedger(Ledger):
     def add_account(self, account: str, key_digest: bytes) -> None:
         """See Ledger."""
         with self._transaction(durable=True) as database:
-            _add(database, account, key_digest)
+            rows.add(database, account, key_digest)
 
     def open_account(
         self, account: str, key_digest: bytes, challenge: bytes, now: float, expires: float, most: int
@@ -163,20 +163,20 @@ class SqliteLedger(Ledger):
                 database.execute(statements.SPEND, (challenge, account, float(expires)))
             except sqlite3.IntegrityError as error:
                 raise NotRedeemable("spent") from error
-            _count(database, STRANGERS, now, most)
-            _add(database, account, key_digest)
+            rows.count(database, STRANGERS, now, most)
+            rows.add(database, account, key_digest)
 
     def find_account(self, key_digest: bytes) -> Account | None:
         """See Ledger."""
         with self._reading() as database:
             row = database.execute(f"{statements.ACCOUNTS} WHERE key_digest = ?", (key_digest,)).fetchone()
-        return _account(*row) if row else None
+        return rows.account(*row) if row else None
 
     def accounts(self) -> list[Account]:
         """See Ledger."""
         with self._reading() as database:
             return [
-                _account(*row)
+                rows.account(*row)
                 for row in database.execute(f"{statements.ACCOUNTS} ORDER BY account").fetchall()
             ]
 
@@ -203,14 +203,14 @@ class SqliteLedger(Ledger):
     ) -> str | None:
         """See Ledger."""
         with self._transaction() as database:
-            if attempt is not None and (token := _attempted(database, account, attempt, now)) is not None:
-                _count(database, account, now, limits.requests_a_minute)
+            if attempt is not None and (token := rows.attempted(database, account, attempt, now)) is not None:
+                rows.count(database, account, now, limits.requests_a_minute)
                 return token
             # An account at its limit may ask again when the limit-th from the last to expire has expired.
             in_the_way = database.execute(statements.PENDING, (account, now, limits.pending - 1)).fetchone()
             if in_the_way:
                 raise LimitReached("pending", in_the_way[0] - now)
-            _count(database, account, now, limits.requests_a_minute)
+            rows.count(database, account, now, limits.requests_a_minute)
             told = (attempt.key, attempt.digest) if attempt else (None, None)
             database.execute(statements.FORGET_ATTEMPT, (account, told[0]))
             try:
@@ -231,26 +231,26 @@ class SqliteLedger(Ledger):
         find = "SELECT numbers FROM standings WHERE counted = ? AND payer = ?"
         with self._transaction() as database:
             row = database.execute(find, (self._counted, payer)).fetchone()
-            charge = change(_numbers(row[0]) if row else None)
+            charge = change(rows.as_numbers(row[0]) if row else None)
             kept = (challenge, account, charge.answer, charge.token, float(charge.expires))
-            settles = (self._counted, payer, _blob(charge.settles))
+            settles = (self._counted, payer, rows.as_blob(charge.settles))
             if not database.execute(statements.KEEP, (*kept, *settles)).rowcount:
                 raise ValueError(f"an answer to challenge {challenge.hex()} was kept before")
-            database.execute(statements.STAND, (self._counted, payer, _blob(charge.numbers)))
+            database.execute(statements.STAND, (self._counted, payer, rows.as_blob(charge.numbers)))
         return charge
 
     def redeemed(self, challenge: bytes, now: float) -> bytes | None:
         """See Ledger."""
         with self._reading() as database:
-            state, answer, _ = _found(database, challenge, now)
+            state, answer, _ = rows.found(database, challenge, now)
         return answer if state == "redeemed" else None
 
     def redeem(self, challenge: bytes, now: float, remembered: int) -> bytes:
         """See Ledger."""
         with self._transaction() as database:
-            state, answer, account = _found(database, challenge, now)
+            state, answer, account = rows.found(database, challenge, now)
             if state == "kept":
-                _settle(database, challenge)
+                rows.settle(database, challenge)
                 (number,) = database.execute(statements.REDEEM, (account, challenge)).fetchone()
                 database.execute(statements.SPEND_OLD, (account, number - remembered))
         return answer
@@ -258,7 +258,7 @@ class SqliteLedger(Ledger):
     def count_as(self, counted: str, anew: bool = False) -> str | None:
         """See Ledger."""
         with self._transaction(durable=True) as database:
-            before = _counting(database)
+            before = rows.counting(database)
             if before not in (None, counted) and not anew:
                 return before
             database.execute("INSERT OR REPLACE INTO counting VALUES (1, ?)", (counted,))
@@ -269,8 +269,8 @@ class SqliteLedger(Ledger):
         """See Ledger."""
         find = "SELECT payer, numbers FROM standings WHERE counted = ?"
         with self._reading() as database:
-            rows = database.execute(find, (self._counted,)).fetchall()
-        return {payer: _numbers(blob) for payer, blob in rows}
+            found = database.execute(find, (self._counted,)).fetchall()
+        return {payer: rows.as_numbers(blob) for payer, blob in found}
 
     def reset(self, payer: str) -> bool:
         """See Ledger."""
@@ -281,7 +281,7 @@ class SqliteLedger(Ledger):
     def signing_keys(self) -> list[bytes]:
         """See Ledger."""
         with self._reading() as database:
-            return _signing_keys(database)
+            return rows.signing_keys(database)
 
     def add_signing_key(self, key: bytes, keep: int) -> list[bytes]:
         """See Ledger."""
@@ -289,7 +289,7 @@ class SqliteLedger(Ledger):
         with self._transaction(durable=True) as database:
             database.execute("INSERT INTO signing_keys (secret) VALUES (?)", (key,))
             database.execute(forget, (keep,))
-            return _signing_keys(database)
+            return rows.signing_keys(database)
 
     def flush(self) -> None:
         """See Ledger. Commits lie in the write-ahead log; SQLite flushes that itself before it empties it."""
@@ -345,74 +345,3 @@ def _told() -> Iterator[None]:
     except sqlite3.Error as error:
         kind = Busy if is_busy(error) else Unavailable
         raise kind(f"the ledger cannot be used: {error}") from error
-
-
-def _add(database: sqlite3.Connection, account: str, key_digest: bytes) -> None:
-    try:
-        database.execute("INSERT INTO accounts (account, key_digest) VALUES (?, ?)", (account, key_digest))
-    except sqlite3.IntegrityError as error:
-        raise ValueError(f"there is an account {account!r} already, or its key is taken") from error
-
-
-def _count(database: sqlite3.Connection, account: str, now: float, most: int) -> None:
-    """Count a request in its window; raise LimitReached, which undoes the transaction, if it is one more."""
-    window = int(now // WINDOW_SECONDS)
-    (count,) = database.execute(statements.COUNT_REQUEST, (window, account)).fetchone()
-    if count > most:
-        raise LimitReached("rate", (window + 1) * WINDOW_SECONDS - now)
-
-
-def _account(name: str, disabled: int, pending: int | None, requests_a_minute: int | None) -> Account:
-    return Account(name, bool(disabled), pending, requests_a_minute)
-
-
-def _attempted(database: sqlite3.Connection, account: str, attempt: Attempt, now: float) -> str | None:
-    """Return the token that the attempt brought before, or None; raise NotRepeatable."""
-    row = database.execute(statements.ATTEMPTED, (account, attempt.key, now)).fetchone()
-    if row is None:
-        return None
-    digest, token = row
-    if digest != attempt.digest:
-        raise NotRepeatable("another")
-    if token is None:
-        raise NotRepeatable("in progress")
-    return str(token)
-
-
-def _found(database: sqlite3.Connection, challenge: bytes, now: float) -> tuple[str, bytes, str]:
-    """Return a challenge's state, answer and account; raise NotRedeemable where it brings nothing."""
-    row = database.execute(statements.FIND, (challenge, now)).fetchone()
-    if row is None or row[0] == "held":
-        raise NotRedeemable("unknown")
-    if row[1] is None:
-        raise NotRedeemable("spent")
-    return row
-
-
-def _settle(database: sqlite3.Connection, challenge: bytes) -> None:
-    """Add what a challenge settles to where its payer stands; nothing where that was reset."""
-    row = database.execute(statements.SETTLES, (challenge,)).fetchone()
-    if row is None:
-        return
-    counted, payer, settles, blob = row
-    numbers, added = _numbers(blob), _numbers(settles)
-    numbers[: len(added)] += added
-    database.execute(statements.STAND, (counted, payer, _blob(numbers)))
-
-
-def _counting(database: sqlite3.Connection) -> str | None:
-    row = database.execute("SELECT counted FROM counting").fetchone()
-    return row[0] if row else None
-
-
-def _signing_keys(database: sqlite3.Connection) -> list[bytes]:
-    rows = database.execute("SELECT secret FROM signing_keys ORDER BY number DESC").fetchall()
-    return [secret for (secret,) in rows]
-
-
-def _blob(numbers: np.ndarray) -> bytes:
-    return np.asarray(numbers, dtype="<f8").tobytes()
-
-
-def _numbers(blob: bytes) -> np.ndarray:
-    return np.frombuffer(blob, "<f8").astype(np.float64)
