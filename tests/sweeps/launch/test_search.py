@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -113,10 +112,15 @@ def test_what_a_search_cannot_be(objective: str | None, only_plan: bool, wait: b
         check_search(OmegaConf.create({"objective": objective, "hydra": choices}), only_plan, wait)
 
 
-@pytest.mark.skipif(find_spec("optuna") is not None, reason="Optuna's sweeper may be installed")
 def test_a_search_without_optuna_says_what_is_missing(tmp_path: Path) -> None:
+    missing = tmp_path / "own" / "optuna.py"  # found before any that is installed
+    missing.parent.mkdir()
+    missing.write_text("raise ImportError('no optuna')")
     paths = [f"paths.store={tmp_path}/store", f"paths.output={tmp_path}/outputs"]
-    process = run_program("run.py", "-m", "experiment=honest_below_two", *SMALL, *paths)
+    process = run_program(
+        *("run.py", "-m", "experiment=honest_below_two", *SMALL, *paths),
+        PYTHONPATH=f"{ROOT}:{missing.parent}",
+    )
     assert process.returncode == 1 and "pip install hydra-optuna-sweeper" in process.stderr
     assert "Traceback" not in process.stderr and not (tmp_path / "outputs").exists()
 
