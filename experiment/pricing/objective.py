@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 from experiment.pricing.reaching import BEST, BILL, SHARES
 from storage.errors import InputError
+from storage.typed import Positive, check_value
 
 FINAL = (
     *("accuracy", "fidelity", "queries", "total_seconds", "overhead", "expected_hashes"),
@@ -31,9 +31,10 @@ def check_objective(config: Mapping[str, Any]) -> None:
     if config["objective_below"] is not None:
         if config["objective"] is None:
             raise InputError("objective_below is for a run with an objective, such as honest_overhead")
-        below = config["objective_below"]
-        if isinstance(below, bool) or not isinstance(below, int | float) or not 0 < below < math.inf:
-            raise InputError(f"objective_below must be above 0, or null, not {below!r}")
+        try:
+            check_value("objective_below", config["objective_below"], Positive | None)
+        except ValueError as error:
+            raise InputError(str(error)) from error
 
 
 def figure_of(name: str, result: Mapping[str, Any]) -> float:

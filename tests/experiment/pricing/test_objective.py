@@ -47,7 +47,7 @@ def test_the_least_is_of_a_cell_that_stays_below_if_any_does() -> None:
     ("objective", "below", "said"),
     [
         ("thief_usd", None, "objective must be null or one of accuracy, .*attacker_usd_at_90"),
-        ("honest_overhead", 0, "objective_below must be above 0, or null, not 0"),
+        ("honest_overhead", 0, "objective_below must be a number above 0 or null, not 0"),
         (None, 2, "objective_below is for a run with an objective"),
     ],
 )
