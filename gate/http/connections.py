@@ -72,36 +72,6 @@ class Connections:
         return GuardedProtocol(self, *arguments, **named)
 
 
-class AtOnce:
-    """A transport that sends at once what is written in a turn of the loop: a response's header and body.
-
-    Sending is most of what a short response costs.
-    """
-
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        self._transport, self._loop = transport, loop
-        self._parts: list[bytes] = []
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
-    def write(self, data: bytes) -> None:
-        """Have this sent, after what was written before."""
-        if not self._parts:
-            self._loop.call_soon(self._send)
-        self._parts.append(data)
-
-    def close(self) -> None:
-        """Send what was written, and close."""
-        self._send()
-        self._transport.close()
-
-    def _send(self) -> None:
-        data, self._parts = b"".join(self._parts), []
-        if data and not self._transport.is_closing():
-            self._transport.write(data)
-
-
 class GuardedProtocol(H11Protocol):
     """uvicorn's protocol, for a connection that may be closed while it is idle."""
 
@@ -114,7 +84,7 @@ class GuardedProtocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Count the connection, or close it where there is no place."""
-        super().connection_made(AtOnce(transport, self.loop))  # type: ignore[arg-type]
+        super().connection_made(transport)
         self.address = network_of(self.client[0] if self.client else "")
         if not self.here.admits(self, self.address):
             transport.abort()
