@@ -18,8 +18,9 @@ The gate has the limits that a server has by default. An honest user's exchanges
 and after.
 
 `--strangers` opens so many connections without a key that stay silent, then so many that send a byte of a
-header every second; who is closed comes again after a second. An honest user's exchanges are timed before,
-meanwhile and after.
+header every second; who is closed comes again after a second on average, each at a moment of its own. They take
+what the machine has left, as if they were elsewhere. An honest user's exchanges are timed before, meanwhile and
+after.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ import asyncio
 import http.client
 import json
 import multiprocessing
+import os
+import random
 import sys
 import tempfile
 import time
@@ -283,13 +286,15 @@ async def stay(port: int, dribbles: bool) -> None:
                 if dribbles:
                     writer.write(b"x")
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(reader.read(1), 1.0)
+                    await asyncio.wait_for(reader.read(1), 1.0 if dribbles else None)
             writer.close()
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(random.expovariate(1.0))
 
 
 def strangers(port: int, count: int, dribbles: bool) -> None:
     """Be so many strangers, until killed."""
+    os.nice(19)
+    random.seed(0)
 
     async def crowd() -> None:
         await asyncio.gather(*(stay(port, dribbles) for _ in range(count)))
