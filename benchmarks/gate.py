@@ -18,9 +18,9 @@ The gate has the limits that a server has by default. An honest user's exchanges
 and after.
 
 `--strangers` opens so many connections without a key that stay silent, then so many that send a byte of a
-header every second; who is closed comes again after a second on average, each at a moment of its own. They take
-what the machine has left, as if they were elsewhere. An honest user's exchanges are timed before, meanwhile and
-after.
+header every second; who is closed comes again after a second on average, each at a moment of its own.
+They take what the machine has left, as if they were elsewhere. An honest user's exchanges are timed before,
+meanwhile and after.
 """
 
 from __future__ import annotations

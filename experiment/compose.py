@@ -79,6 +79,7 @@ def _check(cell: Cell) -> None:
         raise ValueError("attack.knows must name cost for this attack, which asks by the defender's own cost")
     if cell.toll is not None:
         _check_measures(cell, cell.toll)
+        cell.toll.pricing.check_honest(len(cell.data.test))
     _check_networks(cell, classes)
     if cell.victim.checkpoint is not None:
         load_weights(build_victim(cell.victim, cell.data.train), Path(cell.victim.checkpoint))

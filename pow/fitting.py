@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import numpy as np
 import pandas as pd
 
+from pow.calibration.base import NotFitted
 from pow.calibration.progressive import ProgressiveCalibration
 from pow.honest_users import halves
 from pow.population import Population, Users, sorted_by_label
@@ -149,7 +150,7 @@ def fit_to_population(
         seed: Seed of the split and of the users.
 
     Raises:
-        ValueError: Even without steepness a bound does not hold, there are too few images, or one has a cost
+        NotFitted: Even without steepness a bound does not hold, there are too few images, or one has a cost
             that is not finite.
     """
     _check_images(calibration, priced)
@@ -169,15 +170,20 @@ def fit_to_population(
     return fitted, promise(fitted, population, terms.bounds, held_out, random)
 
 
-def _check_images(calibration: ProgressiveCalibration, priced: pd.DataFrame) -> None:
-    images = int((~priced["corrupted"]).sum()) if "corrupted" in priced else len(priced)
+def check_images(images: int) -> None:
+    """Raise NotFitted where there are too few images of honest users."""
     if images < LEAST_IMAGES:
-        raise ValueError(
-            f"a toll is fitted to {LEAST_IMAGES} images of honest users at least, not to {images}"
+        raise NotFitted(
+            f"a toll is fitted to {LEAST_IMAGES} images of honest users at least, not to {images}: these are "
+            "the test images; choose dataset.splits with more of them"
         )
+
+
+def _check_images(calibration: ProgressiveCalibration, priced: pd.DataFrame) -> None:
+    check_images(int((~priced["corrupted"]).sum()) if "corrupted" in priced else len(priced))
     for measure in {name for gain in calibration.gains.values() for name in gain.measures}:
         if not np.isfinite(priced[f"cost_{measure}"]).all():
-            raise ValueError(f"an honest user's image has a cost_{measure} that is not finite")
+            raise NotFitted(f"an honest user's image has a cost_{measure} that is not finite")
 
 
 def broken_promise(figures: Mapping[str, Any]) -> str | None:
@@ -287,7 +293,7 @@ def _largest_steepness(
         most_exceeding = len(own) - math.ceil(bound.users * len(own))
         largest = min(largest, float(np.partition(own, most_exceeding)[most_exceeding]))
     if largest < 0:
-        raise ValueError(
+        raise NotFitted(
             "pow_calibration.share: without any steepness the overhead of honest users is above a bound of "
             "pow_calibration.bounds already; choose a smaller share, or a higher overhead"
         )

@@ -8,7 +8,8 @@ from functools import partial
 from typing import Any, TypedDict
 
 from pow.calibration import Calibration, LinearExpectation, LineCalibration
-from pow.fitting import Bound, Terms
+from pow.calibration.fitted import FittedCalibration
+from pow.fitting import Bound, Terms, check_images
 from pow.hardware import Hardware
 from pow.honest_users import HonestUsers
 from pow.population import Population
@@ -47,6 +48,13 @@ class Pricing:
     def unexpected(self) -> Calibration:
         """The calibration before anything is known of honest users."""
         return self.calibration(expected=LinearExpectation(0.0, 0.0))
+
+    def check_honest(self, images: int) -> None:
+        """Raise ValueError where there are too few images of honest users, or too few users."""
+        check_images(images)
+        unfitted = self.unexpected
+        if isinstance(unfitted, FittedCalibration) and self.users is not None:
+            unfitted.rank_of(self.users.count)
 
     def check_account(self, seconds: float) -> None:
         """Raise ValueError for a price of an account, in seconds, that no puzzle can ask for."""

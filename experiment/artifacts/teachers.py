@@ -42,7 +42,8 @@ class TrainedTeachers(Artifact[RememberedVotes]):
     def make(self, directory: Path) -> None:
         """Train all teachers, measure their accuracy, and keep both."""
         started = time.perf_counter()
-        log.info("training %d teachers, %d at a time", self.settings.count, self.settings.at_once)
+        count, at_once = self.settings.count, min(self.settings.at_once, self.settings.count)
+        log.info("training %d teachers, %d at a time", count, at_once)
         ensemble = train_teachers(self.settings, self.cell.data.train, self.cell.hardware)
         state = {name: values.cpu() for name, values in ensemble.state.items()}
         write_tensors(directory / "weights.pt", state)

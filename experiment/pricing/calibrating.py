@@ -13,10 +13,11 @@ from experiment.artifacts.fitted_toll import FittedToll
 from experiment.artifacts.honest_users import HonestCosts, clean
 from experiment.defense_stack import Toll
 from experiment.pricing.curve import TraceAccounting
-from pow.calibration import Calibration, LinearExpectation
+from pow.calibration import Calibration, LinearExpectation, NotFitted
 from pow.calibration.fitted import FittedCalibration, fit_to_users
 from pow.calibration.progressive import ProgressiveCalibration
 from pow.fitting import broken_promise
+from storage.errors import InputError
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +34,15 @@ def calibrate(toll: Toll, honest: HonestCosts, accounting: TraceAccounting, seed
     """The toll's calibration: fitted to honest users, or to their expectation, published or measured here.
 
     The one measured here is that of a user who asks about clean images in their order, of the half that is
-    for fitting.
+    for fitting. Raises InputError where none keeps what is asked of it for these users.
     """
+    try:
+        return _calibrated(toll, honest, accounting, seed)
+    except NotFitted as error:
+        raise InputError(str(error)) from error
+
+
+def _calibrated(toll: Toll, honest: HonestCosts, accounting: TraceAccounting, seed: int) -> Calibrated:
     pricing, unfitted = toll.pricing, toll.pricing.unexpected
     if isinstance(unfitted, ProgressiveCalibration):
         assert pricing.terms is not None

@@ -16,6 +16,10 @@ REQUEST_QUERIES = 64
 """Queries in a request of the latency profile (`dataset.request_seconds`)."""
 
 
+class NotFitted(ValueError):
+    """No calibration keeps what is asked of it for these honest users."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Calibration(ABC):
     """Prices requests of at most `request_size` queries by the payer's totals before and after each.

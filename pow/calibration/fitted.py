@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import bdtr
 
-from pow.calibration.base import REQUEST_QUERIES, LineCalibration, power
+from pow.calibration.base import REQUEST_QUERIES, LineCalibration, NotFitted, power
 from pow.calibration.expectation import LinearExpectation
 from pow.honest_users import Cumulative, HonestUsers, halves
 from pow.shares import share_interval
@@ -118,10 +118,10 @@ class FittedCalibration(LineCalibration):
             requests: Requests of simulated users; see HonestUsers.requests.
 
         Raises:
-            ValueError: There are too few users, or even base 1 is too expensive for them.
+            NotFitted: There are too few users, or even base 1 is too expensive for them.
         """
         expected = LinearExpectation.fit(requests["queries"].to_numpy(), requests["cost"].to_numpy())
-        rank = self._rank(requests["user"].nunique())
+        rank = self.rank_of(requests["user"].nunique())
 
         def holds(log_base: float) -> bool:
             tried = replace(self, expected=expected, strength=1.0, base=math.exp(log_base))
@@ -129,16 +129,17 @@ class FittedCalibration(LineCalibration):
 
         return replace(self, expected=expected, base=_rounded_down(math.exp(_largest(holds))))
 
-    def _rank(self, users: int) -> int:
-        """Return how many users must stay below the bound, so that `quantile` of all such users do.
+    def rank_of(self, users: int) -> int:
+        """Return how many of the users must stay below the bound, so that `quantile` of all such users do.
 
-        The bound then holds with confidence 95 % for any distribution of overheads (Wilks 1941).
+        The bound then holds with confidence 95 % for any distribution of overheads (Wilks 1941). Raises
+        NotFitted where there are too few users for that.
         """
         rank = 1 + int(np.searchsorted(bdtr(np.arange(users + 1), users, self.quantile), CONFIDENCE))
         if rank > users:
             need = math.ceil(math.log(1 - CONFIDENCE) / math.log(self.quantile))
             share = f"for a share of {self.quantile:g}"
-            raise ValueError(f"pow_calibration.users.count must be at least {need} {share}, not {users}")
+            raise NotFitted(f"pow_calibration.users.count must be at least {need} {share}, not {users}")
         return rank
 
     def guarantee(self, requests: pd.DataFrame) -> Guarantee:
@@ -185,7 +186,7 @@ def fit_to_users(
 def _largest(holds: Callable[[float], bool]) -> float:
     """Find by bisection the largest log base that holds, from below, to 1e-9."""
     if not holds(0.0):
-        raise ValueError(
+        raise NotFitted(
             "pow_calibration.at_expectation and floor: at the expectation the overhead is exceeded already"
         )
     low, high = 0.0, STEEPEST_LOG_BASE

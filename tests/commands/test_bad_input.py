@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
+from PIL import Image
 
 from experiment.compose import compose_cell
 from storage.errors import InputError
@@ -106,6 +108,10 @@ CONF = ROOT / "conf"
         (["+victim.sed=3"], "victim has no 'sed'; did you mean victim.seed? Valid: architecture, checkpoint"),
         (["+pow_calibration.strenth=3"], "did you mean pow_calibration.strength?"),
         (["+trainer.foo=3"], "trainer has no 'foo'; valid: accelerator"),
+        (
+            ["pow_calibration=fitted", "pow_calibration.users.count=40"],
+            "pow_calibration.users.count must be at least 59 for a share of 0.95, not 40",
+        ),
         (["+dataset.transfer.step=3"], "did you mean dataset.transfer.steps?"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
@@ -118,3 +124,22 @@ def test_what_cannot_work_is_refused(tmp_path: Path, overrides: list[str], said:
         compose_cell(config, progress=False)
     assert said in str(error.value)
     assert not (tmp_path / "store" / "victims").exists()
+
+
+@pytest.mark.parametrize("calibration", ["progressive", "fitted", "paper"])
+def test_a_handful_of_test_images_is_too_few_for_a_toll(tmp_path: Path, calibration: str) -> None:
+    random = np.random.default_rng(0)
+    for part, images in {"train": 20, "test": 9}.items():
+        for name in ("cat", "dog"):
+            folder = tmp_path / "data" / part / name
+            folder.mkdir(parents=True)
+            for each in range(images):
+                Image.fromarray(random.integers(0, 256, (8, 8), dtype=np.uint8)).save(folder / f"{each}.png")
+    own = ["dataset=imagefolder", f"dataset.path={tmp_path}/data", "attack=random", "attack.budget=5"]
+    small = [*own, "network@victim=resnet8", "network@substitute=resnet8", f"paths.store={tmp_path}/store"]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("config", [*small, "defense=pow", f"pow_calibration={calibration}"])
+        free = compose("config", [*small, "defense=none"])
+    with pytest.raises(InputError, match="20 images of honest users at least, not to 18: these are the test"):
+        compose_cell(config, progress=False)
+    assert compose_cell(free, progress=False).toll is None
