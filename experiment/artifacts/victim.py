@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +21,9 @@ from victims.architectures.function import is_trainable
 from victims.victim import build_victim, make_victim
 
 log = logging.getLogger(__name__)
+
+ONE_IN_100 = 2.33
+"""Standard deviations above which a normal variable is once in 100 times."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,4 +99,17 @@ class TrainedVictim(Artifact[ServedVictim]):
         network = build_victim(self.cell.victim, self.cell.data.train)
         network.load_state_dict(torch.load(entry.path / "weights.pt", weights_only=True))
         network = hardware.place(network).eval()
-        return ServedVictim(network, hardware, read_result(entry)["accuracy"], entry.key)
+        right, labels = read_result(entry)["accuracy"], self.cell.data.test.labels
+        if right <= by_guessing(labels):
+            log.warning(
+                "the victim's accuracy of %.2f %% on %d test images may be that of guessing: there is "
+                "nothing to steal yet; raise victim.recipe.epochs, or give it more images",
+                *(100 * right, len(labels)),
+            )
+        return ServedVictim(network, hardware, right, entry.key)
+
+
+def by_guessing(labels: Tensor) -> float:
+    """The accuracy that who always answers the commonest label exceeds once in 100 such samples, at most."""
+    share = float(labels.bincount().max() / len(labels))
+    return share + ONE_IN_100 * math.sqrt(share * (1 - share) / len(labels))

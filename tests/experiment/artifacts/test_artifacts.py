@@ -103,3 +103,21 @@ def test_a_checkpoint_that_is_better_with_the_other_normalisation_is_said(
     assert (f"with victim.normalize={better} the checkpoint's accuracy" in caplog.text) == (
         better is not None
     )
+
+
+@pytest.mark.parametrize("knows", [True, False])
+def test_a_victim_that_only_guesses_is_said_each_time(
+    knows: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    epochs = (
+        ["victim.recipe.epochs=2"]
+        if knows
+        else ["victim.recipe.epochs=1", "victim.recipe.learning_rate=1e-9"]
+    )
+    config = composed(tmp_path / "store", *epochs, "defense=none")
+    for _ in range(2):
+        caplog.clear()
+        served = TrainedVictim(compose_cell(config, progress=False)).get()
+        said = [each.message for each in caplog.records if "may be that of guessing" in each.message]
+        assert len(said) == (0 if knows else 1)
+        assert (served.accuracy > 0.3) == knows
