@@ -15,6 +15,7 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from training.divergence import check_trained
 from training.recipe import Hardware
+from training.remaining import Remaining
 
 
 def make_trainer(hardware: Hardware, epochs: int, progress: bool = False) -> pl.Trainer:
@@ -27,6 +28,8 @@ def make_trainer(hardware: Hardware, epochs: int, progress: bool = False) -> pl.
     """
     for name in ("pytorch_lightning.utilities.rank_zero", "pytorch_lightning.accelerators.cuda"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    shows_bar = progress and hardware.progress
+    callbacks: list[pl.Callback] = [_KeptTermination(signal.getsignal(signal.SIGTERM))]
     return pl.Trainer(
         accelerator="cpu" if hardware.device.type == "cpu" else "gpu",
         devices=1,
@@ -35,11 +38,11 @@ def make_trainer(hardware: Hardware, epochs: int, progress: bool = False) -> pl.
         # Inside a SLURM job Lightning would requeue it and form process groups. A cell of a sweep is a
         # single process that resumes by itself, so Lightning is told that it runs alone.
         plugins=[LightningEnvironment()],
-        callbacks=[_KeptTermination(signal.getsignal(signal.SIGTERM))],
+        callbacks=callbacks if shows_bar else [*callbacks, Remaining(epochs)],
         logger=False,
         enable_checkpointing=False,
         enable_model_summary=False,
-        enable_progress_bar=progress and hardware.progress,
+        enable_progress_bar=shows_bar,
         use_distributed_sampler=False,
     )
 

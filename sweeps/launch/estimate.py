@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from storage.durations import duration
 from storage.identity import identify
 from storage.store import TOOK, identity_key
 from sweeps.grid.units import Plan, Unit, counted
@@ -129,14 +130,6 @@ def _train(identity: Mapping[str, Any]) -> str:
         if isinstance(train := node.get("train"), str):
             return train
     raise KeyError("train")
-
-
-def duration(seconds: float) -> str:
-    """Seconds in the unit that reads best."""
-    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.1f} {unit}"
-    return f"{seconds:.0f} s"
 
 
 def _entries(folder: Path) -> list[tuple[dict[str, Any], dict[str, Any]]]:

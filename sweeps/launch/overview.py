@@ -14,7 +14,7 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.spinner import Spinner
 
-from sweeps.launch.estimate import duration
+from storage.durations import duration
 
 SAY_EVERY = 60.0
 """Seconds between lines on progress where there is no terminal."""

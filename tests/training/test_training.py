@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from training import remaining
 from training.batches import TensorBatches, augment, to_float
 from training.fit import fit, predict_logits
 from training.recipe import Augmentation, Hardware, Recipe
@@ -190,3 +193,22 @@ def test_a_missing_gpu_is_said() -> None:
     else:
         with pytest.raises(ValueError, match="no GPU"):
             Hardware(accelerator="gpu")
+
+
+def test_a_long_training_says_what_is_left(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    seconds = itertools.count()  # a batch takes one by this clock
+    monkeypatch.setattr(remaining, "time", SimpleNamespace(monotonic=lambda: next(seconds)))
+    caplog.set_level("INFO", logger=remaining.__name__)
+    trained(0, Recipe(epochs=10, batch_size=24))
+    assert [each.message for each in caplog.records] == [
+        "20 % of the training is done; about 80 s to go",
+        "60 % of the training is done; about 40 s to go",
+    ]
+
+
+def test_a_short_training_says_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger=remaining.__name__)
+    trained(0, Recipe(epochs=1, batch_size=24))
+    assert not caplog.records
