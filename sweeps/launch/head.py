@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from hydra.errors import CompactHydraException
@@ -104,7 +105,7 @@ class Head:
     def _left_behind(self) -> str:
         again = "the same command goes on where this one stopped"
         if self.launcher.outlives_head:
-            status = f"tollgate status {self.folder.directory} --wait"
+            status = f"tollgate status {quote(str(self.folder.directory))} --wait"
             return f"interrupted; the jobs go on, and {status} waits for them; {again}"
         return f"interrupted; {again}"
 

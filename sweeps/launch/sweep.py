@@ -130,7 +130,9 @@ def _planned(
         console = Console(soft_wrap=True)
         for line in plan_lines(plan, Estimates(Path(config.paths.store)), processes):
             console.print(line)
-        console.print(f"planned in {time.perf_counter() - started:.1f} s; results go to {plan.directory}")
+        console.print(
+            f"planned in {time.perf_counter() - started:.1f} s; results go to {plan.directory}", markup=False
+        )
     return plan
 
 
@@ -139,7 +141,7 @@ def _report(directory: Path) -> None:
     try:
         summarize(directory)
     except ValueError as error:  # no column tells two cells apart; the cells' results are there
-        Console(soft_wrap=True).print(f"there is no table: {error}")
+        Console(soft_wrap=True).print(f"there is no table: {error}", markup=False)
 
 
 def plan_lines(plan: Plan, estimates: Estimates, processes: int = 1) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 
 from rich.console import Console
 
@@ -31,5 +32,10 @@ def summarize(directory: Path) -> None:
     all_figures = directory / "table.csv"
     write_atomically(all_figures, lambda path: table(sweep).to_csv(path, index=False))
     for path in (all_figures, *draw(sweep, directory)):
-        console.print(f"{'all figures' if path == all_figures else 'plot'}: {path}", soft_wrap=True)
-    console.print(f"tollgate report {directory} writes tables for papers and a page", soft_wrap=True)
+        _say(console, f"{'all figures' if path == all_figures else 'plot'}: {path}")
+    _say(console, f"tollgate report {quote(str(directory))} writes tables for papers and a page")
+
+
+def _say(console: Console, line: str) -> None:
+    """Print a line as it is, to be copied: in one piece, whatever brackets a folder's name has."""
+    console.print(line, soft_wrap=True, markup=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from commands.report import main
 from support.grids.reports import write_cell
 from sweeps import report
 from sweeps.report.page import page
+from sweeps.report.summary import summarize
 from sweeps.report.tables import latex, markdown
 from sweeps.report.terminal import print_table, terminal_table
 
@@ -226,3 +228,15 @@ def test_the_terminal_has_the_columns_that_matter_with_intervals(
     assert all(len(line) <= width for line in lines)
     assert "± 25" in text and "(3.3 to" in text, "t(0.975, 2) of seeds; on the log scale"
     assert "Means over 3 seeds" in text
+
+
+def test_what_a_sweep_says_at_its_end_can_be_copied(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "it's [red]mine"
+    write_cell(folder / "0", "knockoff", 0, [0.5])
+    summarize(folder)
+    said = capsys.readouterr().out.splitlines()
+    command = next(line for line in said if line.startswith("tollgate report "))
+    assert shlex.split(command)[:3] == ["tollgate", "report", str(folder)]
+    assert f"all figures: {folder / 'table.csv'}" in said
