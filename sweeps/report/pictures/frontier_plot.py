@@ -18,6 +18,9 @@ at no more of either."""
 
 LARGER = {"markersize": 6}
 
+LETTER, LINE = 4.2, 10.5
+"""Width and height that a letter of a name takes, in points of print."""
+
 NEAR = (8, 8)
 """Points less than so many per cent of answers and of accuracy apart get one label."""
 
@@ -29,10 +32,10 @@ def plot_frontier(figure: Figure, rows: pd.DataFrame, looks: Looks) -> list[Any]
     """
     attacks = rows["attack"].unique().tolist()
     tolls = in_order(rows["toll"].tolist(), looks.tolls)
-    height = 1.6 + 1.9 * len(attacks)
+    height = 1.9 + 1.9 * len(attacks)
     figure.set_size_inches(10, height)
     # Inches turned into shares: a layout engine would take as long as all else.
-    figure.subplots_adjust(0.09, 1.1 / height, 0.8, 1 - 0.4 / height, wspace=0.06, hspace=0.08)
+    figure.subplots_adjust(0.09, 1.4 / height, 0.8, 1 - 0.4 / height, wspace=0.06, hspace=0.08)
     panels = figure.subplots(len(attacks), 2, sharex="col", sharey=True, squeeze=False, width_ratios=[3, 2])
     for (answers, time), attack in zip(panels, attacks, strict=True):
         own = rows[rows["attack"] == attack]
@@ -42,8 +45,9 @@ def plot_frontier(figure: Figure, rows: pd.DataFrame, looks: Looks) -> list[Any]
             axes.grid(alpha=0.3, linewidth=0.5)
             axes.margins(x=0.06)
             axes.set_ylim(0, 100)
-        _name_points(answers, own)
         answers.set_ylabel(f"{attack}\naccuracy (%)")
+    for (answers, _), attack in zip(panels, attacks, strict=True):  # once the panels' limits are known
+        _name_points(answers, rows[rows["attack"] == attack])
     panels[-1, 0].set_xlabel("honest user's answers lost (%)")
     panels[-1, 1].set_xlabel("honest user's extra time (%)")
     title = (
@@ -83,7 +87,10 @@ def _draw(axes: Any, rows: pd.DataFrame, loss: str, looks: Looks) -> None:
 
 
 def _name_points(axes: Any, rows: pd.DataFrame) -> None:
-    """The names of defenses beside their points; of those that lie close together one, and how many more."""
+    """The names of defenses beside their points; of those that lie close together one, and how many more.
+
+    Names that would lie on another's are moved on by a line, away from the panel's edge.
+    """
     heaps: dict[tuple[float, float], list[str]] = {}
     for toll, lost, accuracy in zip(rows["toll"], rows["answers_lost"], rows["accuracy"], strict=True):
         own = (100 * lost, 100 * accuracy)
@@ -92,18 +99,54 @@ def _name_points(axes: Any, rows: pd.DataFrame) -> None:
         if toll not in names:
             names.append(toll)
     furthest = max(lost for lost, _ in heaps)
-    for at, names in heaps.items():
-        is_far, is_low = at[0] > 0.8 * furthest > 0, at[1] < 15
+    taken: list[tuple[float, float, float, float]] = []
+    for at, names in sorted(heaps.items()):
+        text = "\n".join(names) if len(names) < 3 else f"{names[0]} and {len(names) - 1} others"
+        is_far, is_low = at[0] > 0.8 * furthest > 0, at[1] < 40
+        x, y, box = _free_place(_in_points(axes, at), text, is_far, is_low, taken)
+        taken.append(box)
         axes.annotate(
-            "\n".join(names) if len(names) < 3 else f"{names[0]} and {len(names) - 1} others",
+            text,
             at,
-            xytext=(-6 if is_far else 6, 6 if is_low else -6),
+            xytext=(x, y),
             textcoords="offset points",
             ha="right" if is_far else "left",
             va="bottom" if is_low else "top",
             fontsize=8,
             color="0.3",
         )
+
+
+def _in_points(axes: Any, at: tuple[float, float]) -> tuple[float, float]:
+    """Where a point of the data lies in its panel, in points of print."""
+    place, (width, height) = axes.get_position(), axes.figure.get_size_inches()
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    across, up = (at[0] - left) / (right - left), (at[1] - bottom) / (top - bottom)
+    return 72 * width * place.width * across, 72 * height * place.height * up
+
+
+def _free_place(
+    at: tuple[float, float],
+    text: str,
+    is_far: bool,
+    is_low: bool,
+    taken: list[tuple[float, float, float, float]],
+) -> tuple[float, float, tuple[float, float, float, float]]:
+    """The offset of a text from its point, in points of print, and the free box that it takes."""
+    lines = text.split("\n")
+    width, height = LETTER * max(map(len, lines)), LINE * len(lines)
+    x, up = (-6 if is_far else 6), (1 if is_low else -1)
+    for moved in range(len(taken) + 1):
+        y = up * (6 + LINE * moved)
+        left, near = at[0] + x - (width if is_far else 0), at[1] + y
+        box = (left, min(near, near + up * height), left + width, max(near, near + up * height))
+        if not any(_overlap(box, other) for other in taken):
+            break
+    return x, y, box
+
+
+def _overlap(one: tuple[float, float, float, float], other: tuple[float, float, float, float]) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
 def _tell_attackers_time(axes: Any, line: pd.DataFrame) -> None:

@@ -23,8 +23,15 @@ DASHES = ((), (7, 3), (2, 2), (9, 3, 2, 3), (14, 4), (14, 3, 2, 3, 2, 3))
 MARKERS = (
     *(("circle", "o"), ("square", "s"), ("triangle-up", "^"), ("diamond", "D")),
     *(("triangle-down", "v"), ("cross", "P"), ("x", "X"), ("star", "*"), ("pentagon", "p")),
+    *(
+        ("triangle-left", "<"),
+        ("triangle-right", ">"),
+        ("diamond-tall", "d"),
+        ("hexagon", "h"),
+        ("octagon", "8"),
+    ),
 )
-"""One a defense too, by Plotly's name and matplotlib's; with DASHES together different for the first 18."""
+"""One a defense too, by Plotly's name and matplotlib's; with DASHES together different for the first 42."""
 
 PIXEL = 0.35
 """Of a stroke, in widths of a line, as matplotlib counts."""

@@ -109,8 +109,8 @@ def test_the_plot_says_what_its_axes_are(compared: Path) -> None:
     pow_ = next(line for line in time.lines if line.get_xdata() == pytest.approx([10, 40], abs=1e-9))
     assert pow_.get_ydata() == pytest.approx([95, 95])
     assert [text.get_text() for text in time.texts] == ["attacker's time ×2"] * 2
-    names = [text.get_text() for text in answers.texts]
-    assert names == ["none\npow", "rounding", "mad", "prada", "mad+pow"]
+    names = sorted(text.get_text() for text in answers.texts)
+    assert names == ["mad", "mad+pow", "none\npow", "prada", "rounding"]
     title, caption, _ = beside
     assert title.get_text().startswith("digits:") and caption.get_text() == CAPTION
 
@@ -123,3 +123,23 @@ def test_an_attack_that_met_one_defense_only_has_its_panels(compared: Path) -> N
     assert len(figure.axes) == 4
     (point,) = (line for line in figure.axes[2].lines if line.get_ydata() == pytest.approx([40]))
     assert point.get_xdata() == pytest.approx([15])
+
+
+def test_names_of_near_points_do_not_lie_on_each_other(tmp_path: Path) -> None:
+    defenses = {"none": 0.0, "gaussian_noise": 0.5, "grad_redirect": 0.7, "mad": 1.0, "reverse_sigmoid": 1.6}
+    for defense, l1 in defenses.items():
+        write(tmp_path, defense, 0, 0.93, NO_TOLL, l1=l1)
+    sweep = report.load([tmp_path])
+    figure = Figure()
+    plot_frontier(figure, frontier(sweep), looks_of(sweep))
+    figure.draw_without_rendering()
+    texts = [text for text in figure.axes[0].texts if text.get_text() in defenses]
+    assert len(texts) == len(defenses)
+    boxes = [text.get_window_extent() for text in texts]
+    overlapping = [
+        (one.get_text(), other.get_text())
+        for i, one in enumerate(texts)
+        for j, other in enumerate(texts[:i])
+        if boxes[i].overlaps(boxes[j])
+    ]
+    assert overlapping == []
