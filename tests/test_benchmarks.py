@@ -16,6 +16,7 @@ from benchmarks import (
     best_response,
     cost_ratios,
     defenses,
+    growth,
     page,
     planning,
     privacy_costs,
@@ -207,3 +208,15 @@ def test_the_printed_interval_holds_the_truth(
     rows = [line.split("│")[1:-1] for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
     assert [row[2].strip() for row in rows] == ["95 % below 2", "99 % below 4"]
     assert all(0.9 < float(row[4]) <= 1 for row in rows)
+
+
+@pytest.mark.slow  # it starts processes that import all
+def test_growth_is_measured_for_each_size(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sizes = ["--planned", "2", "--reported", "6", "--queries"]  # an extraction takes half a minute more
+    monkeypatch.setattr("sys.argv", ["growth", *sizes])
+    growth.main()
+    rows = [line.split("│")[1:-1] for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
+    assert [row[0].strip() for row in rows] == ["2 cells planned", "6 cells reported"]
+    assert all(float(row[3].replace(",", "")) > 100 for row in rows)
