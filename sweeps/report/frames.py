@@ -114,26 +114,31 @@ def tidy(cells: Iterable[CellResult]) -> Sweep:
     rows = described.merge(on_own_hardware(curves), left_index=True, right_on="cell")
     worth = [name for name in TRANSFERABILITY if name in rows]
     rows[worth] = rows[worth].where(~rows["cell"].duplicated(keep="last"))
-    rows = _over_honest(_against_none(rows, list(further.columns)))
+    extractions = {number: cell.result["keys"].get("extraction") for number, cell in enumerate(kept)}
+    rows = _over_honest(_against_none(rows, list(further.columns), rows["cell"].map(extractions)))
     return Sweep(described, rows, list(further.columns), measures_of(kept), promises(kept))
 
 
-def _against_none(rows: pd.DataFrame, varying: Sequence[str]) -> pd.DataFrame:
+def _against_none(rows: pd.DataFrame, varying: Sequence[str], extraction: pd.Series[Any]) -> pd.DataFrame:
     """Rows of curves with `accuracy_change`: their accuracy less that without a defense, where both are.
 
     Paired: the same attack and seed after the same queries, and in the intervals the same test images. It is
-    not told of rows without a defense.
+    not told of rows without a defense. `extraction` is the key of each row's: where both are of one, the
+    stolen model is the same, and no image could tell a difference.
     """
+    rows = rows.assign(extraction=extraction)
     kept = [name for name in varying if not name.startswith(("defense.", "pow_calibration", "puzzle"))]
     pairs = ["dataset", "attack", "seed", "queries", *kept]
-    told = [name for name in ("accuracy", "right") if name in rows]
+    told = [name for name in ("accuracy", "right", "extraction") if name in rows]
     undefended = rows.loc[rows["defense"] == "none", [*pairs, *told]].drop_duplicates(pairs)
     if undefended.empty or (rows["defense"] == "none").all():
-        return rows
+        return rows.drop(columns="extraction")
     found = rows[pairs].merge(undefended, "left", on=pairs).set_index(rows.index)
     is_defended = rows["defense"] != "none"
+    is_same = found["extraction"].notna() & (found["extraction"] == rows["extraction"])
+    rows = rows.drop(columns="extraction")
     rows = rows.assign(accuracy_change=(rows["accuracy"] - found["accuracy"]).where(is_defended))
-    return rows.assign(right_undefended=found["right"]) if "right" in found else rows
+    return rows.assign(right_undefended=found["right"].mask(is_same)) if "right" in found else rows
 
 
 def _over_honest(rows: pd.DataFrame) -> pd.DataFrame:
@@ -180,13 +185,22 @@ def _description(cell: CellResult) -> dict[str, object]:
 def _measured(cell: CellResult) -> dict[str, float]:
     """UTILITY_LOSS, ALARM and TRANSFERABILITY of a cell; NaN where there is none, or in early versions."""
     honest, worth = cell.result.get("honest") or {}, cell.result.get("transferability") or {}
-    told = (*UTILITY_LOSS, "honest_images")
+    told = (*UTILITY_LOSS, "honest_images", "honest_false_alarms_samples")
     losses = {name: _figure(honest.get(name.removeprefix("honest_"))) for name in told}
+    losses["transfer_images"] = _transfer_images(cell)
     queries = cell.result.get("queries_until_alarm")
     is_watched = honest.get("false_alarms") is not None
     alarm = {"alarm": _figure(float(queries is not None) if is_watched else None)}
     alarm["queries_until_alarm"] = _figure(queries)
     return losses | alarm | {name: _figure(worth.get(name)) for name in TRANSFERABILITY} | _prices(cell)
+
+
+def _transfer_images(cell: CellResult) -> float:
+    """Of how many images `transfer` is a share: those that the victim gets right, but for a limit."""
+    most = cell.options.get("dataset.transfer.images")
+    if cell.hits.empty or most is None:
+        return float("nan")
+    return min(float(most), round(cell.result["victim_accuracy"] * int(cell.hits["images"].iloc[0])))
 
 
 def _prices(cell: CellResult) -> dict[str, float]:

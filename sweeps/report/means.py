@@ -19,23 +19,21 @@ from scipy.special import ndtri, stdtrit
 from sweeps.report.columns import bound_by, multiples
 from sweeps.report.frames import Sweep
 from sweeps.report.results import HITS
+from sweeps.report.sampling.images import ON_TEST_IMAGES, image_errors, share_error
 
 NORMAL = float(ndtri(0.975))
 """Half the width of a 95 % interval in standard errors, of many."""
 
-NOT_MEASURED = ["cell", "seed", "strength", "round", *HITS, "right_undefended", "honest_images"]
+COUNTED = ("honest_images", "transfer_images")
+
+NOT_MEASURED = ["cell", "seed", "strength", "round", *HITS, "right_undefended", *COUNTED]
 """Columns of a sweep's frames whose means would say nothing."""
 
 FLAGS = ("gave_up", "asks_as_honest")
 """Columns that are true or false, whose means are shares."""
 
-ON_TEST_IMAGES = {
-    "accuracy": ("right", None),
-    "fidelity": ("agrees", None),
-    "accuracy_change": ("right", "right_undefended"),
-}
-"""Figures that are shares of test images, the column that holds a bit for each, and another's bits that are
-subtracted."""
+SHARES = {"honest_accuracy": "honest_images", "victim_accuracy": "images", "transfer": "transfer_images"}
+"""Other figures that are shares of images, and the column that says of how many."""
 
 
 def points(sweep: Sweep, at: Iterable[int] = ()) -> pd.DataFrame:
@@ -65,7 +63,7 @@ def over_seeds(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     """Means over the rows that agree in `by`, one for each seed, and their number as `seeds`.
 
     Columns `<name>_interval` hold half the width of the 95 % intervals, Student's, NaN for a single seed.
-    Those of ON_TEST_IMAGES hold the sampling of test images, too, and for a single seed that alone.
+    Those of ON_TEST_IMAGES and SHARES hold the sampling of images, too, and for a single seed that alone.
     Multiples (see Column) have geometric means, and the ends of their intervals, Student's of the logarithms,
     in `<name>_low` and `<name>_high`. A multiple that is 0 for some seed has the mean 0 and no interval.
     Where some seed's figure is a lower bound, so is the mean, and there is no interval; the column that says
@@ -80,8 +78,7 @@ def over_seeds(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     groups = figures.groupby(list(by), sort=False)
     means, factor = groups.mean(numeric_only=True), _students_factor(groups)
     half_widths = groups.sem(ddof=1, numeric_only=True) * factor[means.columns]
-    half_widths = _with_images(half_widths, rows, by)
-    half_widths = _with_honest_images(half_widths, means, rows, by).where(means.notna())
+    half_widths = _with_images(half_widths, means, rows, by).where(means.notna())
     table = pd.concat([means, half_widths.add_suffix("_interval")], axis=1)
     if on_log_scale := multiples(list(means.columns)):
         table = _with_geometric(table, figures, by, on_log_scale, factor)
@@ -89,59 +86,23 @@ def over_seeds(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     return table.copy().reset_index()  # a copy, since pandas warns of frames in a hundred pieces
 
 
-def _with_images(half_widths: pd.DataFrame, rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """Half widths with the sampling of test images, where rows tell which were right."""
-    figures = [
-        name
-        for name, needed in ON_TEST_IMAGES.items()
-        if name in half_widths and set(needed) - {None} <= set(rows)
-    ]
-    if "images" not in rows or not figures:
-        return half_widths
-    groups = [group for _, group in rows.groupby(list(by), sort=False)]
-    for name in figures:
-        of_images = pd.Series([_image_error(group, name) for group in groups], index=half_widths.index)
+def _with_images(
+    half_widths: pd.DataFrame, means: pd.DataFrame, rows: pd.DataFrame, by: Sequence[str]
+) -> pd.DataFrame:
+    """Half widths with the sampling of test images, where rows tell how many there were."""
+    errors = {
+        name: image_errors(rows, by, half_widths.index, name)
+        for name in ON_TEST_IMAGES
+        if name in half_widths
+    }
+    for name, counted in SHARES.items():
+        if name in half_widths and counted in rows:
+            images = rows.groupby(list(by), sort=False)[counted].min()
+            errors[name] = share_error(means[name], images)
+    for name, of_images in errors.items():
         of_seeds = half_widths[name].where(of_images.isna(), half_widths[name].fillna(0))
         half_widths[name] = np.hypot(of_seeds, NORMAL * of_images.fillna(0))
     return half_widths
-
-
-def _with_honest_images(
-    half_widths: pd.DataFrame, means: pd.DataFrame, rows: pd.DataFrame, by: Sequence[str]
-) -> pd.DataFrame:
-    """Half widths with the sampling of the images that honest users' accuracy is measured on.
-
-    It is not told which of them were right, so it is taken that all seeds fail at the same ones: no less than
-    what the sampling brings.
-    """
-    if "honest_images" not in rows or "honest_accuracy" not in means:
-        return half_widths
-    share, images = means["honest_accuracy"], rows.groupby(list(by), sort=False)["honest_images"].min()
-    of_images = NORMAL * (share * (1 - share) / images) ** 0.5
-    of_seeds = half_widths["honest_accuracy"]
-    of_seeds = of_seeds.where(of_images.isna(), of_seeds.fillna(0))
-    return half_widths.assign(honest_accuracy=np.hypot(of_seeds, of_images.fillna(0)))
-
-
-def _image_error(group: pd.DataFrame, name: str) -> float:
-    """Standard error of the seeds' mean by the sampling of test images; NaN unless all seeds share them."""
-    own, other = ON_TEST_IMAGES[name]
-    images = group["images"].to_numpy()
-    if len(set(images)) > 1 or group[[it for it in (own, other) if it]].isna().any(axis=None):
-        return float("nan")
-    hits = _unpacked(group[own], int(images[0]))
-    if other is not None:
-        hits = hits - _unpacked(group[other], int(images[0]))
-    variance = hits.mean(0).var(ddof=1)
-    if len(hits) > 1:  # by how much single seeds err on single images is in what seeds vary by
-        variance = max(variance - hits.var(0, ddof=1).mean() / len(hits), 0.0)
-    return float(np.sqrt(variance / hits.shape[1]))
-
-
-def _unpacked(column: pd.Series[Any], images: int) -> np.ndarray:
-    """Which test images were right, a row a seed, float64 `[seeds, images]`."""
-    bits = np.stack([np.frombuffer(packed, np.uint8) for packed in column])
-    return np.unpackbits(bits, axis=1, count=images).astype(np.float64)
 
 
 def _with_geometric(
