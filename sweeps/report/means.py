@@ -20,11 +20,12 @@ from sweeps.report.columns import bound_by, multiples
 from sweeps.report.frames import Sweep
 from sweeps.report.results import HITS
 from sweeps.report.sampling.images import ON_TEST_IMAGES, image_errors, share_error
+from sweeps.report.sampling.shares import OF_SAMPLES, share_ends
 
 NORMAL = float(ndtri(0.975))
 """Half the width of a 95 % interval in standard errors, of many."""
 
-COUNTED = ("honest_images", "transfer_images")
+COUNTED = ("honest_images", "transfer_images", *OF_SAMPLES.values())
 
 NOT_MEASURED = ["cell", "seed", "strength", "round", *HITS, "right_undefended", *COUNTED]
 """Columns of a sweep's frames whose means would say nothing."""
@@ -64,6 +65,7 @@ def over_seeds(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
 
     Columns `<name>_interval` hold half the width of the 95 % intervals, Student's, NaN for a single seed.
     Those of ON_TEST_IMAGES and SHARES hold the sampling of images, too, and for a single seed that alone.
+    Shares of few have ends, `<name>_low` and `<name>_high`, in its place (see share_ends).
     Multiples (see Column) have geometric means, and the ends of their intervals, Student's of the logarithms,
     in `<name>_low` and `<name>_high`. A multiple that is 0 for some seed has the mean 0 and no interval.
     Where some seed's figure is a lower bound, so is the mean, and there is no interval; the column that says
@@ -80,6 +82,8 @@ def over_seeds(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     half_widths = groups.sem(ddof=1, numeric_only=True) * factor[means.columns]
     half_widths = _with_images(half_widths, means, rows, by).where(means.notna())
     table = pd.concat([means, half_widths.add_suffix("_interval")], axis=1)
+    for name, ends in share_ends(means, half_widths, rows, by).items():
+        table = table.drop(columns=f"{name}_interval").join(ends.add_prefix(f"{name}_"))
     if on_log_scale := multiples(list(means.columns)):
         table = _with_geometric(table, figures, by, on_log_scale, factor)
     table = pd.concat([groups.size().rename("seeds"), groups["knows"].first(), table], axis=1)

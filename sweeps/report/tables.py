@@ -90,7 +90,8 @@ def _shown(row: Mapping[Any, Any], name: str, column: Column) -> str:
 def with_interval(row: Mapping[Any, Any] | pd.Series[Any], name: str, column: Column) -> tuple[str, str]:
     """A mean and its interval as text; the interval is empty where there is none."""
     text = _written(row, name, column)
-    return text, (_range(row, name, column) if column.is_multiple else _half_width(row, name, column))
+    has_ends = f"{name}_low" in row
+    return text, (_range(row, name, column) if has_ends else _half_width(row, name, column))
 
 
 def _half_width(row: Mapping[Any, Any] | pd.Series[Any], name: str, column: Column) -> str:
@@ -103,7 +104,7 @@ def _half_width(row: Mapping[Any, Any] | pd.Series[Any], name: str, column: Colu
 
 def _range(row: Mapping[Any, Any] | pd.Series[Any], name: str, column: Column) -> str:
     """Both ends of an interval, where seeds differ."""
-    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    low, high = (row[f"{name}_{end}"] * column.factor for end in ("low", "high"))
     if np.isnan(low) or high <= low * (1 + 1e-9):
         return ""
     return f"({number(low, column.format)} to {number(high, column.format)})"

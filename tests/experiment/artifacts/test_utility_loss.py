@@ -127,7 +127,7 @@ def test_every_other_user_repeats_images_and_no_two_samples_share_any() -> None:
 
 
 @pytest.mark.parametrize(
-    ("images", "samples", "high"), [(10, 1, 0.975), (400, 40, 0.0881), (4000, 200, 0.0183)]
+    ("images", "samples", "high"), [(10, 1, 0.975), (400, 40, 0.0881), (4000, 100, 0.0362)]
 )
 def test_an_interval_is_that_of_users_with_images_of_their_own(
     images: int, samples: int, high: float, monkeypatch: pytest.MonkeyPatch

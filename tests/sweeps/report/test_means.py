@@ -103,7 +103,7 @@ def rows_of(right: np.ndarray, other: np.ndarray | None = None, attack: str = "s
 
 
 def share_of(ease: float, spread: float, skill: float | np.ndarray) -> float:
-    """Mean of `right` over all images, by integration: of one skill, or for a number of all with that spread."""
+    """Mean of `right` over all images, by integration; over all skills, where `skill` is their spread."""
     z, weight = np.polynomial.hermite_e.hermegauss(61)
     scale = np.hypot(spread, skill) if np.isscalar(skill) else spread
     centre = ease if np.isscalar(skill) else ease + float(np.asarray(skill).item())
