@@ -12,6 +12,7 @@ from sweeps.report.columns import OTHER_GOALS
 from sweeps.report.own_hardware import on_own_hardware
 from sweeps.report.promise import promises
 from sweeps.report.results import CellResult
+from sweeps.report.sampling.prices import replicates_of
 from sweeps.report.varying_options import LABELS, varying_options
 
 UTILITY_LOSS = tuple(
@@ -77,7 +78,7 @@ class Sweep:
 
     Where an attack was also run without a defense, `accuracy_change` is its accuracy less that, with the same
     seed and after as many queries. HITS, and `right_undefended` beside them, hold which test images were
-    right.
+    right; `replicates` what test images bring about in prices (see sweeps/report/sampling/prices.py).
 
     `measures` are the privacy measures that any cell has, by their columns of the curves (`cost_pate`).
     `promised` has a row for each bound of each fitted toll; see sweeps/report/promise.py.
@@ -116,6 +117,7 @@ def tidy(cells: Iterable[CellResult]) -> Sweep:
     rows[worth] = rows[worth].where(~rows["cell"].duplicated(keep="last"))
     extractions = {number: cell.result["keys"].get("extraction") for number, cell in enumerate(kept)}
     rows = _over_honest(_against_none(rows, list(further.columns), rows["cell"].map(extractions)))
+    rows["replicates"] = rows["cell"].map(dict(enumerate(map(replicates_of, kept))))
     return Sweep(described, rows, list(further.columns), measures_of(kept), promises(kept))
 
 

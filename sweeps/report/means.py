@@ -20,6 +20,7 @@ from sweeps.report.columns import bound_by, multiples
 from sweeps.report.frames import Sweep
 from sweeps.report.results import HITS
 from sweeps.report.sampling.images import ON_TEST_IMAGES, image_errors, share_error
+from sweeps.report.sampling.prices import PRICES, log_half_widths
 from sweeps.report.sampling.shares import OF_SAMPLES, share_ends
 
 NORMAL = float(ndtri(0.975))
@@ -27,7 +28,7 @@ NORMAL = float(ndtri(0.975))
 
 COUNTED = ("honest_images", "transfer_images", *OF_SAMPLES.values())
 
-NOT_MEASURED = ["cell", "seed", "strength", "round", *HITS, "right_undefended", *COUNTED]
+NOT_MEASURED = ["cell", "seed", "strength", "round", *HITS, "right_undefended", "replicates", *COUNTED]
 """Columns of a sweep's frames whose means would say nothing."""
 
 FLAGS = ("gave_up", "asks_as_honest")
@@ -68,15 +69,17 @@ def over_seeds(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     Shares of few have ends, `<name>_low` and `<name>_high`, in its place (see share_ends).
     Multiples (see Column) have geometric means, and the ends of their intervals, Student's of the logarithms,
     in `<name>_low` and `<name>_high`. A multiple that is 0 for some seed has the mean 0 and no interval.
-    Where some seed's figure is a lower bound, so is the mean, and there is no interval; the column that says
-    who came so far (`reached_90`) is below 1 there.
+    Those of prices hold the sampling of test images, too; where others might show that a seed's attacker did
+    not come so far, the upper end is infinite. Where some seed's figure is a lower bound, so is the mean, and
+    there is no interval; the column that says who came so far (`reached_90`) is below 1 there.
 
     `knows` is kept, and `gave_up` becomes the share of seeds whose attacker gave up.
     """
     if rows.empty:
         return pd.DataFrame()
     dropped = [name for name in NOT_MEASURED if name in rows and name not in by]
-    figures = rows.drop(columns=dropped).astype({name: float for name in FLAGS if name in rows})
+    rows = rows.astype({name: float for name in FLAGS if name in rows})
+    figures = rows.drop(columns=dropped)
     groups = figures.groupby(list(by), sort=False)
     means, factor = groups.mean(numeric_only=True), _students_factor(groups)
     half_widths = groups.sem(ddof=1, numeric_only=True) * factor[means.columns]
@@ -85,7 +88,7 @@ def over_seeds(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     for name, ends in share_ends(means, half_widths, rows, by).items():
         table = table.drop(columns=f"{name}_interval").join(ends.add_prefix(f"{name}_"))
     if on_log_scale := multiples(list(means.columns)):
-        table = _with_geometric(table, figures, by, on_log_scale, factor)
+        table = _with_geometric(table, rows, by, on_log_scale, factor)
     table = pd.concat([groups.size().rename("seeds"), groups["knows"].first(), table], axis=1)
     return table.copy().reset_index()  # a copy, since pandas warns of frames in a hundred pieces
 
@@ -121,17 +124,29 @@ def _with_geometric(
     with np.errstate(divide="ignore"):
         logs = pd.DataFrame(np.log(ratios)).groupby([figures[name] for name in by], sort=False)
     shift, half = logs.mean(), logs.sem(ddof=1) * factor[names]
+    half, is_open = _with_images_in_prices(half, figures, by)
     half = half.where(np.isfinite(shift))
     for name in names:
         if (reached := bound_by(name)) in table:
             half[name] = half[name].where(table[reached] == 1)
     arithmetic = table[names]
     others = table.drop(columns=[f"{name}_interval" for name in names])
-    ends = [
-        (arithmetic * np.exp(shift + sign * half)).add_suffix(end)
-        for sign, end in ((-1, "_low"), (1, "_high"))
-    ]
+    low, high = (arithmetic * np.exp(shift + sign * half) for sign in (-1, 1))
+    ends = [low.add_suffix("_low"), high.mask(is_open & high.notna(), np.inf).add_suffix("_high")]
     return pd.concat([others.assign(**(arithmetic * np.exp(shift))), *ends], axis=1)
+
+
+def _with_images_in_prices(
+    half: pd.DataFrame, rows: pd.DataFrame, by: Sequence[str]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Half widths of logarithms with the sampling of test images, and which intervals have no upper end."""
+    is_open = pd.DataFrame(False, index=half.index, columns=half.columns)
+    for name in PRICES.keys() & set(half) if "replicates" in rows else ():
+        told = log_half_widths(rows, by, half.index, name)
+        of_seeds = half[name].where(told["half"].isna(), half[name].fillna(0))
+        half[name] = np.hypot(of_seeds, told["half"].fillna(0))
+        is_open[name] = told["is_open"]
+    return half, is_open
 
 
 def _students_factor(groups: DataFrameGroupBy[Any, Any]) -> pd.DataFrame:

@@ -75,7 +75,7 @@ def thinned(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _columns(rows: pd.DataFrame, texts: list[str], figures: Iterable[str]) -> dict[str, list[Any]]:
-    """Columns as JSON takes them: null for what is missing, five digits of figures."""
+    """Columns as JSON takes them: null for what is missing or has no end, five digits of figures."""
     if rows.empty:
         return {}
     columns: dict[str, list[Any]] = {name: rows[name].tolist() for name in texts}
@@ -85,5 +85,5 @@ def _columns(rows: pd.DataFrame, texts: list[str], figures: Iterable[str]) -> di
         *(figure + end for figure in figures for end in ("", "_interval", "_low", "_high")),
     ):
         if name in rows and rows[name].notna().any():
-            columns[name] = [None if np.isnan(value) else float(f"{value:.5g}") for value in rows[name]]
+            columns[name] = [float(f"{value:.5g}") if np.isfinite(value) else None for value in rows[name]]
     return columns

@@ -107,6 +107,8 @@ def _range(row: Mapping[Any, Any] | pd.Series[Any], name: str, column: Column) -
     low, high = (row[f"{name}_{end}"] * column.factor for end in ("low", "high"))
     if np.isnan(low) or high <= low * (1 + 1e-9):
         return ""
+    if np.isinf(high):
+        return f"({number(low, column.format)} or more)"
     return f"({number(low, column.format)} to {number(high, column.format)})"
 
 

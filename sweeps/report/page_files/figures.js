@@ -99,6 +99,7 @@ const BOUNDED = new Set(["queries_to_90", "seconds_to_90", "price_over_honest", 
 function withInterval(row, name, write) {
   if (BOUNDED.has(name) && isNumber(row[name]) && row.reached_90 < 1) return [`> ${write(row[name])}`, ""];
   const [low, high] = [row[`${name}_low`], row[`${name}_high`]];
+  if (isNumber(low) && !isNumber(high)) return [write(row[name]), ` (${write(low)} or more)`];
   if (isNumber(low)) return [write(row[name]), high > low * (1 + 1e-9) ? ` (${write(low)} to ${write(high)})` : ""];
   const half = row[`${name}_interval`];
   const differs = isNumber(half) && half > 1e-9 * Math.abs(row[name]);
@@ -123,14 +124,19 @@ function ends(row, basis) {
   const name = BASES[basis].more;
   const value = ratio(row, basis);
   if (value === null || isBound(row, name)) return [value, value === null ? null : Infinity];
-  return [row[`${name}_low`] ?? value, row[`${name}_high`] ?? value];
+  const low = row[`${name}_low`];
+  return isNumber(low) ? [low, row[`${name}_high`] ?? NO_END] : [value, value];
 }
+
+/** The upper end of an interval that has none, of a price that was reached. */
+const NO_END = Number.MAX_VALUE;
 
 /** A ratio in words: `5 times`, `2 to 13 times`, `more than 1.03 times, in vain`. */
 function inWords(row, basis) {
   const [low, high] = ends(row, basis);
   if (low === null) return "";
   if (high === Infinity) return `more than ${short(low)} times, in vain`;
+  if (high === NO_END) return `${short(low)} times or more`;
   if (short(low) === "1" && short(high) === "1") return "as much";
   return short(low) === short(high) ? `${short(low)} times` : `${short(low)} to ${short(high)} times`;
 }

@@ -34,7 +34,7 @@ def share_ends(
     found = {}
     for name in [name for name in OF_SEEDS if name in means]:
         seeds = groups[name].count()
-        found[name] = _exact(means[name], seeds.where(seeds > 1))
+        found[name] = _exact(means[name], seeds.astype(float).where(seeds > 1))
     for name, counted in OF_SAMPLES.items():
         if name in means and counted in rows:
             exact = _exact(means[name], groups[counted].min())
@@ -49,6 +49,6 @@ def _exact(share: pd.Series[float], samples: pd.Series[float]) -> pd.DataFrame:
     """Ends of each share of so many samples, NaN where either is."""
     told = [
         (np.nan, np.nan) if np.isnan(one) or np.isnan(number) else share_interval(one * number, int(number))
-        for one, number in zip(share, samples.astype(float), strict=True)
+        for one, number in zip(share, samples, strict=True)
     ]
     return pd.DataFrame(told, index=share.index, columns=["low", "high"])
