@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from pow.calibration.progressive import ProgressiveCalibration
-from pow.fitting import fit_to_accounts
+from pow.fitting import Bound, fit_to_accounts
 from pow.pricing import composed_groups, make_pricing
+from pow.shares import share_interval
 
 COLUMNS = ("queries", "gain")
 """Columns of a log of totals that a fit needs."""
@@ -42,7 +45,7 @@ def calibrate_to_usage(log: Path, dataset: str, overrides: Sequence[str], seed: 
         seed: Of the resampling of accounts.
 
     Returns:
-        The options that give a gate the fitted calibration, and what they mean for these accounts.
+        The options that give a gate the fitted calibration, and for whom its bounds hold (see _held).
 
     Raises:
         ValueError, OSError: naming what cannot be fitted to.
@@ -55,11 +58,36 @@ def calibrate_to_usage(log: Path, dataset: str, overrides: Sequence[str], seed: 
     assert isinstance(unfitted, ProgressiveCalibration) and pricing.terms is not None
     gains, queries = totals["gain"].to_numpy(), totals["queries"].to_numpy()
     fitted = fit_to_accounts(unfitted, gains, queries, pricing.terms, seed)
-    overhead = 1 + fitted.potential(gains) / (queries * fitted.own_seconds)
     options = [f"pow_calibration.{name}={getattr(fitted, name):.6g}" for name in ("allowance", "steepness")]
-    held = [
-        f"{100 * (overhead < bound.overhead).mean():.1f} % of {len(gains)} accounts stay below an overhead "
-        f"of {bound.overhead:g} (asked for: {100 * bound.users:g} %)"
-        for bound in pricing.terms.bounds
-    ]
-    return [" ".join(options), *held]
+    fit = partial(fit_to_accounts, unfitted, terms=pricing.terms, seed=seed)
+    return [" ".join(options), *_held(fit, fitted, gains, queries, pricing.terms.bounds, seed)]
+
+
+def _held(
+    fit: Callable[[np.ndarray, np.ndarray], ProgressiveCalibration],
+    fitted: ProgressiveCalibration,
+    gains: np.ndarray,
+    queries: np.ndarray,
+    bounds: Sequence[Bound],
+    seed: int,
+) -> list[str]:
+    """A sentence for each bound: of how many accounts it holds that were not fitted to.
+
+    Half of them are fitted to for that alone, and the others are told of. Where half cannot be fitted to,
+    few as they are, it is the accounts that were fitted to, and the sentence says so.
+    """
+    who = f"the {len(gains)} accounts that were fitted to"
+    first, second = np.array_split(np.random.default_rng(seed).permutation(len(gains)), 2)
+    with suppress(ValueError):
+        fitted = fit(gains[first], queries[first])
+        gains, queries = gains[second], queries[second]
+        who = f"{len(gains)} accounts, by a fit to the other {len(first)},"
+    overhead = 1 + fitted.potential(gains) / (queries * fitted.own_seconds)
+    sentences = []
+    for bound in bounds:
+        below = int((overhead < bound.overhead).sum())
+        low, high = share_interval(below, len(overhead))
+        share = f"{100 * below / len(overhead):.1f} % ({100 * low:.1f} to {100 * high:.1f})"
+        asked = f"(asked for: {100 * bound.users:g} %)"
+        sentences.append(f"{share} of {who} stay below an overhead of {bound.overhead:g} {asked}")
+    return sentences

@@ -77,7 +77,12 @@ def _progressive(
             "published expectation, and beside the trace lies no result.json of a run with this calibration"
         )
     calibration, promise = fit_to_population(unfitted, pricing.population, pricing.terms, priced, asked.seed)
-    print(promise.sentence())
+    if asked.benign is None:
+        print(
+            "fitted to the published mean cost as if each image cost just that; nothing was tested on others"
+        )
+    else:
+        print(promise.sentence())
     return calibration
 
 

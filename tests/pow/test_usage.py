@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pandas as pd
 import pytest
 
 from commands.calibrate import main
+from pow.usage import calibrate_to_usage
 
 
 def log(path: Path, accounts: int = 300) -> Path:
@@ -27,7 +29,33 @@ def test_a_log_becomes_options(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert allowance == pytest.approx(pd.read_csv(path)["gain"].median(), rel=1e-4)
     assert steepness > 0
     shares = [float(line.split()[0]) for line in held]
-    assert shares[0] >= 95 and shares[1] >= 99
+    assert shares[0] >= 93 and shares[1] >= 97
+    assert all("of 150 accounts, by a fit to the other 150, stay below" in line for line in held)
+
+
+def test_what_holds_is_told_of_accounts_that_were_not_fitted_to(tmp_path: Path) -> None:
+    """The bounds hold of all accounts that are fitted to by construction, and not always of others.
+
+    The shares of 12 logs scatter about what was asked for, and the intervals hold it or lie above.
+    """
+    random = np.random.default_rng(0)
+    shares, covered = [], []
+    for number in range(12):
+        path = tmp_path / f"{number}.csv"
+        gain = (random.pareto(3, 60) + 1) / 2
+        pd.DataFrame({"queries": 50, "gain": 50 * gain}).to_csv(path, index=False)
+        _, first, _ = calibrate_to_usage(path, "digits", [], number)
+        found = re.match(r"([\d.]+) % \(([\d.]+) to ([\d.]+)\) of 30 accounts", first)
+        assert found is not None
+        shares.append(float(found[1]))
+        covered.append(float(found[2]) <= 95 <= float(found[3]) or float(found[2]) > 95)
+    assert min(shares) < 95, "which is never so of those that were fitted to"
+    assert np.mean(covered) >= 0.9
+
+
+def test_few_accounts_are_told_to_be_those_fitted_to(tmp_path: Path) -> None:
+    lines = calibrate_to_usage(log(tmp_path / "few.csv", accounts=30), "digits", [], 0)
+    assert all("of the 30 accounts that were fitted to stay below" in line for line in lines[1:])
 
 
 def test_logs_that_cannot_be_fitted_to_are_refused(
