@@ -23,7 +23,7 @@ POINTS_OF_A_LINE = 60
 """More than a screen shows apart; longer curves are thinned out evenly, first and last point kept."""
 
 FIGURES = (
-    *("queries", "accuracy", "fidelity"),
+    *("queries", "accuracy", "fidelity", "accuracy_change"),
     *(
         "query_seconds",
         "total_seconds",
@@ -34,6 +34,7 @@ FIGURES = (
     ),
     *("attacker_solve_seconds", "attacker_usd", "honest_usd", "victim_accuracy", "gave_up"),
     *("honest_accuracy", "honest_l1", "honest_calibration_error", "honest_false_alarms", "honest_refused"),
+    "alarm",
     *("kl", "transfer", "answers_lost", "time_lost"),
     *("reached_90", "queries_to_90", "seconds_to_90", "honest_q95"),
     *("price_over_honest", "least_over_honest", "queries_over_honest"),

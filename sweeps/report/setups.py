@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
 from sweeps.report.frames import Sweep, alters_or_watches
 from sweeps.report.means import over_seeds, points
+from sweeps.report.sampling.pairs import told_apart
 
 ATTACK_SIDE = ("attack", "substitute", "query_pool", "seed")
 DATASET_SIDE = ("dataset", "victim", "privacy", "trainer", "paths")
@@ -81,10 +83,11 @@ def frontier(sweep: Sweep) -> pd.DataFrame:
 
     A row for each data set, attack and defense, with `answers_lost` (half the L1 distance, which is the share
     of probability that was moved, and the share of queries refused), `time_lost` (honest_overhead - 1) and
-    `is_undominated`: no other defense against this attack leaves the attacker less accurate and costs no
-    more of either. Only of attacks that also met a defense that changes answers or watches.
+    `is_undominated` (see `_undominated`). Only of attacks that also met a defense that changes answers or
+    watches.
     """
-    rows = over_seeds(_named(points(sweep), sweep), ["dataset", "attack", "defense", "toll"])
+    seeds = _named(points(sweep), sweep)
+    rows = over_seeds(seeds, ["dataset", "attack", "defense", "toll"])
     if "honest_l1" not in rows:
         return rows.iloc[:0]
     rows = rows[rows["honest_l1"].notna()]
@@ -92,13 +95,24 @@ def frontier(sweep: Sweep) -> pd.DataFrame:
     rows = rows.assign(
         answers_lost=rows["honest_l1"] / 2 + rows["honest_refused"], time_lost=rows["honest_overhead"] - 1
     )
-    undominated = [_undominated(own) for _, own in rows.groupby(["dataset", "attack"], sort=False)]
+    undominated = [
+        _undominated(own, seeds[(seeds[["dataset", "attack"]] == list(key)).all(axis=1)])
+        for key, own in rows.groupby(["dataset", "attack"], sort=False)
+    ]
     return rows.assign(is_undominated=pd.concat(undominated) if undominated else False)
 
 
-def _undominated(rows: pd.DataFrame) -> pd.Series[bool]:
-    """Whether no other of these rows is better in one of three figures and no worse in the others."""
-    figures = rows[["accuracy", "answers_lost", "time_lost"]].to_numpy()
-    no_worse = (figures[:, None] <= figures).all(2)
-    better = (figures[:, None] < figures).any(2)
-    return pd.Series(~(no_worse & better).any(0), index=rows.index)
+def _undominated(rows: pd.DataFrame, seeds: pd.DataFrame) -> pd.Series[bool]:
+    """Whether no other of these defenses is better.
+
+    Better is one that costs no more answers and no more time, and leaves the attacker less accurate by more
+    than chance, or costs less of either and cannot be told to leave it more accurate. What chance does is
+    told by differences of the same seeds and test images (see told_apart).
+    """
+    costs = rows[["answers_lost", "time_lost"]].to_numpy()
+    no_more, less = (costs[:, None] <= costs).all(2), (costs[:, None] < costs).any(2)
+    own = dict(list(seeds.groupby("defense")))
+    order = [own[name] for name in rows["defense"]]
+    sign = np.array([[0.0 if one is other else told_apart(one, other) for other in order] for one in order])
+    better = no_more & ((sign < 0) | (less & (sign <= 0)))
+    return pd.Series(~better.any(0), index=rows.index)

@@ -144,4 +144,6 @@ def latex(table: pd.DataFrame, sweep: Sweep) -> str:
     alignment = "".join("l" if _is_text(heading, names) else "r" for heading in text)
     written: str = text.to_latex(index=False, escape=True, column_format=alignment)
     note = "means over seeds with 95 % intervals (of seeds and test images, of multiples on the log scale)"
+    if (table["seeds"] == 1).any():
+        note += "; of one seed of its test images alone"
     return f"% \\usepackage{{booktabs}}; {note}\n" + written.replace("±", r"$\pm$")

@@ -190,7 +190,9 @@ def _notes(shared: dict[str, str], seeds: int, headings: list[str]) -> str:
     """What all rows agree in, and what figures are."""
     first = {name: shared[name] for name in SHARED if name in shared}
     agreed = "; ".join(f"{name}: {' '.join(text.split())}" for name, text in (first | shared).items())
-    means = f"Means over {seeds} seeds. " if seeds > 1 else ""
-    told = [f"{means}± and brackets: 95 % intervals, of test images too."]
+    intervals = "± and brackets: 95 % intervals"
+    told = [f"Means over {seeds} seeds. {intervals}, of test images too."]
+    if seeds == 1:
+        told = [f"One seed. {intervals} of test images alone, not of what other seeds would give."]
     told += [sentence for word, sentence in EXPLAINED.items() if any(word in name for name in headings)]
     return "\n".join([agreed, *told] if agreed else told)

@@ -36,11 +36,11 @@ def test_a_log_becomes_options(tmp_path: Path, capsys: pytest.CaptureFixture[str
 def test_what_holds_is_told_of_accounts_that_were_not_fitted_to(tmp_path: Path) -> None:
     """The bounds hold of all accounts that are fitted to by construction, and not always of others.
 
-    The shares of 12 logs scatter about what was asked for, and the intervals hold it or lie above.
+    The shares of 5 logs scatter about what was asked for, and the intervals hold it or lie above.
     """
     random = np.random.default_rng(0)
     shares, covered = [], []
-    for number in range(12):
+    for number in range(5):
         path = tmp_path / f"{number}.csv"
         gain = (random.pareto(3, 60) + 1) / 2
         pd.DataFrame({"queries": 50, "gain": 50 * gain}).to_csv(path, index=False)

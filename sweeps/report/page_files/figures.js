@@ -53,11 +53,15 @@ function written(format) {
   return kind === "f" ? (value) => (isNumber(value) ? value.toLocaleString("en-GB", decimals) : "–") : short;
 }
 
+/** A difference of shares in points, with its sign. */
+const points = (value) => (isNumber(value) ? `${value > 0 ? "+" : ""}${(100 * value).toFixed(2)}` : "–");
+
 /** Every figure that the page shows: its column, its name, how it is written. */
 const FIGURES = [
   ["queries", "queries", count],
   ["accuracy", "accuracy", percent],
   ["fidelity", "fidelity", percent],
+  ["accuracy_change", "against no defense, points", points],
   ["overhead", "attacker's time", times],
   ["cheapest_overhead", "attacker's time at best", times],
   ["honest_overhead", "honest user's time", times],
@@ -74,6 +78,7 @@ const FIGURES = [
   ["honest_calibration_error", "calibration error", percent],
   ["honest_false_alarms", "false alarms", percent],
   ["honest_refused", "honest refused", percent],
+  ["alarm", "attacker raises the alarm", percent],
   ["kl", "KL from the victim", short],
   ["transfer", "transfer", percent],
   ["total_seconds", "seconds with work", short],
@@ -103,7 +108,7 @@ function withInterval(row, name, write) {
   if (isNumber(low)) return [write(row[name]), high > low * (1 + 1e-9) ? ` (${write(low)} to ${write(high)})` : ""];
   const half = row[`${name}_interval`];
   const differs = isNumber(half) && half > 1e-9 * Math.abs(row[name]);
-  return [write(row[name]), differs ? ` ± ${write(half).replace(/^×/, "")}` : ""];
+  return [write(row[name]), differs ? ` ± ${write(half).replace(/^[×+]/, "")}` : ""];
 }
 
 /** What attacker and honest user are compared by: the column of the ratio, those of both sides, how they are written. */
@@ -139,6 +144,17 @@ function inWords(row, basis) {
   if (high === NO_END) return `${short(low)} times or more`;
   if (short(low) === "1" && short(high) === "1") return "as much";
   return short(low) === short(high) ? `${short(low)} times` : `${short(low)} to ${short(high)} times`;
+}
+
+/** What a defense takes from a copy's accuracy, by the interval of the paired difference from none. */
+function lossInWords(row) {
+  const change = row.accuracy_change;
+  if (!isNumber(change)) return "";
+  const half = row.accuracy_change_interval ?? 0;
+  const [least, most] = [-change - half, -change + half].map((value) => (100 * value).toFixed(1));
+  if (least > 0) return `, ${least} to ${most} points less than without a defense`;
+  if (most < 0) return `, ${(-most).toFixed(1)} to ${(-least).toFixed(1)} points more than without a defense`;
+  return Number(most) === 0 ? ", as without a defense" : `, not more than ${most} points less than without a defense`;
 }
 
 /** The share of an honest user's answers that is lost: half the L1 distance, and what is refused. */

@@ -94,8 +94,9 @@ function drawVerdict(rows, basis) {
       const told = those.map((row) => [row.attack, inWords(row, basis)]).map(([attack, paid]) => (paid ? `${attack} (${paid})` : attack));
       return told.length ? [make("em", {}, verb), `${told.join("; ")}. `, make("br")] : [];
     });
-    const unpriced = own.filter((row) => !attackers.includes(row)).map((row) => `${row.attack} (${percent(row.accuracy)})`);
+    const unpriced = own.filter((row) => !attackers.includes(row)).map((row) => `${row.attack} (${percent(row.accuracy)}${lossInWords(row)})`);
     if (unpriced.length) parts.push(make("em", {}, "asks for no work; the stolen models' accuracy: "), unpriced.join("; "));
+    if (own.every((row) => row.seeds === 1)) parts.push("One seed: what others would give is in no interval. ");
     return [make("li", {}, make("strong", {}, defense), `: ${honestCost(own, basis)} `, make("br"), ...parts)];
   });
   byId("verdict").replaceChildren(...items);

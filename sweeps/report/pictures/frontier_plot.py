@@ -14,7 +14,7 @@ CAPTION = """\
 Each point is a defense; best is low and left. Left: what it costs an honest user in answers, L1/2 (the
 share of probability moved) plus the share of queries refused. Right: what it costs in time, with how many
 times longer the attacker takes. Ringed: no other defense leaves an attacker less accurate
-at no more of either."""
+at no more of either, nor as accurate for less; chance is told by the same seeds and images."""
 
 LARGER = {"markersize": 6}
 

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
@@ -13,6 +15,7 @@ from support.grids.reports import write_cell
 from sweeps import report
 from sweeps.report.pictures.frontier_plot import CAPTION, plot_frontier
 from sweeps.report.pictures.looks import looks_of
+from sweeps.report.sampling.pairs import told_apart
 from sweeps.report.setups import frontier
 from sweeps.report.tables import readable
 
@@ -85,6 +88,44 @@ def test_who_is_undominated(compared: Path) -> None:
             for other in figures
         ]
         assert is_undominated != any(beaten)
+
+
+@pytest.mark.parametrize(("lost", "is_ringed"), [(2, False), (40, True)])
+def test_what_chance_takes_is_no_merit(lost: int, is_ringed: bool, tmp_path: Path) -> None:
+    """Two of 400 test images are within the interval of the paired difference from `none`, 40 are not."""
+    random = np.random.default_rng(0)
+    for seed in range(3):
+        free = random.random(400) < 0.9
+        changed = free.copy()
+        changed[np.flatnonzero(free)[:lost]] = False
+        for name, right, l1 in (("none", free, 0.0), ("rounding", changed, 0.2)):
+            told: dict[str, Any] = NO_TOLL | {"defense": name, "honest": KEPT | {"l1": l1}}
+            path = tmp_path / f"{name}{seed}"
+            write_cell(path, "knockoff", seed, [float(right.mean())], right=right[None], **told)
+    rows = frontier(report.load([tmp_path])).set_index("defense")
+    assert rows["is_undominated"].to_dict() == {"none": True, "rounding": is_ringed}
+    assert rows.loc["rounding", "accuracy"] < rows.loc["none", "accuracy"], "in the means either way"
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_models_are_told_apart_where_they_differ(seeds: int) -> None:
+    """In 200 experiments each: seldom where there is no difference, mostly where there is one."""
+    random = np.random.default_rng(seeds)
+
+    def model(ease: np.ndarray, shift: float) -> pd.DataFrame:
+        right = random.random((seeds, 500)) < 1 / (
+            1 + np.exp(-(ease + random.normal(shift, 0.1, (seeds, 1))))
+        )
+        bits = [np.packbits(row).tobytes() for row in right]
+        told = {"seed": range(seeds), "accuracy": right.mean(1), "right": bits, "images": 500}
+        return pd.DataFrame(told)
+
+    def signs(shift: float) -> np.ndarray:
+        eases = random.normal(3, 3, (200, 500))
+        return np.array([told_apart(model(ease, shift), model(ease, 0.0)) for ease in eases])
+
+    assert np.abs(signs(0.0)).mean() <= 0.1
+    assert (signs(2.5) == 1).mean() > 0.9
 
 
 def test_a_sweep_of_proof_of_work_alone_has_none(tmp_path: Path) -> None:

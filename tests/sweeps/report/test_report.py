@@ -9,6 +9,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from rich.console import Console
@@ -227,7 +228,7 @@ def test_the_terminal_has_the_columns_that_matter_with_intervals(
     assert columns <= len(shown.columns) <= 8 and shown.row_count == 9, "a row for three seeds"
     assert all(len(line) <= width for line in lines)
     assert "± 25" in text and "(3.3 to" in text, "t(0.975, 2) of seeds; on the log scale"
-    assert "Means over 3 seeds" in text
+    assert "Means over 3 seeds. ± and brackets: 95 % intervals, of test images too." in text
 
 
 def test_what_a_sweep_says_at_its_end_can_be_copied(
@@ -240,3 +241,13 @@ def test_what_a_sweep_says_at_its_end_can_be_copied(
     command = next(line for line in said if line.startswith("tollgate report "))
     assert shlex.split(command)[:3] == ["tollgate", "report", str(folder)]
     assert f"all figures: {folder / 'table.csv'}" in said
+
+
+
+def test_of_one_seed_it_is_said_that_others_may_differ(tmp_path: Path) -> None:
+    write_cell(tmp_path / "0", "knockoff", 0, [0.9], right=np.arange(50)[None] < 45)
+    sweep = report.load([tmp_path])
+    text = " ".join(" ".join(printed(sweep, 120)).split())
+    assert "One seed. ± and brackets: 95 % intervals of test images alone, not of what other seeds" in text
+    assert "90.00" in text and "± 9" in text
+    assert "of one seed of its test images alone" in latex(report.table(sweep), sweep)
