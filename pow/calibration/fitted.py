@@ -58,7 +58,8 @@ class Guarantee:
         )
         return (
             f"base {calibration.base:.6g}, fitted to {self.users} honest users; of as many on other images "
-            f"{share:.1f} % ({low:.1f} to {high:.1f}) stay below an overhead of {calibration.overhead:g}"
+            f"{share:.1f} % ({low:.1f} to {high:.1f}, over users of just these) stay below an overhead of "
+            f"{calibration.overhead:g}"
             f"{promised if self.is_broken(calibration) else ''}"
         )
 
