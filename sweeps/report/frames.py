@@ -115,30 +115,31 @@ def tidy(cells: Iterable[CellResult]) -> Sweep:
     rows = described.merge(on_own_hardware(curves), left_index=True, right_on="cell")
     worth = [name for name in TRANSFERABILITY if name in rows]
     rows[worth] = rows[worth].where(~rows["cell"].duplicated(keep="last"))
-    extractions = {number: cell.result["keys"].get("extraction") for number, cell in enumerate(kept)}
-    rows = _over_honest(_against_none(rows, list(further.columns), rows["cell"].map(extractions)))
+    models = dict(enumerate(map(_model, kept)))
+    rows = _over_honest(_against_none(rows, list(further.columns), rows["cell"].map(models)))
     rows["replicates"] = rows["cell"].map(dict(enumerate(map(replicates_of, kept))))
     return Sweep(described, rows, list(further.columns), measures_of(kept), promises(kept))
 
 
-def _against_none(rows: pd.DataFrame, varying: Sequence[str], extraction: pd.Series[Any]) -> pd.DataFrame:
+def _against_none(rows: pd.DataFrame, varying: Sequence[str], model: pd.Series[Any]) -> pd.DataFrame:
     """Rows of curves with `accuracy_change`: their accuracy less that without a defense, where both are.
 
     Paired: the same attack and seed after the same queries, and in the intervals the same test images. It is
-    not told of rows without a defense. `extraction` is the key of each row's: where both are of one, the
-    stolen model is the same, and no image could tell a difference.
+    not told of rows without a defense. Where both are of one `model` (see _model), no image could tell a
+    difference.
     """
-    rows = rows.assign(extraction=extraction)
+    rows = rows.assign(model=model)
     kept = [name for name in varying if not name.startswith(("defense.", "pow_calibration", "puzzle"))]
     pairs = ["dataset", "attack", "seed", "queries", *kept]
-    told = [name for name in ("accuracy", "right", "extraction") if name in rows]
+    told = [name for name in ("accuracy", "right", "model") if name in rows]
     undefended = rows.loc[rows["defense"] == "none", [*pairs, *told]].drop_duplicates(pairs)
     if undefended.empty or (rows["defense"] == "none").all():
-        return rows.drop(columns="extraction")
+        return rows.drop(columns="model")
     found = rows[pairs].merge(undefended, "left", on=pairs).set_index(rows.index)
     is_defended = rows["defense"] != "none"
-    is_same = found["extraction"].notna() & (found["extraction"] == rows["extraction"])
-    rows = rows.drop(columns="extraction")
+    is_same = found["model"].notna() & (found["model"] == rows["model"])
+    is_same &= found["accuracy"] == rows["accuracy"]
+    rows = rows.drop(columns="model")
     rows = rows.assign(accuracy_change=(rows["accuracy"] - found["accuracy"]).where(is_defended))
     return rows.assign(right_undefended=found["right"].mask(is_same)) if "right" in found else rows
 
@@ -195,6 +196,16 @@ def _measured(cell: CellResult) -> dict[str, float]:
     alarm = {"alarm": _figure(float(queries is not None) if is_watched else None)}
     alarm["queries_until_alarm"] = _figure(queries)
     return losses | alarm | {name: _figure(worth.get(name)) for name in TRANSFERABILITY} | _prices(cell)
+
+
+def _model(cell: CellResult) -> str | None:
+    """What tells a cell's stolen model from others: its divergence from the victim, or its extraction.
+
+    A defense that changed no answer leaves the same model under another key.
+    """
+    divergence = (cell.result.get("transferability") or {}).get("kl")
+    own: str | None = cell.result["keys"].get("extraction")
+    return own if divergence is None else f"divergence {divergence!r}"
 
 
 def _transfer_images(cell: CellResult) -> float:

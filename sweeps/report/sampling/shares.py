@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 
 from pow.shares import share_interval
+from sweeps.report.columns import OTHER_GOALS
 
 OF_SAMPLES = {"honest_false_alarms": "honest_false_alarms_samples"}
 """Shares of users, and the column that says how many of them are independent of each other in a cell."""
 
-OF_SEEDS = ("alarm",)
+OF_SEEDS = ("alarm", "reached_90", *(f"reached_{goal}" for goal in OTHER_GOALS))
 """Figures that are yes or no in each seed."""
 
 

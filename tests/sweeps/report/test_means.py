@@ -203,16 +203,21 @@ def test_an_honest_users_accuracy_has_the_interval_of_its_images_at_least() -> N
     assert old["honest_accuracy_interval"] == pytest.approx(of_seeds)
 
 
-def test_one_model_is_no_different_from_itself(tmp_path: Path) -> None:
-    """Prices change nothing of what was stolen, and no image could tell a difference."""
+@pytest.mark.parametrize("divergence", [0.125, None])
+def test_one_model_is_no_different_from_itself(divergence: float | None, tmp_path: Path) -> None:
+    """Prices and mere reports of alarms change nothing of what was stolen, so no image could tell."""
     right = np.random.default_rng(0).random((2, 50)) < 0.9
-    keys = {"cell": "a", "extraction": "one"}
-    for name in ("none", "pow"):
-        told: dict[str, Any] = {"defense": name, "calibration": None, "keys": keys | {"cell": name}}
+    watched = "two" if divergence else "one"  # another key of the same model
+    for name, extraction, other in (("none", "one", 0), ("prada", watched, 0), ("rounding", "three", 1)):
+        told: dict[str, Any] = {"defense": name, "calibration": None}
+        told |= {"keys": {"cell": name, "extraction": extraction}}
+        if divergence:
+            told["transferability"] = {"kl": divergence + other, "transfer": 0.5}
         write_cell(tmp_path / name, "knockoff", 0, right.mean(1).tolist(), right=right, **told)
-    of_pow = report.table(report.load([tmp_path])).sort_values("defense").to_dict("records")[1]
-    assert of_pow["accuracy_change"] == 0 and np.isnan(of_pow["accuracy_change_interval"])
-    assert of_pow["accuracy_interval"] > 0
+    rows = report.table(report.load([tmp_path])).set_index("defense")
+    assert (rows["accuracy_change"].drop("none") == 0).all() and (rows["accuracy_interval"] > 0).all()
+    assert np.isnan(rows.loc["prada", "accuracy_change_interval"])
+    assert rows.loc["rounding", "accuracy_change_interval"] > 0, "another model, which is right on the same"
 
 
 def test_the_victims_accuracy_and_transfer_have_the_intervals_of_their_images(tmp_path: Path) -> None:
