@@ -47,7 +47,7 @@ def test_false_alarms_hold_what_seeds_vary_by() -> None:
 
 
 @pytest.mark.parametrize("seeds", [1, 3, 5])
-@pytest.mark.parametrize(("calm", "samples"), [(0.05, 3), (0.05, 20), (0.5, 10)])
+@pytest.mark.parametrize(("calm", "samples"), [(0.05, 3), (0.5, 10)])
 def test_the_interval_of_false_alarms_covers(seeds: int, calm: float, samples: int) -> None:
     """In 200 experiments. Each part of the images has a share of alarms of its own, alike for all seeds.
 
@@ -62,8 +62,10 @@ def test_the_interval_of_false_alarms_covers(seeds: int, calm: float, samples: i
     table = over_seeds(pd.concat(rows), ["attack"])
     held = (table["honest_false_alarms_low"] <= truth) & (truth <= table["honest_false_alarms_high"])
     assert held.mean() >= 0.92
-    of_users = [exact(round(200 * share), 200) for share in table["honest_false_alarms"]]
-    assert np.mean([low <= truth <= high for low, high in of_users]) < 0.9, "as if users were independent"
+    alarms = 200 * table["honest_false_alarms"].to_numpy()
+    low, high = stats.beta.ppf(0.025, alarms, 201 - alarms), stats.beta.ppf(0.975, alarms + 1, 200 - alarms)
+    of_users = (np.nan_to_num(low) <= truth) & (truth <= np.nan_to_num(high, nan=1.0))
+    assert of_users.mean() < 0.9, "as if users were independent"
 
 
 def test_three_alarms_of_three_seeds_are_no_certainty(tmp_path: Path) -> None:
