@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -72,8 +72,16 @@ def crossings(hits: pd.DataFrame, victim_accuracy: float) -> dict[str, np.ndarra
         hits: Columns images, right and agrees, a row a round (see CellResult).
         victim_accuracy: The victim's, on the same images.
     """
-    images = int(hits["images"].iloc[0])
-    right, agrees = (unpacked(hits[name], images).astype(np.float32) for name in ("right", "agrees"))
+    told = (tuple(hits["right"]), tuple(hits["agrees"]))
+    return dict(_crossings(int(hits["images"].iloc[0]), *told, victim_accuracy))
+
+
+@lru_cache(maxsize=64)
+def _crossings(
+    images: int, right_bits: tuple[bytes, ...], agrees_bits: tuple[bytes, ...], victim_accuracy: float
+) -> Mapping[str, np.ndarray]:
+    """See `crossings`; cells that share an extraction share them too."""
+    right, agrees = (unpacked(bits, images).astype(np.float32) for bits in (right_bits, agrees_bits))
     drawn = _drawn(images)
     full = {"accuracy": victims_hits(right, agrees, victim_accuracy) @ drawn, "fidelity": np.ones(1)}
     reached = {"accuracy": right @ drawn, "fidelity": agrees @ drawn}
