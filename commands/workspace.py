@@ -22,8 +22,8 @@ def main(arguments: Sequence[str]) -> int:
     with packages_of("workspace"):
         import wandb_workspaces  # noqa: F401
     with packages_of("sweeps"):
-        from experiment.tracking import has_wandb_key
-        from sweeps.report.workspace import NotSaved, save, specification, workspace
+        from experiment.tracking.wandb_service import has_wandb_key
+        from sweeps.tracking.workspace import NotSaved, save, specification, workspace
     if not has_wandb_key():
         print(json.dumps(specification(workspace(options.project, options.entity or "")), indent=2))
         print(

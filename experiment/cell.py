@@ -11,7 +11,9 @@ from omegaconf import DictConfig, OmegaConf
 from experiment.cell_run import CellRun
 from experiment.compose import compose_cell
 from experiment.pricing.objective import check_objective
-from experiment.tracking import make_tracker
+from experiment.tracking.base import TrackedCell
+from experiment.tracking.following import follow
+from experiment.tracking.labels import labels_of, run_name
 from storage.errors import InputError
 from storage.files import check_writable, write_atomically
 
@@ -31,5 +33,6 @@ def run_cell(config: DictConfig, output: Path, progress: bool = True) -> None:
     cell = compose_cell(config, progress=progress and sys.stderr.isatty())
     check_objective(cell.config)
     write_atomically(output / "config.yaml", lambda path: OmegaConf.save(config, path, resolve=True))
-    with make_tracker(cell.config, cell.identity.cell_key, output) as tracker:
+    labels = labels_of(cell)
+    with follow(TrackedCell(cell.config, labels, run_name(labels), output)) as tracker:
         CellRun(cell, output, tracker).run(started)

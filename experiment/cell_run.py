@@ -18,7 +18,7 @@ from experiment.components import Cell
 from experiment.pricing.cell_pricing import CellPricing, price_cell
 from experiment.progress import query_bar
 from experiment.results import CellFiles, cell_result
-from experiment.tracking import Tracker
+from experiment.tracking.base import Tracker
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ class CellRun:
         result["transferability"] = (
             None if result["gave_up"] else transferability(self.cell, victim, extraction)
         )
-        self.files.publish_result(result)
+        self.files.publish_result(result, extraction.trace_path.with_name("substitute.pt"))
         _log_end(result, curve)
 
 

@@ -39,6 +39,7 @@ def compose_resolved(plain: Config, progress: bool, data: CellData | None = None
 def _compose(plain: Config, progress: bool, images: CellData | None) -> Cell:
     check_defenses(plain)
     check_config(plain)
+    instantiate(plain["logger"], "logger")  # which says what is not installed
     accounting = accounting_of(plain)
     rule = attack_rule(plain)
     stack = make_stack(plain, accounting)

@@ -96,16 +96,6 @@ class OracleOptions(TypedDict):
     name: Literal["in_process", "http"]
 
 
-class LoggerOptions(TypedDict):
-    """Where curves go besides the files."""
-
-    name: Literal["none", "wandb"]
-    project: str
-    entity: str | None
-    mode: Literal["online", "offline", "disabled"] | None
-    directory: str
-
-
 class PathsOptions(TypedDict):
     """Folders."""
 
@@ -129,14 +119,13 @@ READ: Mapping[str, tuple[Any, ...]] = {
     "dataset": (DatasetOptions,),
     "query_pool": (PoolOptions,),
     "privacy": (PrivacyOptions,),
-    "logger": (LoggerOptions,),
     "paths": (PathsOptions,),
     "oracle": (Remote, OracleOptions),
     "explain": (ExplainOptions,),
 }
 """What declares the options of groups that are read by name."""
 
-MADE = ("trainer", "honest_users", "defense", "hardware", "honest_hardware", "reference_client")
+MADE = ("trainer", "honest_users", "defense", "hardware", "honest_hardware", "reference_client", "logger")
 """Groups whose classes declare their options."""
 
 

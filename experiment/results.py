@@ -17,7 +17,7 @@ from experiment.kinds import measure_headings
 from experiment.naming import stack_name
 from experiment.pricing.cell_pricing import CellPricing
 from experiment.pricing.reaching import price_to_reach
-from experiment.tracking import Tracker
+from experiment.tracking.base import Tracker
 from extraction.checkpoint import RoundResult
 from storage.files import link_or_copy, write_atomically, write_json
 from storage.provenance import git_commit, package_versions, slurm_job
@@ -69,10 +69,11 @@ class CellFiles:
             table = pd.DataFrame(rows)
             write_atomically(self.folder / "test_images.csv", lambda path: table.to_csv(path, index=False))
 
-    def publish_result(self, result: dict[str, Any]) -> None:
-        """Write the result to `result.json`, which ends the cell, and track it."""
+    def publish_result(self, result: dict[str, Any], substitute: Path) -> None:
+        """Write the result to `result.json`, which ends the cell, and track it and the cell's files."""
         write_json(self.folder / "result.json", result)
         self.tracker.summarize(result)
+        self.tracker.keep({"trace": self.folder / "trace.parquet", "substitute": substitute})
 
 
 def cell_result(

@@ -96,8 +96,8 @@ CONF = ROOT / "conf"
         (["query_pool.part=foo"], "query_pool.part must be pool, not 'foo'"),
         (["pow_calibration=paper", "+pow_calibration.expected=abc"], "must be a group of options, not 'abc'"),
         (["dataset.transfer=null"], "dataset.transfer must be a group of options, not None"),
-        (["logger.entity=5"], "logger.entity must be a word or null, not 5"),
-        (["logger.project=null"], "logger.project must be a word, not None"),
+        (["logger.wandb.entity=5"], "logger.wandb.entity must be a word or null, not 5"),
+        (["logger.wandb.tags=[1]"], "logger.wandb.tags[0] must be a word, not 1"),
         (
             ["network@victim=torchvision", "victim.architecture.name=vit_b_16"],
             "cannot take images of shape (1, 16, 16): Wrong image height",

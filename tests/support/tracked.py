@@ -13,6 +13,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from experiment.tracking.base import TrackedCell
+
 CURVE = pd.DataFrame(
     {
         "round": [1, 2, 3],
@@ -33,6 +35,9 @@ RESULT = {
     "victim_accuracy": 0.99,
     "defense": "pow",
     "strength": 2.0,
+    "honest": {"images": 300, "accuracy": 0.98, "l1": 0.01, "false_alarms": 0.05, "refused": 0.0},
+    "transferability": {"kl": 0.4, "transfer": 0.3, "transfer_white_box": 0.9},
+    "queries_until_alarm": 250,
     "keys": {"cell": "abc"},
     "honest_bill": {"pow_seconds": {"median": 0.5, "q95": 2.0}, "queries": {"median": 20.0, "q95": 90.0}},
     "cheapest": {"strategy": "split", "accounts": 5, "pow_seconds": 1.5},
@@ -56,14 +61,33 @@ def no_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None
 
 
 def config(tmp_path: Path, **logger: Any) -> dict[str, Any]:
-    settings = {"name": "wandb", "project": "tollgate", "entity": None, "mode": None} | logger
+    node = {"_target_": "experiment.tracking.wandb_logger.Wandb", "directory": str(tmp_path / "outputs")}
     return {
-        "logger": settings | {"directory": str(tmp_path / "outputs")},
+        "logger": {"wandb": node | logger},
         "attack": {"name": "knockoff", "budget": 300},
         "dataset": {"name": "digits"},
         "defense": {"pow": {"cost": "pate"}},
         "privacy": {"measures": {"pate": {}, "entropy": {}}},
     }
+
+
+LABELS = {
+    "attack": "knockoff",
+    "dataset": "digits",
+    "defense": "pow",
+    "calibration": "progressive",
+    "strength": 2.0,
+    "puzzle": "sha256",
+    "hardware": "laptop_core",
+    "accounts": 1,
+    "seed": 0,
+    "cell": "key",
+}
+
+
+def tracked(tmp_path: Path, output: Path, **logger: Any) -> TrackedCell:
+    """A cell that Weights & Biases follows, by these options."""
+    return TrackedCell(config(tmp_path, **logger), LABELS, "knockoff digits pow x2 s0", output)
 
 
 def records(tmp_path: Path, run: Path | None = None) -> dict[str, list[Any]]:

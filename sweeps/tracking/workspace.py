@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from experiment.tracking import axes_of
+from experiment.tracking.figures import axes_of
 from storage.conf import CONF
 
 if TYPE_CHECKING:

@@ -9,14 +9,15 @@ from typing import Any
 
 import pytest
 
-from experiment.tracking import NoTracker, make_tracker, price_summary, run_id, wandb_mode
-from storage.errors import InputError
+from experiment.tracking.following import follow
+from experiment.tracking.labels import run_id
+from experiment.tracking.wandb_service import mode_of
 from support.commands import ROOT, run_python
-from support.tracked import CURVE, RESULT, config, exit_codes, records
+from support.tracked import CURVE, LABELS, RESULT, exit_codes, records, tracked
 
 
 def track(tmp_path: Path) -> dict[str, list[Any]]:
-    with make_tracker(config(tmp_path), "key", tmp_path / "sweep" / "cell") as tracker:
+    with follow(tracked(tmp_path, tmp_path / "sweep" / "cell")) as tracker:
         tracker.log(CURVE[:1])
         tracker.log(CURVE)
         tracker.summarize(RESULT)
@@ -35,22 +36,24 @@ def test_an_offline_run_holds_the_curve_on_every_axis(tmp_path: Path) -> None:
             ("seconds", "total_seconds"),
             ("money", "attacker_usd"),
         ):
-            assert row[f"by_{axis}/{column}"] == point[column]
-            assert row[f"by_{axis}/accuracy"] == point["accuracy"]
+            assert row[f"digits/by_{axis}/{column}"] == point[column]
+            assert row[f"digits/by_{axis}/accuracy"] == point["accuracy"]
     metrics = {record["name"]: record.get("step_metric") for record in written["metric"]}
-    assert metrics["by_seconds/accuracy"] == "by_seconds/total_seconds"
-    assert metrics["by_privacy_cost/fidelity"] == "by_privacy_cost/cost_pate"
-    assert metrics["by_queries/overhead"] == "by_queries/queries"
-    assert metrics["by_money/accuracy"] == "by_money/attacker_usd"
+    assert metrics["digits/by_seconds/accuracy"] == "digits/by_seconds/total_seconds"
+    assert metrics["digits/by_privacy_cost/fidelity"] == "digits/by_privacy_cost/cost_pate"
+    assert metrics["digits/by_queries/overhead"] == "digits/by_queries/queries"
+    assert metrics["digits/by_money/accuracy"] == "digits/by_money/attacker_usd"
 
 
 def test_an_offline_run_says_what_it_is(tmp_path: Path) -> None:
     written = track(tmp_path)
     (run,) = written["run"]
     assert (run["run_group"], run["job_type"], run["project"]) == ("sweep", "knockoff", "tollgate")
-    assert run["run_id"] == run_id("key", tmp_path / "sweep" / "cell")
+    assert (run["run_id"], run["display_name"]) == (run_id("key"), "knockoff digits pow x2 s0")
     assert set(run["tags"]) == {"digits", "knockoff", "pow"}
-    assert run["config"]["update"]["attack"]["budget"] == 300
+    told = run["config"]["update"]
+    assert told["options"]["attack"]["budget"] == 300
+    assert {name: told[name] for name in LABELS} == LABELS and told["sweep"] == "sweep"
     final: dict[str, Any] = {}
     for record in written["summary"]:
         final |= record["update"]
@@ -60,6 +63,8 @@ def test_an_offline_run_says_what_it_is(tmp_path: Path) -> None:
     assert final["price/fidelity_90/reached"] is False
     assert final["price_over_honest/accuracy_90"] == 4.0
     assert (final["honest/pow_seconds_median"], final["honest/queries_q95"]) == (0.5, 90.0)
+    assert (final["honest_loss/accuracy"], final["transferability/transfer"]) == (0.98, 0.3)
+    assert (final["alarm/raised"], final["alarm/queries"]) == (True, 250)
     assert (final["cheapest/strategy"], final["cheapest/pow_seconds"]) == ("split", 1.5)
     assert exit_codes(written) == [0]
 
@@ -67,7 +72,7 @@ def test_an_offline_run_says_what_it_is(tmp_path: Path) -> None:
 def test_a_cell_that_raises_is_a_failed_run(tmp_path: Path) -> None:
     with (
         pytest.raises(RuntimeError, match="out of luck"),
-        make_tracker(config(tmp_path), "key", tmp_path / "cell"),
+        follow(tracked(tmp_path, tmp_path / "cell")),
     ):
         raise RuntimeError("out of luck")
     assert exit_codes(records(tmp_path)) == [1]
@@ -76,9 +81,9 @@ def test_a_cell_that_raises_is_a_failed_run(tmp_path: Path) -> None:
 def test_a_cell_that_is_terminated_is_a_failed_run(tmp_path: Path) -> None:
     """SIGTERM, as a cluster sends it."""
     program = (
-        "import os, signal, sys\nfrom pathlib import Path\nfrom support.tracked import config\n"
-        "from experiment.tracking import make_tracker\n"
-        "folder = Path(sys.argv[1])\nwith make_tracker(config(folder), 'key', folder / 'cell'):\n"
+        "import os, signal, sys\nfrom pathlib import Path\nfrom support.tracked import tracked\n"
+        "from experiment.tracking.following import follow\n"
+        "folder = Path(sys.argv[1])\nwith follow(tracked(folder, folder / 'cell')):\n"
         "    os.kill(os.getpid(), signal.SIGTERM)\n"
     )
     path = f"{ROOT / 'tests'}{os.pathsep}{ROOT}"
@@ -91,10 +96,10 @@ def test_a_service_that_is_killed_costs_no_cell_and_the_curve_is_handed_in(tmp_p
     """In a process of its own: its end must not fail either."""
     program = (
         "import os, signal, sys, time\nimport psutil\nfrom pathlib import Path\n"
-        "from support.tracked import CURVE, RESULT, config\n"
-        "from experiment.tracking import make_tracker\n"
+        "from support.tracked import CURVE, RESULT, tracked\n"
+        "from experiment.tracking.following import follow\n"
         "folder = Path(sys.argv[1])\n"
-        "with make_tracker(config(folder), 'key', folder / 'cell') as tracker:\n"
+        "with follow(tracked(folder, folder / 'cell')) as tracker:\n"
         "    tracker.log(CURVE[:1])\n"
         "    for child in psutil.Process().children(recursive=True):\n"
         "        child.kill()\n"
@@ -115,7 +120,7 @@ def test_handlers_of_others_stay(tmp_path: Path) -> None:
     received: list[int] = []
     before = signal.signal(signal.SIGTERM, lambda number, _: received.append(number))
     try:
-        with make_tracker(config(tmp_path), "key", tmp_path / "cell"):
+        with follow(tracked(tmp_path, tmp_path / "cell")):
             os.kill(os.getpid(), signal.SIGTERM)
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -140,32 +145,4 @@ def test_modes(
 ) -> None:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert wandb_mode(asked) == mode
-
-
-def test_a_mode_that_is_none_is_refused() -> None:
-    with pytest.raises(InputError, match=r"logger\.mode=on is not one of online, offline, disabled or null"):
-        wandb_mode("on")
-
-
-def test_ids_are_stable_and_differ_between_cells(tmp_path: Path) -> None:
-    assert run_id("a", tmp_path) == run_id("a", tmp_path)
-    assert len({run_id("a", tmp_path), run_id("b", tmp_path), run_id("a", tmp_path / "x")}) == 3
-    assert run_id("a", tmp_path).isalnum()
-
-
-def test_no_logger_writes_nothing(tmp_path: Path) -> None:
-    with make_tracker(config(tmp_path, name="none"), "key", tmp_path / "cell") as tracker:
-        assert isinstance(tracker, NoTracker)
-        tracker.log(CURVE)
-        tracker.summarize(RESULT)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_cell_without_a_toll_has_no_price_over_honest_users() -> None:
-    bill = {"reached": True, "pow_seconds": 0.0}
-    figures = price_summary(
-        {"honest_bill": None, "cheapest": None, "price_to_reach": {"accuracy": {"80": bill}}}
-    )
-    assert figures == {"price/accuracy_80/reached": True, "price/accuracy_80/pow_seconds": 0.0}
-    assert price_summary({}) == {}
+    assert mode_of(asked) == mode

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from commands.workspace import main
-from experiment.tracking import axes_of
+from experiment.tracking.figures import axes_of
 from support.commands import ROOT, run_python
 from support.wandb_stub import KEY, wandb_stub
-from sweeps.report import workspace
+from sweeps.tracking import workspace
 
 COMMAND = ("-m", "commands", "workspace", "--project", "grids")
 

@@ -1,0 +1,1 @@
+"""What of a whole sweep is told to Weights & Biases: a summary, a workspace, and what did not arrive."""
