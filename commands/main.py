@@ -22,12 +22,13 @@ SUBCOMMANDS = {
     "accounts": "add and remove a gate's accounts, rotate its signing keys",
     "calibrate": "a calibration fitted to how a gate's accounts have used it",
     "hash-rate": "how fast this machine solves puzzles; as a profile if asked for",
+    "sync": "send to Weights & Biases what has not arrived there",
     "workspace": "a saved workspace on Weights & Biases",
 }
 """Each subcommand and what it does; it is the function `main` of the module of its name."""
 
 
-GO_ON = ("run", "status", "ask")
+GO_ON = ("run", "status", "ask", "sync")
 """Subcommands that lose nothing when they are interrupted."""
 
 

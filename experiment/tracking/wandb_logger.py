@@ -65,13 +65,15 @@ class Wandb:
 
     def start(self, told: Mapping[str, Any], mode: str | None = None) -> Any:
         """Start a run, given what `wandb.init` is told of it; `mode` in place of the option's."""
-        return init({**told, **self._by_user(told)}, mode or mode_of(self.mode), Path(self.directory))
+        whole = {**told, **self._by_user(told)}
+        directory = Path(self.directory)
+        return init(whole, mode, directory, False) if mode else init(whole, mode_of(self.mode), directory)
 
     def told_of(self, cell: TrackedCell) -> dict[str, Any]:
         """What `wandb.init` is told of a cell; its options stand below `options`, beside the labels."""
         labels = cell.labels
         own = [labels["dataset"], labels["attack"], *(cell.config["defense"] or ["none"])]
-        config = {**labels, "sweep": cell.sweep, "options": dict(cell.config)}
+        config = {**labels, "sweep_name": cell.sweep, "options": dict(cell.config)}
         return self.told(run_id(labels["cell"]), cell.name, cell.sweep, labels["attack"], own, config)
 
     def told(

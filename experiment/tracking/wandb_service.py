@@ -48,10 +48,10 @@ def mode_of(asked: str | None) -> Any:
     return "offline" if mode == "online" and not has_key else mode
 
 
-def init(told: Mapping[str, Any], mode: Any, directory: Path) -> Any:
-    """Start a run, or go on in it; offline where the server cannot be reached, since nothing here needs one.
+def init(told: Mapping[str, Any], mode: Any, directory: Path, or_offline: bool = True) -> Any:
+    """Start a run, or go on in it, given what `wandb.init` is told of it.
 
-    `told` is what `wandb.init` is told of the run.
+    Where the server cannot be reached, and `or_offline` says so, it is offline: nothing here needs a server.
     """
     import wandb
 
@@ -63,7 +63,7 @@ def init(told: Mapping[str, Any], mode: Any, directory: Path) -> Any:
     try:
         return wandb.init(**arguments, mode=mode)
     except wandb.Error as error:
-        if mode != "online":
+        if mode != "online" or not or_offline:
             raise
         log.warning("Weights & Biases does not answer, so runs of this process are kept offline: %s", error)
         wandb.teardown()  # which forgets the run that was not started, and so frees its id

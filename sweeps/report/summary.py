@@ -13,13 +13,14 @@ from sweeps.report.pictures.plots import draw
 from sweeps.report.results import load_cells
 from sweeps.report.terminal import print_table
 from sweeps.report.write import table
+from sweeps.tracking.summary import sum_up
 
 WITHOUT_A_TERMINAL = 190
 """Characters of a line where it goes to a file."""
 
 
 def summarize(directory: Path) -> None:
-    """Print the table of a sweep's finished cells, write all figures, and draw its plots, if there are any.
+    """Print the table of a sweep's finished cells, write all figures, draw its plots, and sum up for W&B.
 
     Raises ValueError where nothing tells two cells of one seed apart.
     """
@@ -31,9 +32,11 @@ def summarize(directory: Path) -> None:
     print_table(sweep, console)
     all_figures = directory / "table.csv"
     write_atomically(all_figures, lambda path: table(sweep).to_csv(path, index=False))
-    for path in (all_figures, *draw(sweep, directory)):
+    plots = draw(sweep, directory)
+    for path in (all_figures, *plots):
         _say(console, f"{'all figures' if path == all_figures else 'plot'}: {path}")
     _say(console, f"tollgate report {quote(str(directory))} writes tables for papers and a page")
+    sum_up(directory, cells, sweep, plots)
 
 
 def _say(console: Console, line: str) -> None:

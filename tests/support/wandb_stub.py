@@ -23,15 +23,17 @@ class Stub:
     buckets: list[dict[str, Any]] = field(default_factory=list)
     views: list[dict[str, Any]] = field(default_factory=list)
     streams: list[dict[str, Any]] = field(default_factory=list)
+    artifacts: list[dict[str, Any]] = field(default_factory=list)
 
-    def history(self) -> list[dict[str, Any]]:
-        """The rows of the run's history, in the order of their steps."""
-        lines = [
-            json.loads(line)
-            for stream in self.streams
-            for line in stream.get("files", {}).get("wandb-history.jsonl", {}).get("content", [])
-        ]
-        return sorted(lines, key=lambda line: line["_step"])
+    def history(self, run: str | None = None) -> list[dict[str, Any]]:
+        """The rows of a run's history, or of all runs', in the order of their steps."""
+        kept: dict[str, list[str]] = {}
+        for stream in self.streams:
+            if file := stream.get("files", {}).get("wandb-history.jsonl"):
+                lines = kept.setdefault(stream["run"], [])
+                lines[file["offset"] :] = file["content"]
+        found = [line for name, lines in kept.items() if run in (None, name) for line in lines]
+        return sorted(map(json.loads, found), key=lambda line: line["_step"])
 
     def exit_codes(self) -> list[int]:
         """The code with which each process ended its part of the run."""
@@ -42,14 +44,17 @@ def answer(stub: Stub, query: str, variables: dict[str, Any]) -> dict[str, Any]:
     """The data of a GraphQL operation; unknown ones get nothing, which wandb takes for an old server."""
     project = {"id": "p1", "name": "tollgate", "entity": {"name": "me"}}
     if "upsertBucket" in query:
-        is_new = not stub.buckets
+        is_new = all(it["name"] != variables["name"] for it in stub.buckets)
         stub.buckets.append(variables)
         run = {"id": "r1", "name": variables["name"], "displayName": "run", "project": project}
         return {
             "upsertBucket": {"bucket": run | {"historyLineCount": 0, "sweepName": None}, "inserted": is_new}
         }
-    if "RunResumeStatus" in query and stub.buckets:
-        rows = stub.history()
+    if "createArtifact(" in query:
+        stub.artifacts.append(variables["input"])
+        return {"createArtifact": {"artifact": {"id": f"a{len(stub.artifacts)}", "state": "COMMITTED"}}}
+    if "RunResumeStatus" in query and any(it["name"] == variables["name"] for it in stub.buckets):
+        rows = stub.history(variables["name"])
         run = {
             "id": "r1",
             "name": variables["name"],
@@ -74,7 +79,8 @@ def answer(stub: Stub, query: str, variables: dict[str, Any]) -> dict[str, Any]:
         return {
             "viewer": {"id": "u1", "entity": "me", "username": "me", "flags": "{}", "teams": {"edges": []}}
         }
-    return {"project": project, "createRunFiles": {"runID": "r1", "uploadHeaders": [], "files": []}}
+    files = {"runID": "r1", "uploadHeaders": [], "files": []}
+    return {"project": project | {"artifact": None}, "createRunFiles": files}
 
 
 @contextmanager
@@ -90,7 +96,7 @@ def wandb_stub() -> Iterator[Stub]:
                 asked = json.loads(body)
                 content = {"data": answer(stub, asked["query"], asked.get("variables") or {})}
             elif self.path.endswith("/file_stream"):
-                stub.streams.append(json.loads(body))
+                stub.streams.append(json.loads(body) | {"run": self.path.split("/")[-2]})
             text = json.dumps(content).encode()
             self.send_response(403 if stub.errors else 200)
             self.send_header("Content-Type", "application/json")

@@ -53,7 +53,7 @@ def test_an_offline_run_says_what_it_is(tmp_path: Path) -> None:
     assert set(run["tags"]) == {"digits", "knockoff", "pow"}
     told = run["config"]["update"]
     assert told["options"]["attack"]["budget"] == 300
-    assert {name: told[name] for name in LABELS} == LABELS and told["sweep"] == "sweep"
+    assert {name: told[name] for name in LABELS} == LABELS and told["sweep_name"] == "sweep"
     final: dict[str, Any] = {}
     for record in written["summary"]:
         final |= record["update"]

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import wandb
 
+import wandb
+from commands.sync import main
 from experiment.tracking import wandb_service
+from experiment.tracking.arrival import noted
 from experiment.tracking.following import follow
 from experiment.tracking.labels import run_id
 from experiment.tracking.wandb_service import mode_of
+from support.commands import ROOT, run_python
 from support.tracked import CURVE, RESULT, exit_codes, no_account, records, tracked
 from support.wandb_stub import KEY, Stub, wandb_stub
 
@@ -90,3 +94,127 @@ def test_without_a_server_a_run_is_kept_offline(
     written = records(tmp_path)
     assert len(written["history"]) == 3
     assert exit_codes(written) == [0]
+
+
+def killed_in_mid_run(stub: Stub, folder: Path, and_the_server: bool) -> tuple[int, str]:
+    """A cell whose service is killed after a round, in a process of its own: its code, and what it said."""
+    program = (
+        "import os, signal, sys, time\nimport psutil\nfrom pathlib import Path\n"
+        "from support.tracked import CURVE, RESULT, tracked\n"
+        "from experiment.tracking.following import follow\n"
+        "from experiment.tracking import wandb_service\n"
+        "wandb_service.START_SECONDS = 3\n"
+        "folder = Path(sys.argv[1])\n"
+        "with follow(tracked(folder, folder / 'sweep' / 'cell')) as tracker:\n"
+        "    tracker.log(CURVE[:1])\n"
+        "    services = [it for it in psutil.Process().children(recursive=True) if 'wandb' in it.name()]\n"
+        "    assert services\n"
+        "    for service in services:\n"
+        "        os.kill(service.pid, signal.SIGKILL)\n"
+        "    time.sleep(0.5)\n"
+        "    if sys.argv[2] == 'True':\n"
+        "        os.environ['WANDB_BASE_URL'] = 'http://127.0.0.1:9'\n"
+        "        os.environ['WANDB_MODE'] = 'online'\n"
+        "    tracker.log(CURVE[:2])\n"
+        "    tracker.log(CURVE)\n"
+        "    tracker.summarize(RESULT)\n"
+    )
+    path = f"{ROOT / 'tests'}{os.pathsep}{ROOT}"
+    variables = {"WANDB_BASE_URL": stub.url, "WANDB_API_KEY": KEY, "PYTHONPATH": path}
+    process = run_python("-c", program, str(folder), str(and_the_server), folder=folder, **variables)
+    return process.returncode, process.stderr
+
+
+def test_a_service_that_is_killed_costs_no_cell_and_no_round(stub: Stub, tmp_path: Path) -> None:
+    code, said = killed_in_mid_run(stub, tmp_path, and_the_server=False)
+    assert code == 0, said
+    assert said.count("Weights & Biases is lost") == 1 and "Traceback" not in said
+    assert [row["curve/queries"] for row in stub.history(run_id("key"))] == [100, 200, 300]
+    assert stub.exit_codes()[-1] == 0
+    record = noted(tmp_path / "sweep" / "cell")
+    assert record is not None and record.arrived
+
+
+def test_without_a_server_either_the_curve_waits_for_a_sync(
+    stub: Stub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, said = killed_in_mid_run(stub, tmp_path, and_the_server=True)
+    assert code == 0 and said.count("Weights & Biases is lost") == 1, said
+    assert len(stub.history(run_id("key"))) < 3
+    assert main([str(tmp_path / "sweep")]) == 0
+    assert "1 of 1 runs sent" in capsys.readouterr().out
+    assert [row["curve/queries"] for row in stub.history(run_id("key"))] == [100, 200, 300]
+    assert stub.exit_codes()[-1] == 0
+
+
+def test_an_artifact_is_kept_by_option(stub: Stub, tmp_path: Path) -> None:
+    files = {name: tmp_path / name for name in ("trace", "substitute")}
+    for path in files.values():
+        path.write_text("content")
+    with follow(tracked(tmp_path, tmp_path / "cell", artifacts=["substitute"])) as tracker:
+        tracker.log(CURVE)
+        tracker.keep(files)
+    assert stub.exit_codes() == [0]
+    assert [it["artifactCollectionName"] for it in stub.artifacts if it["artifactTypeName"] in files] == [
+        f"substitute-{run_id('key')}"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "variables", "options", "expected"),
+    [
+        ("", {}, {}, ("tollgate", "sweep", "knockoff digits pow x2 s0", None)),
+        ("project = filed", {}, {}, ("filed", "sweep", "knockoff digits pow x2 s0", None)),
+        (
+            "project = filed",
+            {"WANDB_PROJECT": "set", "WANDB_RUN_GROUP": "g", "WANDB_NAME": "n", "WANDB_NOTES": "why"},
+            {},
+            ("set", "g", "n", "why"),
+        ),
+        (
+            "",
+            {"WANDB_PROJECT": "set", "WANDB_RUN_GROUP": "g", "WANDB_NAME": "n", "WANDB_NOTES": "why"},
+            {"project": "p", "group": "mine", "name": "its name", "notes": "so"},
+            ("p", "mine", "its name", "so"),
+        ),
+    ],
+)
+def test_what_the_user_has_set_counts(
+    settings: str,
+    variables: dict[str, str],
+    options: dict[str, str],
+    expected: tuple[str | None, ...],
+    stub: Stub,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "wandb").mkdir()
+    (tmp_path / "wandb" / "settings").write_text(f"[default]\n{settings}\n")
+    monkeypatch.chdir(tmp_path)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    wandb.teardown()
+    with follow(tracked(tmp_path, tmp_path / "sweep" / "cell", **options)) as tracker:
+        tracker.log(CURVE)
+    first = stub.buckets[0]
+    assert (first["project"], first["groupName"], first["displayName"], first["notes"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "variables"),
+    [("mode = offline", {}), ("", {"WANDB_MODE": "dryrun"}), ("", {"WANDB_MODE": "offline"})],
+)
+def test_who_set_it_offline_is_sent_nothing(
+    settings: str, variables: dict[str, str], stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By `wandb offline`, which writes a file, or in the environment, by either name."""
+    (tmp_path / "wandb").mkdir()
+    (tmp_path / "wandb" / "settings").write_text(f"[default]\n{settings}\n")
+    monkeypatch.chdir(tmp_path)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    wandb.teardown()
+    with follow(tracked(tmp_path, tmp_path / "sweep" / "cell")) as tracker:
+        tracker.log(CURVE)
+    assert not stub.buckets
+    assert len(records(tmp_path)["history"]) == 3
