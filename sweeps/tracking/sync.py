@@ -57,10 +57,12 @@ def _is_synced(folder: Path) -> bool:
 
 def _sync(folders: Sequence[Path]) -> str:
     """Let W&B's own command send offline runs; returns the last line of what went wrong."""
-    paths = [str(path) for folder in folders if (path := _offline(folder)) is not None]
+    paths = [path for folder in folders if (path := _offline(folder)) is not None]
     seconds = SECONDS + SECONDS_A_RUN * len(paths)
-    command = [sys.executable, "-m", "wandb", "sync", *paths]
+    command = [sys.executable, "-m", "wandb", "sync", *map(str, paths)]
     variables = {name: value for name, value in os.environ.items() if name != "WANDB_MODE"}
+    if not Path("wandb").is_dir():  # where it has settings; else it would leave a folder with its logs here
+        variables.setdefault("WANDB_DIR", str(paths[0].parents[1]))
     try:
         said = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=seconds)
     except subprocess.TimeoutExpired:
