@@ -57,7 +57,9 @@ def init(told: Mapping[str, Any], mode: Any, directory: Path, or_offline: bool =
 
     keep_wandb_files_beside(directory)
     settings = wandb.Settings(
-        silent=not sys.stderr.isatty() or not has_wandb_key(), init_timeout=START_SECONDS
+        silent=not sys.stderr.isatty() or not has_wandb_key(),
+        init_timeout=START_SECONDS,
+        **_timeout_raises(),
     )
     arguments = {**told, "resume": "allow", "dir": str(directory), "settings": settings}
     try:
@@ -77,6 +79,14 @@ def forget_service() -> None:
 
     with suppress(Exception):
         wandb.teardown()
+
+
+def _timeout_raises() -> dict[str, Any]:
+    """The setting without which a run that was not uploaded in time would be taken for one that was."""
+    import wandb
+
+    name = "finish_timeout_raises"  # which early versions do not have
+    return {name: True} if name in wandb.Settings.model_fields else {}
 
 
 @contextmanager

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 import wandb
+
 from commands.sync import main
 from experiment.tracking import wandb_service
 from experiment.tracking.arrival import noted
@@ -218,3 +218,30 @@ def test_who_set_it_offline_is_sent_nothing(
         tracker.log(CURVE)
     assert not stub.buckets
     assert len(records(tmp_path)["history"]) == 3
+
+
+def test_a_server_that_ends_in_mid_run_costs_a_timeout_and_no_round(
+    no_account: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The whole curve is kept offline, and sent to the server once that is back."""
+    wandb.teardown()
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    monkeypatch.setenv("WANDB_FINISH_TIMEOUT", "3")
+    monkeypatch.setattr(wandb_service, "START_SECONDS", 3)
+    output = tmp_path / "sweep" / "cell"
+    with wandb_stub() as server:
+        monkeypatch.setenv("WANDB_BASE_URL", server.url)
+        following = follow(tracked(tmp_path, output))
+        tracker = following.__enter__()
+        tracker.log(CURVE[:1])
+    tracker.log(CURVE)
+    tracker.summarize(RESULT)
+    following.__exit__(None, None, None)
+    record = noted(output)
+    assert record is not None and not record.arrived and record.folder is not None
+    wandb.teardown()
+    with wandb_stub() as server:
+        monkeypatch.setenv("WANDB_BASE_URL", server.url)
+        assert main([str(tmp_path / "sweep")]) == 0
+        assert [row["curve/queries"] for row in server.history(run_id("key"))] == [100, 200, 300]
+        wandb.teardown()
