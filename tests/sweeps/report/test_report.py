@@ -243,7 +243,6 @@ def test_what_a_sweep_says_at_its_end_can_be_copied(
     assert f"all figures: {folder / 'table.csv'}" in said
 
 
-
 def test_of_one_seed_it_is_said_that_others_may_differ(tmp_path: Path) -> None:
     write_cell(tmp_path / "0", "knockoff", 0, [0.9], right=np.arange(50)[None] < 45)
     sweep = report.load([tmp_path])
