@@ -1,6 +1,6 @@
 """A write-ahead record of every answer, so that a killed extraction asks nothing twice.
 
-One Parquet file a call: the trace's rows with the answers beside them. It is renamed into place before
+A call's Parquet file holds the trace's rows with the answers beside them. It is renamed into place before
 the attack sees the answer, so a call is either on record, and replayed, or was never answered.
 """
 
@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
+from experiment.asking.record import Record, merge, read_call, records, runs, split, write_call
 from storage.files import write_atomically
 from victims.defenses.base import Watch
 from victims.meter import Meter
@@ -63,29 +64,41 @@ def _read_images(table: pa.Table) -> Tensor:
     return torch.from_numpy(pixels.reshape(-1, *shape).copy())
 
 
-def _writer(table: pa.Table) -> Callable[[Path], None]:
-    return lambda path: pq.write_table(table, path, write_page_checksum=True)
-
-
 class Journal:
-    """The calls on record in a directory, numbered within each round."""
+    """The calls on record in a directory, numbered within each round.
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
+    A call has a file of its own at first. Each `merged` of them become one file, and so do those of a round
+    once the next begins.
+    """
+
+    def __init__(self, directory: Path, merged: int = 256) -> None:
+        self.directory, self.merged = directory, merged
         directory.mkdir(parents=True, exist_ok=True)
+        self._list()
 
-    def path(self, round: int, call: int) -> Path:
-        """The file of one call."""
-        return self.directory / f"{round:06d}-{call:06d}.parquet"
+    def _list(self) -> None:
+        """Take note of what is on record; remove parts that a kill left beside the file that holds them."""
+        self._records = {(it.round, it.first): it for it in records(self.directory)}
+        kept = {record.name for record in self._records.values()}
+        for path in self.directory.glob("[0-9]*.parquet"):
+            if path.name not in kept:
+                path.unlink()
+        self._long = [it for it in self._records.values() if it.calls > 1]
+
+    def _holding(self, round: int, call: int) -> Record | None:
+        """The file that holds a call."""
+        if (record := self._records.get((round, call))) is not None:
+            return record
+        return next((it for it in self._long if (round, call) in it), None)
 
     def read(self, round: int, call: int, digest: str) -> Answer | None:
         """The recorded answer, or None where the call is not on record, or was another one."""
-        path = self.path(round, call)
-        if not path.exists():
+        record = self._holding(round, call)
+        if record is None:
             return None
-        table = pq.read_table(path, page_checksum_verification=True)
+        table = read_call(self.directory, record, call)
         if (table.schema.metadata or {}).get(b"digest") != digest.encode():
-            log.warning("journal entry %s holds other queries than this run asks; asking anew", path.name)
+            log.warning("journal entry %s holds other queries than this run asks; asking anew", record.name)
             return None
         return _read_answer(table["answer"])
 
@@ -106,7 +119,27 @@ class Journal:
             table = table.append_column("image", _image_column(images))
             metadata["image_shape"] = json.dumps(images.shape[1:])
         table = table.replace_schema_metadata(metadata)
-        write_atomically(self.path(round, call), _writer(table))
+        if (record := self._holding(round, call)) is not None and record.calls > 1:
+            split(self.directory, record)  # it held another call of this number
+            self._list()
+        record = Record(round, call, call)
+        write_atomically(self.directory / record.name, lambda path: write_call(path, table))
+        self._records[round, call] = record
+        if call == 0:
+            self._merge_all(round - 1)
+        elif (call + 1) % self.merged == 0:
+            self._merge_all(round)
+
+    def _merge_all(self, round: int) -> None:
+        """Merge the calls of a round that have files of their own."""
+        alone = sorted(it for it in self._records.values() if it.round == round and it.calls == 1)
+        for run in runs(alone):
+            if len(run) > 1:
+                whole = merge(self.directory, run)
+                for part in run:
+                    del self._records[round, part.first]
+                self._records[round, whole.first] = whole
+                self._long.append(whole)
 
     def drop_damaged(self) -> bool:
         """Remove (and name) files that cannot be read, whose calls are then asked again; True if any."""
@@ -118,30 +151,35 @@ class Journal:
                 log.warning("journal entry %s is damaged and is asked again: %s", path.name, error)
                 path.unlink()
                 damaged = True
+        self._list()
         return damaged
 
     def trace(self) -> pd.DataFrame:
         """One row a query, in the order asked: the record without the answers."""
-        parts = [pq.read_table(path) for path in self._files()]
-        kept = [name for name in parts[0].column_names if name not in ("answer", "image")]
-        return pa.concat_tables([part.select(kept).replace_schema_metadata() for part in parts]).to_pandas()
+        names = pq.read_schema(self._files()[0]).names
+        kept = [name for name in names if name not in ("answer", "image")]
+        parts = [pq.read_table(path, columns=kept) for path in self._files()]
+        return pa.concat_tables([part.replace_schema_metadata() for part in parts]).to_pandas()
 
     def calls_before(self, round: int) -> Iterator[tuple[QueryBatch, Answer]]:
         """The calls on record before a round, in the order asked; they must hold their images."""
-        for path in self._files_before(round):
-            table = pq.read_table(path)
-            account, asked_in = (table[name][0].as_py() for name in ("account", "round"))
-            yield QueryBatch(_read_images(table), account, asked_in), _read_answer(table["answer"])
+        for record in self._before(round):
+            for number in range(record.first, record.last + 1):
+                table = read_call(self.directory, record, number)
+                if not len(table):
+                    continue  # all of it was refused
+                account, asked_in = (table[name][0].as_py() for name in ("account", "round"))
+                yield QueryBatch(_read_images(table), account, asked_in), _read_answer(table["answer"])
 
     def queries_before(self, round: int) -> int:
         """Queries on record in the rounds before `round`."""
-        return sum(pq.read_metadata(path).num_rows for path in self._files_before(round))
+        return sum(pq.read_metadata(self.directory / it.name).num_rows for it in self._before(round))
 
-    def _files_before(self, round: int) -> Iterator[Path]:
-        return (path for path in self._files() if int(path.name[:6]) < round)
+    def _before(self, round: int) -> list[Record]:
+        return sorted(record for record in self._records.values() if record.round < round)
 
     def _files(self) -> list[Path]:
-        return sorted(self.directory.glob("[0-9]*.parquet"))
+        return [self.directory / record.name for record in sorted(self._records.values())]
 
 
 class JournaledOracle:

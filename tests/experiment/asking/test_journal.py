@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pandas as pd
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from experiment.asking.journal import Journal, JournaledOracle
+from experiment.asking.record import Record
 from victims.meter import Meter
 from victims.oracle import BudgetedOracle
 from victims.types import Answer, BudgetExhausted, QueryBatch
@@ -72,19 +76,106 @@ def test_other_queries_are_asked_anew(tmp_path: Path) -> None:
 
 def test_a_damaged_record_is_dropped(tmp_path: Path) -> None:
     oracle, _ = make(tmp_path)
-    for batch in BATCHES:
+    for batch in BATCHES[:2]:  # the calls of a round that has ended share a file
         oracle.query(batch)
     journal = Journal(tmp_path)
     assert not journal.drop_damaged()
-    path = journal.path(1, 1)
+    path = tmp_path / Record(1, 1, 1).name
     content = bytearray(path.read_bytes())
     content[40] ^= 255
     path.write_bytes(content)
     assert journal.drop_damaged()
     again, asked = make(tmp_path)
-    for batch in BATCHES:
+    for batch in BATCHES[:2]:
         again.query(batch)
     assert asked.asked == 5
+
+
+def calls(sizes: list[list[int]]) -> list[QueryBatch]:
+    """Calls of so many images each, a list a round."""
+    return [
+        QueryBatch(torch.rand(size, 1, 2, 2), account % 3, round + 1)
+        for round, row in enumerate(sizes)
+        for account, size in enumerate(row)
+    ]
+
+
+def files(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.glob("*.parquet"))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.lists(st.integers(0, 4), min_size=1, max_size=11), min_size=1, max_size=3),
+    st.integers(2, 4),
+    st.booleans(),
+    st.data(),
+)
+def test_merged_or_not_calls_are_replayed_in_their_order(
+    sizes: list[list[int]], merged: int, with_images: bool, data: st.DataObject
+) -> None:
+    asked = calls(sizes)
+    reopened = data.draw(st.sets(st.integers(0, len(asked))))
+    with TemporaryDirectory() as folder:
+        directory, answers, number = Path(folder), [], 0
+        journal = Journal(directory, merged)
+        for at, batch in enumerate(asked):
+            number = number + 1 if at and asked[at - 1].round == batch.round else 0
+            if at in reopened:
+                journal = Journal(directory, merged)
+            answers.append(Answer(torch.rand(len(batch), 3)))
+            rows = pd.DataFrame(
+                {"round": batch.round, "account": batch.account, "at": at}, index=range(len(batch))
+            ).astype("int64")
+            images = batch.images if with_images else None
+            journal.write(batch.round, number, f"call {at}", rows, answers[-1], images)
+        journal, number = Journal(directory, merged), 0
+        for at, (batch, answer) in enumerate(zip(asked, answers, strict=True)):
+            number = number + 1 if at and asked[at - 1].round == batch.round else 0
+            read = journal.read(batch.round, number, f"call {at}")
+            assert read is not None and torch.equal(read.values, answer.values)
+            assert journal.read(batch.round, number + 100, f"call {at}") is None
+        expected = [at for at, batch in enumerate(asked) for _ in range(len(batch))]
+        assert journal.trace()["at"].tolist() == expected
+        if with_images:
+            seen = list(journal.calls_before(len(sizes) + 1))
+            told = [(batch, it) for batch, it in zip(asked, answers, strict=True) if len(batch)]
+            for (batch, answer), (wanted, given_answer) in zip(seen, told, strict=True):
+                assert torch.equal(batch.images, wanted.images) and batch.round == wanted.round
+                assert torch.equal(answer.values, given_answer.values)
+        for round, row in enumerate(sizes, 1):
+            found = [name for name in files(directory) if name.startswith(f"{round:06d}")]
+            assert len(found) <= len(row) // merged + merged
+            if round < len(sizes) and not reopened:
+                assert len(found) <= -(-len(row) // merged)
+
+
+def test_a_kill_while_calls_are_merged_loses_and_doubles_none(tmp_path: Path) -> None:
+    oracle, _ = make(tmp_path)
+    for batch in BATCHES[:2]:
+        oracle.query(batch)
+    parts = {path.name: path.read_bytes() for path in tmp_path.glob("*.parquet")}
+    oracle.query(BATCHES[2])
+    assert files(tmp_path) == ["000001-000000-000001.parquet", "000002-000000.parquet"]
+    for name, content in parts.items():
+        (tmp_path / name).write_bytes(content)
+    again, asked = make(tmp_path)
+    for batch in BATCHES[:3]:
+        again.query(batch)
+    assert asked.asked == 0 and len(Journal(tmp_path).trace()) == 15
+    assert len(files(tmp_path)) == 2
+
+
+def test_other_queries_replace_a_call_that_was_merged(tmp_path: Path) -> None:
+    oracle, _ = make(tmp_path)
+    for batch in BATCHES[:3]:
+        oracle.query(batch)
+    again, asked = make(tmp_path)
+    again.query(QueryBatch(torch.rand(4, 1, 4, 4), 0, 1))
+    assert asked.asked == 4
+    again.query(BATCHES[1])
+    assert asked.asked == 4, "its neighbour is still on record"
+    assert len(Journal(tmp_path).trace()) == 14
 
 
 def test_queries_before_a_round(tmp_path: Path) -> None:
