@@ -1,7 +1,7 @@
 """Sends to Weights & Biases what has not arrived: offline runs, and curves that its service was lost with.
 
-Cells note beside their results whether their runs have arrived (`wandb.json`). Offline runs are sent by
-`wandb sync`; of others, and where those are gone, a run is made anew of the cell's own files.
+Cells note beside their results whether their runs have arrived (`wandb.json`). A run that has not is made
+anew of the cell's own files, and W&B's offline files of it are marked as sent.
 """
 
 from __future__ import annotations
@@ -22,15 +22,18 @@ def main(arguments: Sequence[str]) -> int:
         parsing.error(f"there is no folder {', '.join(missing)}")
     with packages_of("sweeps"):
         from experiment.tracking.wandb_service import has_wandb_key
-        from sweeps.tracking.sync import send, waiting
-    left = [folder for given in options.folders for folder in waiting(given)]
+        from sweeps.tracking.sync import followed, send, waits
+    known = {path: it for given in options.folders for path, it in followed(given).items()}
+    if not known:
+        parsing.error(f"no run below {', '.join(map(str, options.folders))} was followed by Weights & Biases")
+    left = {path: arrival for path, arrival in known.items() if waits(path, arrival)}
     if not left:
-        print("every run that was followed has arrived")
+        print("every run that was followed has arrived, or still sends its own curve")
         return 0
     if not has_wandb_key():
+        runs = "1 run waits" if len(left) == 1 else f"{len(left)} runs wait"
         print(
-            f"error: {len(left)} runs wait, and no key of Weights & Biases is set (WANDB_API_KEY or "
-            "wandb login)",
+            f"error: {runs}, and no key of Weights & Biases is set (WANDB_API_KEY or wandb login)",
             file=sys.stderr,
         )
         return 1

@@ -18,6 +18,7 @@ from benchmarks import (
     defenses,
     growth,
     page,
+    peers,
     planning,
     privacy_costs,
     privacy_exactness,
@@ -220,3 +221,24 @@ def test_growth_is_measured_for_each_size(
     rows = [line.split("│")[1:-1] for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
     assert [row[0].strip() for row in rows] == ["2 cells planned", "6 cells reported"]
     assert all(float(row[3].replace(",", "")) > 100 for row in rows)
+
+
+@pytest.mark.slow  # it trains
+def test_our_side_of_the_peers_copies_the_victim(tmp_path: Path) -> None:
+    few = [
+        "attack.budget=400",
+        "attack.round_size=400",
+        "substitute.recipe.epochs=10",
+        "victim.recipe.epochs=5",
+    ]
+    run = peers.measure("ours", "standard", ["dataset=digits", *few, f"paths.store={tmp_path}"])
+    assert run.seconds > 0 and run.accuracy > 0.5 and run.fidelity > 0.5
+
+
+def test_the_peers_are_compared_seed_by_seed() -> None:
+    mine = [peers.Measured(seconds, 10.0, 0.5, 0.25) for seconds in (1.0, 2.0, 3.0)]
+    theirs = [peers.Measured(seconds, 20.0, 0.75, 0.5) for seconds in (4.0, 2.0, 4.0)]
+    told = peers.row("knockoff", mine, theirs)
+    assert told[1:3] == ["50.0 (50.0 to 50.0)", "75.0 (75.0 to 75.0)"]
+    assert told[5:7] == ["2.0 (1.0 to 3.0)", "4.0 (2.0 to 4.0)"]
+    assert told[7:] == ["0.75 (0.25 to 1.00)", "10", "20"], "the median of ratios, not a ratio of medians"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +16,29 @@ RECORD = "wandb.json"
 
 @dataclass(frozen=True)
 class Arrival:
-    """A run: what W&B's `init` was told of it, where it lies if it was kept offline, whether it arrived."""
+    """How a run stands.
+
+    Attributes:
+        told: What W&B's `init` was told of it.
+        offline: The folder of an offline run; None where it was or is online, or was lost.
+        online: Whether it was begun online, and was not lost.
+        rows: How many rows of the curve `tollgate sync` has sent.
+        arrived: Whether all of it has arrived.
+    """
 
     told: Mapping[str, Any]
     offline: str | None = None
+    online: bool = False
+    rows: int = 0
     arrived: bool = False
 
-    @property
-    def folder(self) -> Path | None:
-        """The folder of an offline run, if that is still there."""
-        path = Path(self.offline) if self.offline else None
-        return path if path is not None and any(path.glob("run-*.wandb")) else None
+    def mark_offline_files(self) -> None:
+        """Mark the offline files of this run as W&B does those that were sent, so that it does not, too."""
+        if self.offline is None:
+            return
+        for file in Path(self.offline).parent.glob(f"offline-run-*-{self.told['id']}/run-*.wandb"):
+            with contextlib.suppress(OSError):
+                file.with_name(file.name + ".synced").touch()
 
 
 def note(folder: Path, arrival: Arrival) -> None:
@@ -40,9 +52,3 @@ def noted(folder: Path) -> Arrival | None:
     with contextlib.suppress(OSError, ValueError, TypeError):
         return Arrival(**json.loads((folder / RECORD).read_text()))
     return None
-
-
-def note_arrived(folder: Path) -> None:
-    """Put on record that the run of a folder has arrived."""
-    if (known := noted(folder)) is not None:
-        note(folder, replace(known, arrived=True))

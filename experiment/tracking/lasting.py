@@ -16,6 +16,12 @@ from experiment.tracking.wandb_service import forget_service
 log = logging.getLogger(__name__)
 
 
+def begun(run: Any, told: Mapping[str, Any]) -> Arrival:
+    """The record of a run that has begun, given what W&B was told of it."""
+    folder = str(Path(run.settings.sync_dir).resolve()) if run.offline else None
+    return Arrival(told, folder, online=not run.offline)
+
+
 class LastingTracker:
     """A WandbTracker that outlives W&B's service, a process of its own, which the cell does not need.
 
@@ -92,7 +98,7 @@ class LastingTracker:
     def _started(self) -> WandbTracker:
         run = self.start()
         if not run.disabled:
-            note(self.output, Arrival(self._record, str(run.settings.sync_dir) if run.offline else None))
+            note(self.output, begun(run, self._record))
         return self.make(run)
 
     def _ended(self, tracker: WandbTracker, exit_code: int) -> None:

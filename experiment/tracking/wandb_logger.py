@@ -13,6 +13,7 @@ from experiment.tracking.labels import run_id
 from experiment.tracking.lasting import LastingTracker
 from experiment.tracking.wandb_run import WandbTracker
 from experiment.tracking.wandb_service import init, mode_of, set_by_user, termination_raises
+from experiment.tracking.wandb_words import LONGEST_TAG, check_environment, check_project, check_tags
 
 PROJECT = "tollgate"
 """Where the user names none."""
@@ -44,6 +45,11 @@ class Wandb:
     artifacts: list[Literal["trace", "substitute"]] = field(default_factory=list)
     summary: bool = True
 
+    def __post_init__(self) -> None:
+        check_project(self.project, "logger.wandb.project")
+        check_tags(self.tags, "logger.wandb.tags")
+        check_environment()
+
     @contextmanager
     def follow(self, cell: TrackedCell) -> Iterator[Tracker]:
         """See Logger; W&B is offline without a key, and never prompts."""
@@ -63,16 +69,19 @@ class Wandb:
                 raise
             tracker.finish(exit_code=0)
 
-    def start(self, told: Mapping[str, Any], mode: str | None = None) -> Any:
-        """Start a run, given what `wandb.init` is told of it; `mode` in place of the option's."""
-        whole = {**told, **self._by_user(told)}
-        directory = Path(self.directory)
-        return init(whole, mode, directory, False) if mode else init(whole, mode_of(self.mode), directory)
+    def start(self, told: Mapping[str, Any]) -> Any:
+        """Start a run, given what `wandb.init` is told of it; offline where no server answers."""
+        return init({**told, **self._by_user(told)}, mode_of(self.mode), Path(self.directory))
+
+    def start_online(self, told: Mapping[str, Any], directory: Path) -> Any:
+        """Start a run online, or raise what W&B raises; its files go below `directory`."""
+        return init({**told, **self._by_user(told)}, "online", directory, or_offline=False)
 
     def told_of(self, cell: TrackedCell) -> dict[str, Any]:
         """What `wandb.init` is told of a cell; its options stand below `options`, beside the labels."""
         labels = cell.labels
         own = [labels["dataset"], labels["attack"], *(cell.config["defense"] or ["none"])]
+        own = [str(tag)[:LONGEST_TAG] for tag in own]
         config = {**labels, "sweep_name": cell.sweep, "options": dict(cell.config)}
         return self.told(run_id(labels["cell"]), cell.name, cell.sweep, labels["attack"], own, config)
 

@@ -52,6 +52,7 @@ def init(told: Mapping[str, Any], mode: Any, directory: Path, or_offline: bool =
     """Start a run, or go on in it, given what `wandb.init` is told of it.
 
     Where the server cannot be reached, and `or_offline` says so, it is offline: nothing here needs a server.
+    Otherwise it is a run that is made anew of files, and what this process prints is not its own.
     """
     import wandb
 
@@ -60,6 +61,7 @@ def init(told: Mapping[str, Any], mode: Any, directory: Path, or_offline: bool =
         silent=not sys.stderr.isatty() or not has_wandb_key(),
         init_timeout=START_SECONDS,
         **_timeout_raises(),
+        console="auto" if or_offline else "off",
     )
     arguments = {**told, "resume": "allow", "dir": str(directory), "settings": settings}
     try:

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from experiment.tracking.arrival import Arrival, note, noted
+from experiment.tracking.lasting import begun
 from experiment.tracking.wandb_logger import Wandb
 from experiment.tracking.wandb_service import forget_service
 from storage.options import instantiate
@@ -53,13 +54,13 @@ def sum_up(directory: Path, cells: Sequence[CellResult], sweep: Sweep, plots: It
         )
 
 
-def sum_up_online(directory: Path) -> None:
-    """Send the run that sums a sweep up; raises what W&B raises."""
+def sum_up_online(directory: Path, files: Path) -> None:
+    """Send the run that sums a sweep up; raises what W&B raises. W&B's own files go below `files`."""
     cells = load_cells([directory])
     logger = logger_of(cells[0].path)
     assert logger is not None
     told = _told(logger, directory, cells)
-    run = logger.start(told, "online")
+    run = logger.start_online(told, files)
     _hand_in(run, directory, told, tidy(cells), sorted(directory.glob("*.png")))
 
 
@@ -86,7 +87,8 @@ def _told(logger: Wandb, directory: Path, cells: Sequence[CellResult]) -> dict[s
 def _hand_in(run: Any, directory: Path, told: Mapping[str, Any], sweep: Sweep, plots: Iterable[Path]) -> None:
     import wandb
 
-    note(directory / RECORDS, Arrival(told, str(run.settings.sync_dir) if run.offline else None))
+    before = noted(directory / RECORDS)
+    note(directory / RECORDS, begun(run, told))
     pictures = {path.stem: wandb.Image(str(path)) for path in plots if path.suffix == ".png"}
     means = wandb.Table(dataframe=table(sweep), allow_mixed_types=True)
     run.log({"means": means, "report": wandb.Html(page(sweep), inject=False), **pictures})
@@ -94,4 +96,6 @@ def _hand_in(run: Any, directory: Path, told: Mapping[str, Any], sweep: Sweep, p
     if run.disabled:
         (directory / RECORDS / "wandb.json").unlink(missing_ok=True)
     elif not run.offline:
-        note(directory / RECORDS, Arrival(told, arrived=True))
+        if before is not None:
+            before.mark_offline_files()
+        note(directory / RECORDS, Arrival(told, online=True, arrived=True))

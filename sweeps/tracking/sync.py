@@ -1,103 +1,108 @@
-"""Sends to Weights & Biases what has not arrived: offline runs, and curves that its service was lost with."""
+"""Sends to Weights & Biases what has not arrived: each run is made anew of the files of its cell or sweep.
+
+Those files are whole where W&B's own may not be: its offline runs may be deleted, cut short by a kill, or
+still be written.
+"""
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import pandas as pd
 import yaml
 
-from experiment.tracking.arrival import RECORD, note_arrived, noted
+from experiment.tracking.arrival import RECORD, Arrival, note, noted
 from experiment.tracking.wandb_run import WandbTracker
 from experiment.tracking.wandb_service import forget_service
+from storage.files import check_writable
 from sweeps.grid.listed import RECORDS as OF_A_SWEEP
 from sweeps.tracking.summary import logger_of, sum_up_online
 
-SECONDS = 60.0
-"""For which `wandb sync` may be silent about a server that does not answer, and what each run adds to it."""
 
-SECONDS_A_RUN = 10.0
-
-
-def waiting(folder: Path) -> list[Path]:
-    """The folders below one, or itself, whose runs have not arrived, in their order."""
-    records = sorted(folder.rglob(RECORD))
-    known = [(path.parent, noted(path.parent)) for path in records]
-    return [path for path, arrival in known if arrival is not None and not arrival.arrived]
+def followed(folder: Path) -> dict[Path, Arrival]:
+    """The folders below one, or itself, whose runs are on record, in their order."""
+    records = [(path.parent, noted(path.parent)) for path in sorted(folder.rglob(RECORD))]
+    return {path: arrival for path, arrival in records if arrival is not None}
 
 
-def send(folders: Sequence[Path]) -> Iterator[tuple[Path, str]]:
-    """Send the runs of these folders; gives each with what went wrong, empty where it has arrived."""
-    offline = [folder for folder in folders if _offline(folder) is not None]
-    trouble = _sync(offline) if offline else ""
-    for folder in offline:
-        if _is_synced(folder):
-            note_arrived(folder)
-            yield folder, ""
-        else:
-            yield folder, trouble or "wandb sync did not send it"
-    for folder in [folder for folder in folders if folder not in offline]:
-        yield folder, _handed_in(folder)
+def waits(folder: Path, arrival: Arrival) -> bool:
+    """Whether something of a run has not arrived that nobody else sends.
+
+    A cell that has not ended may be running still. Online it sends its curve itself; of others there is
+    something to send where the curve has grown.
+    """
+    if arrival.arrived:
+        return False
+    if folder.name == OF_A_SWEEP or (folder / "result.json").is_file():
+        return True
+    curve = folder / "curve.csv"
+    return not arrival.online and curve.is_file() and len(pd.read_csv(curve)) > arrival.rows
 
 
-def _offline(folder: Path) -> Path | None:
-    arrival = noted(folder)
-    return arrival.folder if arrival is not None else None
+def send(folders: Mapping[Path, Arrival]) -> Iterator[tuple[Path, str]]:
+    """Send these runs; gives each with what went wrong, empty where all that there is has arrived.
+
+    Once the server does not answer, the rest is not tried.
+    """
+    import wandb
+
+    unreachable = ""
+    with TemporaryDirectory() as files:
+        for folder, arrival in folders.items():
+            try:
+                if not unreachable:
+                    _send(folder, arrival, Path(files))
+                yield folder, unreachable
+            except Exception as error:  # of whatever kind: of W&B's, of its socket, of the disk
+                forget_service()
+                trouble = f"{type(error).__name__}: {error}"
+                unreachable = trouble if isinstance(error, wandb.errors.CommError) else ""
+                yield folder, trouble
 
 
-def _is_synced(folder: Path) -> bool:
-    offline = _offline(folder)
-    return offline is not None and any(offline.glob("run-*.wandb.synced"))
+def _send(folder: Path, arrival: Arrival, files: Path) -> None:
+    check_writable(folder, "where it is noted what has arrived")
+    if folder.name == OF_A_SWEEP:
+        sum_up_online(folder.parent, files)
+    else:
+        _hand_in(folder, arrival, files)
 
 
-def _sync(folders: Sequence[Path]) -> str:
-    """Let W&B's own command send offline runs; returns the last line of what went wrong."""
-    paths = [path for folder in folders if (path := _offline(folder)) is not None]
-    seconds = SECONDS + SECONDS_A_RUN * len(paths)
-    command = [sys.executable, "-m", "wandb", "sync", *map(str, paths)]
-    variables = {name: value for name, value in os.environ.items() if name != "WANDB_MODE"}
-    if not Path("wandb").is_dir():  # where it has settings; else it would leave a folder with its logs here
-        variables.setdefault("WANDB_DIR", str(paths[0].parents[1]))
-    try:
-        said = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=seconds)
-    except subprocess.TimeoutExpired:
-        return f"the server did not answer within {seconds:.0f} s"
-    lines = (said.stdout + said.stderr).strip().splitlines()
-    return lines[-1] if said.returncode and lines else ""
-
-
-def _handed_in(folder: Path) -> str:
-    """Send a run made anew of a cell's own files, or of a sweep's; returns what went wrong."""
-    try:
-        if folder.name == OF_A_SWEEP:
-            sum_up_online(folder.parent)
-        else:
-            _hand_in(folder)
-    except Exception as error:  # of whatever kind: of W&B's, of its socket
-        forget_service()
-        return f"{type(error).__name__}: {error}"
-    return ""
-
-
-def _hand_in(folder: Path) -> None:
-    """Log the curve and the result that lie in a cell's folder."""
-    arrival, logger = noted(folder), logger_of(folder)
+def _hand_in(folder: Path, arrival: Arrival, files: Path) -> None:
+    """Log the curve and the result that lie in a cell's folder, and what was kept of it."""
+    logger = logger_of(folder)
+    if logger is None:
+        raise ValueError("its config.yaml cannot be read, or names no options of W&B")
+    result = _result(folder)
     config = yaml.safe_load((folder / "config.yaml").read_text())
     curve = pd.read_csv(folder / "curve.csv")
-    assert arrival is not None and logger is not None
-    options = {**arrival.told["config"], "options": config}
-    run = logger.start({**arrival.told, "config": options}, "online")
+    run = logger.start_online(
+        {**arrival.told, "config": {**arrival.told["config"], "options": config}}, files
+    )
     measures = list(config["privacy"]["measures"])
     tracker = WandbTracker(run, config["dataset"]["name"], measures, logger.artifacts)
     tracker.log(curve)
-    result = folder / "result.json"
-    if is_done := result.is_file():
-        tracker.summarize(json.loads(result.read_text()))
-        tracker.keep({"trace": folder / "trace.parquet"})
-    run.finish(exit_code=0 if is_done else 1)
-    note_arrived(folder)
+    if result is not None:
+        tracker.summarize(result)
+        tracker.keep({"trace": folder / "trace.parquet", "substitute": _substitute(config, result)})
+    run.finish(exit_code=0 if result is not None else 1)
+    note(folder, replace(arrival, rows=len(curve), arrived=result is not None))
+    if result is not None:
+        arrival.mark_offline_files()
+
+
+def _result(folder: Path) -> dict[str, Any] | None:
+    """The result of a cell; None where it has not ended."""
+    path = folder / "result.json"
+    return json.loads(path.read_text()) if path.is_file() else None
+
+
+def _substitute(config: Mapping[str, Any], result: Mapping[str, Any]) -> Path:
+    """Where the store has the substitute of a cell, if it still does."""
+    key = str(result["keys"].get("extraction", ""))
+    return Path(str(config.get("paths", {}).get("store", ""))) / "extractions" / key / "substitute.pt"

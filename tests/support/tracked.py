@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import yaml
 
 from experiment.tracking.base import TrackedCell
 
@@ -88,6 +89,15 @@ LABELS = {
 def tracked(tmp_path: Path, output: Path, **logger: Any) -> TrackedCell:
     """A cell that Weights & Biases follows, by these options."""
     return TrackedCell(config(tmp_path, **logger), LABELS, "knockoff digits pow x2 s0", output)
+
+
+def write_files(cell: TrackedCell, rows: int = len(CURVE), ended: bool = True) -> None:
+    """Leave in the cell's folder its config, its curve so far, and its result if it has ended."""
+    cell.output.mkdir(parents=True, exist_ok=True)
+    (cell.output / "config.yaml").write_text(yaml.safe_dump(dict(cell.config)))
+    CURVE[:rows].to_csv(cell.output / "curve.csv", index=False)
+    if ended:
+        (cell.output / "result.json").write_text(json.dumps(RESULT))
 
 
 def records(tmp_path: Path, run: Path | None = None) -> dict[str, list[Any]]:

@@ -18,7 +18,7 @@ from experiment.tracking.following import follow
 from experiment.tracking.labels import run_id
 from experiment.tracking.wandb_service import mode_of
 from support.commands import ROOT, run_python
-from support.tracked import CURVE, RESULT, exit_codes, no_account, records, tracked
+from support.tracked import CURVE, RESULT, exit_codes, no_account, records, tracked, write_files
 from support.wandb_stub import KEY, Stub, wandb_stub
 
 __all__ = ["no_account"]
@@ -100,12 +100,13 @@ def killed_in_mid_run(stub: Stub, folder: Path, and_the_server: bool) -> tuple[i
     """A cell whose service is killed after a round, in a process of its own: its code, and what it said."""
     program = (
         "import os, signal, sys, time\nimport psutil\nfrom pathlib import Path\n"
-        "from support.tracked import CURVE, RESULT, tracked\n"
+        "from support.tracked import CURVE, RESULT, tracked, write_files\n"
         "from experiment.tracking.following import follow\n"
         "from experiment.tracking import wandb_service\n"
         "wandb_service.START_SECONDS = 3\n"
         "folder = Path(sys.argv[1])\n"
-        "with follow(tracked(folder, folder / 'sweep' / 'cell')) as tracker:\n"
+        "cell = tracked(folder, folder / 'sweep' / 'cell')\n"
+        "with follow(cell) as tracker:\n"
         "    tracker.log(CURVE[:1])\n"
         "    services = [it for it in psutil.Process().children(recursive=True) if 'wandb' in it.name()]\n"
         "    assert services\n"
@@ -117,6 +118,7 @@ def killed_in_mid_run(stub: Stub, folder: Path, and_the_server: bool) -> tuple[i
         "        os.environ['WANDB_MODE'] = 'online'\n"
         "    tracker.log(CURVE[:2])\n"
         "    tracker.log(CURVE)\n"
+        "    write_files(cell)\n"
         "    tracker.summarize(RESULT)\n"
     )
     path = f"{ROOT / 'tests'}{os.pathsep}{ROOT}"
@@ -231,14 +233,16 @@ def test_a_server_that_ends_in_mid_run_costs_a_timeout_and_no_round(
     output = tmp_path / "sweep" / "cell"
     with wandb_stub() as server:
         monkeypatch.setenv("WANDB_BASE_URL", server.url)
-        following = follow(tracked(tmp_path, output))
+        cell = tracked(tmp_path, output)
+        following = follow(cell)
         tracker = following.__enter__()
         tracker.log(CURVE[:1])
     tracker.log(CURVE)
     tracker.summarize(RESULT)
     following.__exit__(None, None, None)
+    write_files(cell)
     record = noted(output)
-    assert record is not None and not record.arrived and record.folder is not None
+    assert record is not None and not record.arrived and record.offline is not None
     wandb.teardown()
     with wandb_stub() as server:
         monkeypatch.setenv("WANDB_BASE_URL", server.url)

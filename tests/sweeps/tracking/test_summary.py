@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import wandb
 import yaml
 
-import wandb
-from experiment.tracking.arrival import noted
+from experiment.tracking.arrival import Arrival, noted
 from support.grids.reports import write_cell
 from support.tracked import no_account
 from support.wandb_stub import KEY, Stub, wandb_stub
@@ -74,6 +74,10 @@ def test_a_sweep_is_summed_up_by_one_run(sweep: Path, stub: Stub) -> None:
     assert (table["nrows"], noted(sweep / RECORDS).arrived) == (2, True)  # type: ignore[union-attr]
 
 
+def waiting(sweep: Path) -> dict[Path, Arrival]:
+    return {path: it for path, it in sync.followed(sweep).items() if sync.waits(path, it)}
+
+
 def test_the_table_has_means_and_intervals(sweep: Path) -> None:
     """Read from the file that an offline run keeps."""
     summarize(sweep)
@@ -84,7 +88,7 @@ def test_the_table_has_means_and_intervals(sweep: Path) -> None:
     assert rows["knockoff"][accuracy] == pytest.approx(0.55)
     # Student's t of one degree of freedom times the standard error of two values that differ by 0.1
     assert rows["knockoff"][interval] == pytest.approx(12.7062 * 0.05, rel=1e-4)
-    assert (sweep / RECORDS) in sync.waiting(sweep)
+    assert (sweep / RECORDS) in waiting(sweep)
 
 
 def test_it_is_sent_again_only_when_cells_have_come(sweep: Path, stub: Stub) -> None:
@@ -105,10 +109,10 @@ def test_a_sync_sends_what_was_lost(
         broken.setattr(wandb, "Table", None)
         summarize(sweep)
     assert "tollgate sync" in caplog.text
-    (waits,) = sync.waiting(sweep)
-    assert dict(sync.send([waits])) == {waits: ""}
+    left = waiting(sweep)
+    assert dict(sync.send(left)) == {sweep / RECORDS: ""}
     assert stub.history()[-1]["means"]["nrows"] == 2
-    assert not sync.waiting(sweep)
+    assert not waiting(sweep)
 
 
 @pytest.mark.parametrize("logger", [{}, {"wandb": {"summary": False}}])
@@ -118,4 +122,4 @@ def test_who_wants_none_has_none(sweep: Path, logger: dict[str, Any]) -> None:
         own = {name: config["logger"]["wandb"] | node for name, node in logger.items()}
         path.write_text(yaml.safe_dump(config | {"logger": own}))
     summarize(sweep)
-    assert not (sweep.parent / "outputs").exists() and not sync.waiting(sweep)
+    assert not (sweep.parent / "outputs").exists() and not waiting(sweep)

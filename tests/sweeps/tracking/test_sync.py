@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,10 @@ import yaml
 
 from commands.sync import main
 from experiment.tracking.arrival import Arrival, note, noted
+from experiment.tracking.base import TrackedCell
 from experiment.tracking.following import follow
 from experiment.tracking.labels import run_id
-from support.tracked import CURVE, LABELS, RESULT, no_account, tracked
+from support.tracked import CURVE, LABELS, RESULT, no_account, tracked, write_files
 from support.wandb_stub import KEY, Stub, wandb_stub
 from sweeps.tracking import sync
 
@@ -37,35 +40,48 @@ def online(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_API_KEY", KEY)
 
 
-def kept_offline(tmp_path: Path, seed: int) -> Path:
-    cell = tracked(tmp_path, tmp_path / "sweep" / f"cell{seed}")
-    cell = type(cell)(cell.config, LABELS | {"seed": seed, "cell": f"key{seed}"}, f"s{seed}", cell.output)
+def cell_of(tmp_path: Path, seed: int, **logger: Any) -> TrackedCell:
+    cell = tracked(tmp_path, tmp_path / "sweep" / f"cell{seed}", **logger)
+    return replace(cell, labels=LABELS | {"seed": seed, "cell": f"key{seed}"}, name=f"s{seed}")
+
+
+def kept_offline(tmp_path: Path, seed: int, **logger: Any) -> Path:
+    cell = cell_of(tmp_path, seed, **logger)
     with follow(cell) as tracker:
         tracker.log(CURVE)
         tracker.summarize(RESULT)
+        write_files(cell)
     return cell.output
 
 
-def lost(tmp_path: Path, seed: int, **more: Any) -> Path:
+def lost(tmp_path: Path, seed: int) -> Path:
     """A cell with its files, whose run never came to a server."""
-    cell = tracked(tmp_path, tmp_path / "sweep" / f"cell{seed}")
-    cell.output.mkdir(parents=True)
-    (cell.output / "config.yaml").write_text(yaml.safe_dump({**cell.config, "dataset": {"name": "digits"}}))
-    CURVE.to_csv(cell.output / "curve.csv", index=False)
-    (cell.output / "result.json").write_text(json.dumps(RESULT))
-    labels = LABELS | {"seed": seed}
-    told = {"id": run_id(f"key{seed}"), "name": f"s{seed}", "tags": ["digits"], "config": labels}
-    note(cell.output, Arrival(told | more))
+    cell = cell_of(tmp_path, seed)
+    write_files(cell)
+    told = {"id": run_id(f"key{seed}"), "name": f"s{seed}", "tags": ["digits"], "config": dict(cell.labels)}
+    note(cell.output, Arrival(told))
     return cell.output
+
+
+def offline_files(tmp_path: Path) -> list[Path]:
+    return sorted((tmp_path / "outputs" / "wandb").glob("offline-run-*/run-*.wandb"))
+
+
+def arrival_of(folder: Path) -> Arrival:
+    arrival = noted(folder)
+    assert arrival is not None
+    return arrival
 
 
 def test_offline_runs_and_lost_curves_are_sent_once(
     stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folders = [kept_offline(tmp_path, 1), kept_offline(tmp_path, 2), lost(tmp_path, 3)]
-    gone = noted(folders[1])
-    assert gone is not None and gone.folder is not None
+    """Also where an offline run's file is cut short, as by a kill; the command is given elsewhere."""
+    kept_offline(tmp_path, 1), kept_offline(tmp_path, 2), lost(tmp_path, 3)
+    os.truncate(offline_files(tmp_path)[1], 700)
     online(stub, monkeypatch)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
     assert main([str(tmp_path / "sweep")]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "3 of 3 runs sent"
     for seed in (1, 2, 3):
@@ -74,11 +90,76 @@ def test_offline_runs_and_lost_curves_are_sent_once(
         first = next(bucket for bucket in stub.buckets if bucket["name"] == run_id(f"key{seed}"))
         told = json.loads(first["config"])
         assert (first["displayName"], told["seed"]["value"]) == (f"s{seed}", seed)
+        assert told["options"]["value"]["attack"]["budget"] == 300
     assert stub.exit_codes() == [0, 0, 0]
+    assert all(path.with_name(path.name + ".synced").exists() for path in offline_files(tmp_path))
+    assert not list((tmp_path / "elsewhere").iterdir()), "W&B's own files are left nowhere"
     seen = len(stub.streams)
     assert main([str(tmp_path / "sweep")]) == 0
     assert "every run that was followed has arrived" in capsys.readouterr().out
     assert len(stub.streams) == seen
+
+
+def test_what_a_cell_adds_after_a_sync_is_sent_by_the_next(
+    stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cell = cell_of(tmp_path, 1)
+    write_files(cell, rows=1, ended=False)
+    note(cell.output, Arrival({"id": run_id("key1"), "tags": [], "config": {}}, str(tmp_path / "gone")))
+    online(stub, monkeypatch)
+    assert main([str(tmp_path)]) == 0
+    assert [row["curve/queries"] for row in stub.history()] == [100] and stub.exit_codes() == [1]
+    assert (arrival_of(cell.output).rows, arrival_of(cell.output).arrived) == (1, False)
+    assert main([str(tmp_path)]) == 0 and stub.exit_codes() == [1], "nothing has come"
+    write_files(cell)
+    assert main([str(tmp_path)]) == 0
+    assert [row["curve/queries"] for row in stub.history()] == [100, 200, 300]
+    assert stub.exit_codes() == [1, 0] and arrival_of(cell.output).arrived
+
+
+def test_a_cell_that_is_online_and_has_not_ended_is_left_alone(
+    stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = cell_of(tmp_path, 1)
+    write_files(cell, rows=2, ended=False)
+    note(cell.output, Arrival({"id": run_id("key1"), "tags": [], "config": {}}, online=True))
+    online(stub, monkeypatch)
+    assert main([str(tmp_path)]) == 0 and not stub.buckets
+    write_files(cell)
+    assert main([str(tmp_path)]) == 0 and arrival_of(cell.output).arrived, "its end was lost"
+
+
+def test_artifacts_are_sent_from_the_cell_and_the_store(
+    stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = kept_offline(tmp_path, 1, artifacts=["trace", "substitute"])
+    store = tmp_path / "store" / "extractions" / "abcd"
+    store.mkdir(parents=True)
+    for path in (folder / "trace.parquet", store / "substitute.pt"):
+        path.write_bytes(b"content")
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    (folder / "config.yaml").write_text(
+        yaml.safe_dump(config | {"paths": {"store": str(tmp_path / "store")}})
+    )
+    (folder / "result.json").write_text(json.dumps(RESULT | {"keys": {"cell": "key1", "extraction": "abcd"}}))
+    online(stub, monkeypatch)
+    assert main([str(tmp_path)]) == 0
+    assert sorted(it["artifactTypeName"] for it in stub.artifacts) == ["substitute", "trace"]
+
+
+def test_what_cannot_be_noted_is_not_sent(
+    stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It would be sent again each time."""
+    lost(tmp_path, 1)
+    online(stub, monkeypatch)
+
+    def refuse(folder: Path, *_: object) -> None:
+        raise OSError(f"cannot write to {folder}")
+
+    monkeypatch.setattr(sync, "check_writable", refuse)
+    assert main([str(tmp_path)]) == 1
+    assert "cannot write to" in capsys.readouterr().err and not stub.buckets
 
 
 def test_without_a_key_nothing_is_sent(
@@ -86,10 +167,10 @@ def test_without_a_key_nothing_is_sent(
 ) -> None:
     lost(tmp_path, 1)
     assert main([str(tmp_path)]) == 1
-    assert "1 runs wait, and no key" in capsys.readouterr().err
+    assert "1 run waits, and no key" in capsys.readouterr().err
 
 
-def test_a_server_that_does_not_answer_is_said(
+def test_a_server_that_does_not_answer_is_said_and_waited_for_once(
     no_account: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folders = [kept_offline(tmp_path, 1), lost(tmp_path, 2)]
@@ -97,17 +178,17 @@ def test_a_server_that_does_not_answer_is_said(
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")  # where nobody listens
     monkeypatch.setenv("WANDB_API_KEY", KEY)
     monkeypatch.setattr("experiment.tracking.wandb_service.START_SECONDS", 2)
-    monkeypatch.setattr(sync, "SECONDS", 5.0)
-    monkeypatch.setattr(sync, "SECONDS_A_RUN", 0.0)
     assert main([str(tmp_path)]) == 1
     said = capsys.readouterr()
     assert "0 of 2 runs sent" in said.out
-    assert f"{folders[0]}: the server did not answer within 5 s" in said.err
-    assert f"error: {folders[1]}: CommError" in said.err
-    assert sync.waiting(tmp_path) == folders, "both wait for the next time"
+    for folder in folders:
+        assert f"error: {folder}: CommError" in said.err
+        assert sync.waits(folder, arrival_of(folder)), "it waits for the next time"
     wandb.teardown()
 
 
-def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit):
-        main([str(tmp_path / "x")])
+@pytest.mark.parametrize("name", ["x", "."])
+def test_a_folder_without_followed_runs_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(SystemExit) as refusal:
+        main([str(tmp_path / name)])
+    assert refusal.value.code == 2
