@@ -48,7 +48,7 @@ from victims.types import Answer, QueryBatch
 
 ROOT = Path(__file__).resolve().parents[1]
 ATTACKS = ("knockoff", "copycat")
-"""ART's adaptive Knockoff Nets is left out: it trains on one image at a time, and ends in NaN at these rates."""
+"""ART's adaptive Knockoff Nets is left out: it trains on one image at a time, and ends in NaN here."""
 
 PACKAGES = ("adversarial-robustness-toolbox", "six", "dp-accounting", "absl-py", "attrs", "dm-tree", "mpmath")
 SAME = (

@@ -1,9 +1,9 @@
 """A progressive calibration fitted to how a gate's accounts have used it.
 
 LOG is a CSV of totals, a line an account, as `tollgate accounts export` writes it: columns queries and gain.
-No images are needed. It prints the options that give a gate what was fitted, and for how many accounts
-its bounds hold that were not fitted to. Overrides change what is fitted by:
-pow_calibration.within_allowance=0.8.
+Leave out who is no honest user, for the toll would be fitted to thieves, too. No images are needed. It prints
+the options that give a gate what was fitted, and for how many accounts its bounds hold that were not fitted
+to. Overrides change what is fitted by: pow_calibration.within_allowance=0.8.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ SUBCOMMANDS = {
 """Each subcommand and what it does; it is the function `main` of the module of its name."""
 
 
-GO_ON = ("run", "status", "ask", "sync")
+GO_ON = ("run", "status", "ask", "sync", "serve")
 """Subcommands that lose nothing when they are interrupted."""
 
 

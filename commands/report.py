@@ -1,6 +1,6 @@
 """What finished cells say: tables, pictures and a page, with means and 95 % intervals over seeds.
 
-Writes table.csv, table.md and table.tex, plots as PNG, and report.html, a page that stands alone. With
+Writes table.csv, table.md and table.tex, plots as PNG and PDF, and report.html, which stands alone. With
 --against also reproduction.csv and reproduction.md: published figures as agreeing, differing or missing.
 """
 
@@ -27,6 +27,7 @@ def main(arguments: Sequence[str]) -> int:
     with packages_of("sweeps"):
         from rich.console import Console
 
+        from storage.files import check_writable
         from sweeps.report.published.comparison import compared, read_published, write_comparison
         from sweeps.report.tables import markdown
         from sweeps.report.terminal import print_table
@@ -35,8 +36,9 @@ def main(arguments: Sequence[str]) -> int:
         published = None if options.against is None else read_published(options.against)
         sweep = load(options.folders)
         out = options.out or options.folders[0]
+        check_writable(out, "--out" if options.out else "FOLDER, where the files go without --out")
         means = write_report(sweep, out, options.at)
-    except (FileNotFoundError, ValueError) as error:
+    except (OSError, ValueError) as error:
         parsing.error(str(error))
     if (console := Console()).is_terminal and not options.at:
         print_table(sweep, console)

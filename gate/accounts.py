@@ -78,18 +78,20 @@ def reset(ledger: str, account: str) -> None:
 
 
 def export(ledger: str) -> str:
-    """What each payer has asked, as CSV: account, queries, gain, last_asked.
+    """What each payer has asked, as CSV: account, queries, gain, last_asked, disabled.
 
     The gain is in honest queries (under a calibration by a line, the privacy cost), the time in seconds since
-    1970. Raises ValueError where there is no ledger.
+    1970, `disabled` 1 or 0. Raises ValueError where there is no ledger.
     """
     with _existing(ledger) as opened:
         standings = {payer: Standing.of(numbers) for payer, numbers in opened.standings().items()}
+        disabled = {account.name for account in opened.accounts() if account.disabled}
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["account", "queries", "gain", "last_asked"])
+    writer.writerow(["account", "queries", "gain", "last_asked", "disabled"])
     for payer, each in sorted(standings.items()):
-        writer.writerow([payer, int(each.queries), f"{each.gain:.6f}", f"{each.at:.0f}"])
+        row = [payer, int(each.queries), f"{each.gain:.6f}", f"{each.at:.0f}", int(payer in disabled)]
+        writer.writerow(row)
     return text.getvalue()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -11,28 +12,39 @@ import numpy as np
 import pandas as pd
 
 from pow.calibration.progressive import ProgressiveCalibration
-from pow.fitting import Bound, fit_to_accounts
+from pow.fitting import STEEPEST, Bound, Terms, fit_to_accounts
 from pow.pricing import composed_groups, make_pricing
 from pow.shares import share_interval
 
 COLUMNS = ("queries", "gain")
 """Columns of a log of totals that a fit needs."""
 
+MOST = 1e15
+"""More queries, or a larger gain, than this no account can have."""
+
+FEW = 0.02
+"""A share of the accounts that should not decide a fit for all."""
+
+DECIDING = 3.0
+"""A fit is decided by few where it is so many times steeper without them."""
+
 
 def read_totals(path: Path) -> pd.DataFrame:
     """Read the totals of accounts that have asked: a CSV with columns queries and gain, a line an account.
 
-    Raises ValueError naming the file and what is wrong with it.
+    Those that a column `disabled` marks by 1 are left out. Raises ValueError naming the file and what is
+    wrong with it.
     """
     totals = pd.read_csv(path)
     if missing := [name for name in COLUMNS if name not in totals]:
         raise ValueError(f"{path} has no column {', '.join(missing)}; it has {', '.join(totals.columns)}")
     for name in COLUMNS:
         values = pd.to_numeric(totals[name], errors="coerce")
-        if not (np.isfinite(values) & (values >= 0)).all():
-            raise ValueError(f"{path}: column {name} must hold numbers of at least 0")
+        if not ((values >= 0) & (values <= MOST)).all():
+            raise ValueError(f"{path}: column {name} must hold numbers from 0 to {MOST:g}")
         totals[name] = values
-    return totals[totals["queries"] > 0]
+    asked = totals["queries"] > 0
+    return totals[asked & (totals["disabled"] != 1)] if "disabled" in totals else totals[asked]
 
 
 def calibrate_to_usage(log: Path, dataset: str, overrides: Sequence[str], seed: int) -> list[str]:
@@ -55,16 +67,68 @@ def calibrate_to_usage(log: Path, dataset: str, overrides: Sequence[str], seed: 
     config = composed_groups([f"dataset={dataset}", "pow_calibration=progressive", *overrides])
     pricing = make_pricing(config)
     unfitted = pricing.unexpected
-    assert isinstance(unfitted, ProgressiveCalibration) and pricing.terms is not None
+    if not isinstance(unfitted, ProgressiveCalibration) or pricing.terms is None:
+        raise ValueError(f"pow_calibration={unfitted.name}: only progressive is fitted to accounts")
+    fit = partial(_fit, unfitted, pricing.terms, seed)
     gains, queries = totals["gain"].to_numpy(), totals["queries"].to_numpy()
-    fitted = fit_to_accounts(unfitted, gains, queries, pricing.terms, seed)
+    without = _without_few(fit, totals)
+    try:
+        fitted = fit(gains, queries)
+    except ValueError as error:
+        if without is None:
+            raise
+        raise ValueError(f"{error}. Else {_deciding(totals)} there is a fit") from error
     options = [f"pow_calibration.{name}={getattr(fitted, name):.6g}" for name in ("allowance", "steepness")]
-    fit = partial(fit_to_accounts, unfitted, terms=pricing.terms, seed=seed)
-    return [" ".join(options), *_held(fit, fitted, gains, queries, pricing.terms.bounds, seed)]
+    lines = [" ".join(options), *_held(fit, fitted, gains, queries, pricing.terms.bounds, seed)]
+    if without is not None and without.steepness > DECIDING * fitted.steepness:
+        lines.append(f"{_deciding(totals)} the steepness would be {without.steepness:.3g}")
+    return lines
+
+
+Fit = Callable[[np.ndarray, np.ndarray], ProgressiveCalibration]
+"""Fits to accounts' gains and queries; raises ValueError."""
+
+
+def _fit(
+    unfitted: ProgressiveCalibration, terms: Terms, seed: int, gains: np.ndarray, queries: np.ndarray
+) -> ProgressiveCalibration:
+    if not gains.any():
+        raise ValueError("no account has gained anything, so there is nothing to fit to")
+    fitted = fit_to_accounts(unfitted, gains, queries, terms, seed)
+    if fitted.steepness >= STEEPEST:
+        raise ValueError(
+            f"nearly no account has gained more than the allowance, {fitted.allowance:g}, so any steepness "
+            "would do: these accounts are too much alike to fit to"
+        )
+    return fitted
+
+
+def _largest(totals: pd.DataFrame) -> pd.DataFrame:
+    """The few accounts that have gained most for a query, first the one that has most."""
+    count = math.ceil(FEW * len(totals))
+    return totals.assign(each=totals["gain"] / totals["queries"]).nlargest(count, ["gain", "each"])
+
+
+def _without_few(fit: Fit, totals: pd.DataFrame) -> ProgressiveCalibration | None:
+    """The fit without the few accounts that have gained most; None where there is none."""
+    others = totals.drop(_largest(totals).index)
+    with suppress(ValueError):
+        return fit(others["gain"].to_numpy(), others["queries"].to_numpy())
+    return None
+
+
+def _deciding(totals: pd.DataFrame) -> str:
+    """Who the few are, as the beginning of a sentence about a fit without them."""
+    most = _largest(totals)
+    names = most["account"] if "account" in most else most.index.map(lambda row: f"of line {row + 2}")
+    said = ", ".join(map(str, names[:5])) + (", ..." if len(most) > 5 else "")
+    who = f"the account {said} has" if len(most) == 1 else f"{len(most)} accounts ({said}) have"
+    them = "it" if len(most) == 1 else "them"
+    return f"{who} gained far more than others; LOG should hold honest users alone, and without {them}"
 
 
 def _held(
-    fit: Callable[[np.ndarray, np.ndarray], ProgressiveCalibration],
+    fit: Fit,
     fitted: ProgressiveCalibration,
     gains: np.ndarray,
     queries: np.ndarray,

@@ -68,6 +68,21 @@ def write_tensors(path: Path, content: Any) -> None:
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
+def read_tensors(path: str | Path, option: str) -> Any:
+    """Read what a user's file of weights holds, on the CPU.
+
+    Raises ValueError, naming the option, for another file: such a one can make the unpickler raise anything.
+    """
+    import torch
+
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        lines = str(error).splitlines() or [""]
+        why = f"{type(error).__name__}: {lines[0].partition('. ')[0]}"  # more is advice for programmers
+        raise ValueError(f"{option}={path} is no file of weights ({why})") from error
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write indented JSON atomically; what JSON has no type for is written as text, and NaN as null."""
     text = json.dumps(_finite(content), indent=2, sort_keys=True, default=str, allow_nan=False)

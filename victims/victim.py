@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
+from storage.files import read_tensors
 from storage.typed import Natural
 from training.divergence import Diverged, not_finite
 from training.fit import fit
@@ -123,10 +123,7 @@ def load_weights(network: nn.Module, path: Path) -> None:
 
 def _read_weights(path: Path) -> dict[str, Tensor]:
     """The weights in a file; raises ValueError naming victim.checkpoint where there are none."""
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a file that holds no weights can make the unpickler raise anything
-        raise ValueError(f"victim.checkpoint={path} cannot be read as weights: {error}") from error
+    content = read_tensors(path, "victim.checkpoint")
     weights = _state_dict(content)
     if weights is None:
         raise ValueError(f"victim.checkpoint={path} holds no state dict but a {type(content).__name__}")

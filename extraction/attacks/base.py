@@ -129,11 +129,13 @@ class QueryAttack(Attack):
 
     @abstractmethod
     def queries(self, attacker: Attacker, count: int) -> Tensor:
-        """Choose the round's images: 1 to `count` of them, float32 in [0, 1] `[m, c, h, w]`."""
+        """Choose the round's images: at most `count`, float32 in [0, 1] `[m, c, h, w]`; none end it."""
 
     def run_round(self, attacker: Attacker, ask: Ask, count: int) -> None:
         """Ask about the images that `queries` chooses."""
-        ask(self.queries(attacker, count))
+        images = self.queries(attacker, count)
+        if len(images):
+            ask(images)
 
 
 def pool_images(attacker: Attacker, pool: ImageSet, index: Tensor) -> Tensor:

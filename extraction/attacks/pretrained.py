@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from extraction.attacks.base import Attacker
 from extraction.attacks.k_center import features
 from extraction.attacks.knockoff import Knockoff
+from storage.files import read_tensors
 from storage.identity import stable_id
 from storage.typed import check_declared
 from training.fit import fit
@@ -108,10 +109,7 @@ class Pretrained(Knockoff):
 def stored_weights(weights: str) -> dict[str, Tensor]:
     """The state dict in a file, or of torchvision's weights by their name; raises ValueError."""
     if Path(weights).is_file():
-        try:
-            content = torch.load(weights, map_location="cpu", weights_only=True)
-        except Exception as error:  # a file that holds no weights can make the unpickler raise anything
-            raise ValueError(f"attack.rule.weights={weights} cannot be read as weights: {error}") from error
+        content = read_tensors(weights, "attack.rule.weights")
         stored = content.get("state_dict", content) if isinstance(content, dict) else None
         if not isinstance(stored, dict) or not all(isinstance(it, Tensor) for it in stored.values()):
             raise ValueError(f"attack.rule.weights={weights} holds no state dict")

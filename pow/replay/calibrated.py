@@ -64,7 +64,11 @@ def _progressive(
             f"--calibration {asked.calibration} needs a trace.parquet: a CSV of the paper's authors has no "
             "queries whose gains could be counted"
         )
-    if asked.benign is not None and asked.benign.suffix == ".parquet":
+    if asked.benign is not None:
+        if asked.benign.suffix != ".parquet":
+            raise ValueError(
+                f"--benign {asked.benign}: --calibration {asked.calibration} needs a trace.parquet by it"
+            )
         priced = read_query_trace(asked.benign, str(asked.cost))
     elif asked.fitted and "gains" in asked.fitted:
         return as_fitted(unfitted, asked.fitted)

@@ -98,10 +98,11 @@ def _result(path: Path) -> dict[str, Any] | None:
     try:
         result: dict[str, Any] = json.loads((path / "result.json").read_text())
         whole = isinstance(result, dict) and (path / "curve.csv").stat().st_size > 0
-    except (OSError, ValueError):
+        _options(path)
+    except (OSError, ValueError, AttributeError, yaml.YAMLError):
         whole = False
     if not whole:
-        log.warning("%s is left out: its result.json or curve.csv is damaged or lost", path)
+        log.warning("%s is left out: its result.json, curve.csv or config.yaml is damaged or lost", path)
         return None
     return result
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,9 +32,12 @@ def title_of(axis: str, column: str) -> str:
 
 
 def datasets_of(folder: Path) -> list[str]:
-    """The data sets of the cells below a sweep's folder, finished or not."""
-    configs = [yaml.safe_load(path.read_text()) for path in sorted(folder.glob("*/config.yaml"))]
-    return sorted({str(config["dataset"]["name"]) for config in configs})
+    """The data sets of the cells below a sweep's folder, finished or not, whose config can be read."""
+    found = set()
+    for path in folder.glob("*/config.yaml"):
+        with suppress(OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+            found.add(str(yaml.safe_load(path.read_text())["dataset"]["name"]))
+    return sorted(found)
 
 
 def group_of(folder: Path) -> str:
@@ -163,7 +167,6 @@ def specification(made: Workspace) -> dict[str, Any]:
 def save(project: str, entity: str | None, datasets: Sequence[str], sweep: str | None = None) -> str:
     """Save the workspace for an entity (None: the key's own); returns its address, or raises NotSaved."""
     import requests
-
     import wandb
 
     try:

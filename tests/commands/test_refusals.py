@@ -19,6 +19,7 @@ from storage.conf import CONF
 from storage.errors import InputError
 from storage.files import check_writable
 from support.commands import run_program, run_python
+from support.grids.reports import write_cell
 from sweeps.launch.folder import SweepFolder
 from sweeps.report.results import load_cells
 
@@ -138,6 +139,23 @@ def test_damaged_results_are_left_out_and_said(
     (tmp_path / "result.json").write_text(content)
     assert load_cells([tmp_path]) == []
     assert f"{tmp_path} is left out" in caplog.text
+
+
+@pytest.mark.parametrize("content", ["dataset: {name: [", "- a list\n", b"\xff\xfe"])
+def test_cells_with_a_damaged_config_are_left_out_and_said(
+    content: str | bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_cell(tmp_path / "0", "knockoff", 0, [0.5])
+    (tmp_path / "0" / "config.yaml").write_bytes(content if isinstance(content, bytes) else content.encode())
+    assert load_cells([tmp_path]) == []
+    assert f"{tmp_path / '0'} is left out" in caplog.text
+
+
+def test_a_report_that_cannot_be_written_is_said(tmp_path: Path, capsys: Capture) -> None:
+    write_cell(tmp_path / "0", "knockoff", 0, [0.5])
+    (tmp_path / "file").touch()
+    said = all_said(capsys, "report", str(tmp_path), "--out", str(tmp_path / "file"))
+    assert "cannot write to" in said and "--out" in said and "Traceback" not in said
 
 
 @pytest.mark.parametrize("store", [None, 3, ["a"]])

@@ -13,7 +13,7 @@ from extraction.attacks.jacobian import Jacobian, label_gradient
 from extraction.attacks.knockoff import Knockoff
 from extraction.attacks.standard import Standard
 from extraction.checkpoint import load_checkpoint
-from extraction.extract import Extraction
+from extraction.extract import Extraction, NothingAnswered
 from extraction.settings import ExtractionSettings, SubstituteSettings
 from extraction.transfer_set import TransferSet
 from support.extracting import CPU, TruthOracle, evaluation, network, pool
@@ -107,6 +107,21 @@ def test_counts_scores_and_accounts(tmp_path: Path) -> None:
     assert [batch.round for batch in oracle.batches] == [1] * 3 + [2] * 3 + [3] * 3
     assert sorted({len(batch) for batch in oracle.batches}) == [33, 34]
     assert run.rounds[-1].accuracy == run.rounds[-1].fidelity > 0.5
+
+
+class Half(Standard):
+    """Asks about half of what it may, rounded down: of one image about none."""
+
+    def queries(self, attacker: Attacker, count: int) -> Tensor:
+        return super().queries(attacker, count // 2)
+
+
+def test_an_attack_that_asks_nothing_more_has_ended(tmp_path: Path) -> None:
+    run = extraction(tmp_path, Half(), budget=16, round_size=16)
+    run.run(TruthOracle(), evaluation())
+    assert [result.queries for result in run.rounds] == [8, 12, 14, 15], "one left is none for it"
+    with pytest.raises(NothingAnswered):
+        extraction(tmp_path / "other", Half(), budget=1, round_size=1).run(TruthOracle(), evaluation())
 
 
 def test_a_refusal_keeps_the_curve_so_far(tmp_path: Path) -> None:

@@ -189,7 +189,7 @@ def test_weights_without_sense_are_refused(tmp_path: Path) -> None:
     torch.save([1, 2], tmp_path / "list")
     torch.save({"0.weight": torch.zeros(3, 3)}, tmp_path / "other")
     for weights, said in {
-        str(tmp_path / "text"): "cannot be read as weights",
+        str(tmp_path / "text"): "is no file of weights",
         str(tmp_path / "list"): "holds no state dict",
         str(tmp_path / "other"): "are not those of the substitute: 6 of its 6 tensors have no match",
         str(tmp_path / "none"): "is neither a file nor the name of weights of torchvision",

@@ -31,9 +31,10 @@ def test_totals_are_exported_without_images(tmp_path: Path, capsys: pytest.Captu
     with closing(SqliteLedger(path)) as ledger:
         for number, account in enumerate(["bob", "ann", "ann"]):
             ledger.charge(challenge(number), account, account, asked)
-    assert main(["export", "--ledger", str(path)]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines == ["account,queries,gain,last_asked", "ann,6,6.000000,7", "bob,3,3.000000,7"]
+    for command in (["add", "bob"], ["disable", "bob"], ["export"]):
+        assert main([*command, "--ledger", str(path)]) == 0
+    lines = capsys.readouterr().out.splitlines()[-3:]
+    assert lines == ["account,queries,gain,last_asked,disabled", "ann,6,6.000000,7,0", "bob,3,3.000000,7,1"]
 
 
 @pytest.mark.parametrize("command", [["export"], ["list"], ["rotate-key"], ["remove", "ann"]])

@@ -268,6 +268,8 @@ def test_a_progressive_toll_is_the_same_however_requests_are_cut(
     (tmp_path / "authors.csv").write_text("time,privacy,queries\n1,2,3\n")
     assert main([str(tmp_path / "authors.csv"), "--calibration", "progressive"]) == 1
     assert "no queries whose gains could be counted" in capsys.readouterr().err
+    assert main([str(trace), "--calibration", "progressive", "--benign", str(tmp_path / "authors.csv")]) == 1
+    assert "needs a trace.parquet by it" in capsys.readouterr().err, "it is not passed over"
 
 
 def test_an_accounts_first_request_has_its_price(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def test_what_holds_is_told_of_accounts_that_were_not_fitted_to(tmp_path: Path) 
         path = tmp_path / f"{number}.csv"
         gain = (random.pareto(3, 60) + 1) / 2
         pd.DataFrame({"queries": 50, "gain": 50 * gain}).to_csv(path, index=False)
-        _, first, _ = calibrate_to_usage(path, "digits", [], number)
+        _, first, *_ = calibrate_to_usage(path, "digits", [], number)
         found = re.match(r"([\d.]+) % \(([\d.]+) to ([\d.]+)\) of 30 accounts", first)
         assert found is not None
         share, low, high = (float(it) / 100 for it in found.groups())
@@ -67,10 +67,67 @@ def test_logs_that_cannot_be_fitted_to_are_refused(
     log(tmp_path / "few.csv", accounts=5)
     for name, said in (
         ("columns.csv", "has no column gain"),
-        ("words.csv", "column gain must hold numbers of at least 0"),
+        ("words.csv", "column gain must hold numbers from 0 to 1e+15"),
         ("few.csv", "5 accounts are too few to fit to; at least 20"),
         ("missing.csv", "No such file"),
     ):
         assert main([str(tmp_path / name)]) == 1
         error = capsys.readouterr().err
         assert said in error and error.count("\n") == 1
+
+
+def with_thieves(path: Path, queries: float, gain: float, thieves: int = 1, honest: int = 60) -> Path:
+    totals = pd.read_csv(log(path, accounts=honest))
+    more = pd.DataFrame(
+        {"account": [f"thief{it}" for it in range(thieves)], "queries": queries, "gain": gain}
+    )
+    pd.concat([totals, more]).to_csv(path, index=False)
+    return path
+
+
+def test_few_who_decide_the_fit_are_named(tmp_path: Path) -> None:
+    """A thief in the log would switch the toll off for all."""
+    clean = calibrate_to_usage(log(tmp_path / "clean.csv", accounts=60), "digits", [], 0)
+    assert not any("LOG should hold" in line for line in clean)
+    lines = calibrate_to_usage(with_thieves(tmp_path / "one.csv", 3000, 20000), "digits", [], 0)
+    told = re.search(r"thief0.* have gained far more .* the steepness would be ([\d.e+-]+)", lines[-1])
+    assert told is not None
+    steepness = [float(options[0].rpartition("=")[2]) for options in (clean, lines)]
+    assert float(told[1]) > 3 * steepness[1] and float(told[1]) == pytest.approx(steepness[0], rel=1)
+
+
+def test_few_with_whom_there_is_no_fit_are_named(tmp_path: Path) -> None:
+    path = with_thieves(tmp_path / "log.csv", 5000, 580000, thieves=3, honest=200)
+    with pytest.raises(ValueError, match=r"thief0, thief1, thief2.* without them there is a fit"):
+        calibrate_to_usage(path, "digits", [], 0)
+
+
+def test_disabled_accounts_are_not_fitted_to(tmp_path: Path) -> None:
+    path = with_thieves(tmp_path / "log.csv", 3000, 20000)
+    totals = pd.read_csv(path)
+    totals.assign(disabled=totals["account"].astype(str).str.startswith("thief").astype(int)).to_csv(path)
+    clean = log(tmp_path / "clean.csv", accounts=60)
+    assert calibrate_to_usage(path, "digits", [], 0) == calibrate_to_usage(clean, "digits", [], 0)
+
+
+@pytest.mark.parametrize(
+    ("queries", "gain", "said"),
+    [
+        (100, 10, "too much alike to fit to"),
+        (1, 1e-300, "too much alike to fit to"),
+        (100, 0, "no account has gained anything"),
+        (1e300, 1e300, "column queries must hold numbers from 0 to 1e[+]15"),
+        (10, "inf", "column gain must hold numbers"),
+        (10, "x", "column gain must hold numbers"),
+    ],
+)
+def test_what_gives_no_fit_is_said(tmp_path: Path, queries: float, gain: object, said: str) -> None:
+    path = tmp_path / "log.csv"
+    pd.DataFrame({"queries": [queries] * 40, "gain": [gain] * 40}).to_csv(path, index=False)
+    with pytest.raises(ValueError, match=said):
+        calibrate_to_usage(path, "digits", [], 0)
+
+
+def test_another_calibration_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="pow_calibration=paper: only progressive"):
+        calibrate_to_usage(log(tmp_path / "log.csv"), "digits", ["pow_calibration=paper"], 0)

@@ -55,6 +55,7 @@ def test_the_softmax_of_its_logits_is_what_it_gives(predict: object, module: typ
         (lambda images: np.log(probabilities(images)), "victim.architecture.function=brought.predict"),
         (lambda images: probabilities(images)[:, :2], "victim.architecture.function=brought.predict"),
         (lambda images: probabilities(images)[:, 0], "n, classes"),
+        (lambda images: probabilities(images)[:, [0, 1, 2, 2]] / 2, "predict|3 probabilities are needed"),
         (lambda images: probabilities(images) * np.nan, "NaN or infinity"),
     ],
 )

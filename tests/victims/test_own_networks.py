@@ -136,7 +136,7 @@ def test_a_checkpoint_that_does_not_fit_is_named(
 
 def test_a_file_without_weights_is_named(tmp_path: Path) -> None:
     (tmp_path / "weights.pt").write_bytes(b"no weights")
-    with pytest.raises(ValueError, match=r"victim\.checkpoint=.*cannot be read"):
+    with pytest.raises(ValueError, match=r"victim\.checkpoint=.*is no file of weights"):
         load_weights(network(), tmp_path / "weights.pt")
 
 

@@ -92,14 +92,15 @@ def _check_output(network: nn.Module, image_shape: tuple[int, ...], num_classes:
         raise ValueError(f"this architecture cannot take images of shape {image_shape}: {error}") from error
     finally:
         network.train(training)
+    needed = "logits" if is_trainable(network) else "probabilities"
     if not isinstance(output, Tensor):
         raise ValueError(
-            f"this architecture answers a {type(output).__name__}, but a tensor of logits is needed"
+            f"this architecture answers a {type(output).__name__}, but a tensor of {needed} is needed"
         )
     if tuple(output.shape) != (2, num_classes):
         raise ValueError(
             f"this architecture answers {tuple(output.shape)[1:]} for one image, but the data set has "
-            f"{num_classes} classes, so {num_classes} logits are needed"
+            f"{num_classes} classes, so {num_classes} {needed} are needed"
         )
     if not output.isfinite().all():
         raise ValueError("this architecture answers NaN or infinity; its initial weights are broken")

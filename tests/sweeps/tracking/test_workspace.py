@@ -85,6 +85,8 @@ def test_the_data_sets_of_a_sweep_are_those_of_its_cells(tmp_path: Path) -> None
     for name, dataset in {"a": "mnist", "b": "digits", "c": "mnist"}.items():
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.yaml").write_text(f"dataset: {{name: {dataset}}}\n")
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "config.yaml").write_text("dataset: {name: [")
     assert workspace.datasets_of(tmp_path) == ["digits", "mnist"]
     assert workspace.group_of(tmp_path) == tmp_path.name
     note(tmp_path / "b", Arrival({"group": "a group of mine"}))
