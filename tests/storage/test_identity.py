@@ -18,8 +18,8 @@ from victims.architectures.resnet import resnet18
 
 OURS = ("extraction", "pow", "privacy", "training", "victims", "experiment", "storage")
 
-NOT_IN_KEYS = ("hydra", "dataset", "query_pool", "trainer")
-"""Groups of conf/ that no key holds: images enter by their content, and of the trainer only its numerics."""
+NOT_IN_KEYS = ("hydra", "dataset", "query_pool", "trainer", "logger")
+"""Groups of conf/ that no key holds: images enter by their content, of the trainer its numerics."""
 
 GOLDEN = {
     *(
