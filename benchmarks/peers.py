@@ -3,11 +3,12 @@
     python -m benchmarks.peers [--queries 3000] [--epochs 10] [--seeds 0 1 2] [--folder outputs/peers]
                                [dataset=mnist paths.data=...]
 
-Both attack the same victim, by its weights, with the same pool, as many queries, the same network,
-optimiser, batch size and epochs, on one thread. A run has a process of its own, and the two sides take turns.
-CPU seconds (user and system) are those of asking and training, without imports and data; ours hold scoring
-and a checkpoint, too. Memory is what the peak grew by beyond that of loading. Printed are medians, with the
-least and the largest, and the median of the ratios of a seed's two runs.
+Both attack the same victim, by its weights, with the same pool, as many queries, the same network from the
+same initial weights, the same optimiser, batch size, epochs and memory format, on one thread; each draws its
+own queries. A run has a process of its own, and the sides begin by turns. CPU seconds (user and system) are
+those of asking and training, without imports and data; ours hold scoring and a checkpoint, too. Memory is the
+peak above what was in use when the attack began. Printed are medians, with the least and the largest, and the
+median of the ratios of a seed's two runs.
 
 ART and dp_accounting are installed into FOLDER/packages the first time, and nowhere else. Other arguments are
 options of `tollgate run`, for both sides.
@@ -18,12 +19,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -44,6 +44,8 @@ from privacy import gnmax
 from storage.conf import CONF
 from training.batches import to_float
 from training.fit import predict_logits
+from training.seeds import seeded
+from victims.architectures.build import build_network
 from victims.types import Answer, QueryBatch
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -52,8 +54,9 @@ ATTACKS = ("knockoff", "copycat")
 
 PACKAGES = ("adversarial-robustness-toolbox", "six", "dp-accounting", "absl-py", "attrs", "dm-tree", "mpmath")
 SAME = (
-    *("logger=none", "trainer=cpu", "trainer.precision=32-true", "substitute.recipe.schedule=constant"),
-    *("substitute.recipe.augmentation.shift=0", "substitute.recipe.augmentation.flip=false"),
+    *("logger=none", "trainer=cpu", "trainer.precision=32-true", "trainer.channels_last=false"),
+    *("substitute.recipe.schedule=constant", "substitute.recipe.augmentation.shift=0"),
+    "substitute.recipe.augmentation.flip=false",
 )
 """What makes the two sides' training the same."""
 
@@ -104,41 +107,37 @@ def ours(cell: Cell, victim: nn.Module) -> nn.Module:
         return extraction.run(Served(victim, cell), evaluation)
 
 
-def art(cell: Cell, victim: nn.Module) -> nn.Module:
-    """Run ART's extraction with the cell's settings; returns the substitute."""
+def art(cell: Cell, victim: nn.Module, images: np.ndarray) -> nn.Module:
+    """Run ART's extraction with the cell's settings on its pool's images, float32; returns the substitute."""
     from art.attacks.extraction import CopycatCNN, KnockoffNets
     from art.estimators.classification import PyTorchClassifier
 
-    from victims.architectures.build import build_network
-
     recipe, settings, pool = cell.substitute.recipe, cell.settings, cell.pool
     shape, classes = pool.image_shape, cell.data.train.num_classes
+    with seeded(settings.seed, "substitute", 1):  # as ours is
+        substitute = build_network(cell.substitute.architecture, shape, classes, pool.images)
     torch.manual_seed(settings.seed)
     np.random.seed(settings.seed)
-    substitute = build_network(cell.substitute.architecture, shape, classes, pool.images)
 
     def classifier(network: nn.Module, optimizer: torch.optim.Optimizer | None) -> Any:
         loss = nn.CrossEntropyLoss()
         return PyTorchClassifier(network, loss, shape, classes, optimizer, device_type="cpu")
 
-    served = classifier(nn.Sequential(victim, nn.Softmax(1)), None)
+    attacks = {"copycat": CopycatCNN, "knockoff": KnockoffNets}
+    attack = attacks[cell.config["attack"]["name"]](
+        classifier(nn.Sequential(victim, nn.Softmax(1)), None),
+        batch_size_fit=recipe.batch_size,
+        batch_size_query=cell.hardware.batch_size,
+        nb_epochs=recipe.epochs,
+        nb_stolen=settings.budget,
+        use_probability=settings.answers != "hard",
+    )
     copy = classifier(substitute, recipe.make_optimizer(substitute.parameters()))
-    how = {
-        "batch_size_fit": recipe.batch_size,
-        "batch_size_query": cell.hardware.batch_size,
-        "nb_epochs": recipe.epochs,
-        "nb_stolen": settings.budget,
-        "use_probability": settings.answers != "hard",
-    }
-    images = to_float(pool.images).numpy()
-    if cell.config["attack"]["name"] == "copycat":
-        CopycatCNN(served, **how).extract(images, thieved_classifier=copy)
-        return substitute.eval()
-    KnockoffNets(served, verbose=False, **how).extract(images, thieved_classifier=copy)
+    attack.extract(images, thieved_classifier=copy)
     return substitute.eval()
 
 
-SIDES: dict[str, Callable[[Cell, nn.Module], nn.Module]] = {"ours": ours, "ART": art}
+SIDES = ("ours", "ART")
 
 
 def _import(side: str) -> None:
@@ -149,9 +148,15 @@ def _import(side: str) -> None:
         import pytorch_lightning  # noqa: F401
 
 
-def used_memory() -> float:
-    """The most MiB that this process has held."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def memory(kind: str) -> float:
+    """MiB of this process: VmRSS in use, VmHWM the most since the peak was forgotten."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(kind)) / 1024
+
+
+def forget_peak() -> None:
+    """Let the peak of this process's memory begin at what is in use."""
+    Path("/proc/self/clear_refs").write_text("5")
 
 
 def measure(side: str, attack: str, overrides: Sequence[str]) -> Measured:
@@ -161,12 +166,14 @@ def measure(side: str, attack: str, overrides: Sequence[str]) -> Measured:
     _import(side)
     test = cell.data.test
     told = predict_logits(victim, test.images, cell.hardware).argmax(1)
-    before, started = used_memory(), time.process_time()
-    substitute = SIDES[side](cell, victim)
-    seconds, memory = time.process_time() - started, used_memory() - before
+    images = to_float(cell.pool.images).numpy() if side == "ART" else None
+    forget_peak()
+    before, started = memory("VmRSS"), time.process_time()
+    substitute = ours(cell, victim) if images is None else art(cell, victim, images)
+    seconds, used = time.process_time() - started, memory("VmHWM") - before
     says = predict_logits(substitute, test.images, cell.hardware).argmax(1)
     accuracy, fidelity = (says == test.labels).double().mean(), (says == told).double().mean()
-    return Measured(seconds, memory, float(accuracy), float(fidelity))
+    return Measured(seconds, used, float(accuracy), float(fidelity))
 
 
 def install(packages: Path) -> None:
@@ -265,7 +272,8 @@ def main() -> None:
             told = [*budget, f"substitute.recipe.epochs={options.epochs}", f"seed={seed}", *overrides]
             told += [f"paths.store={folder / 'store'}"]
             apart(folder / "packages", "prepare", attack, *told)
-            for side, done in runs.items():
+            for side in SIDES if seed % 2 else reversed(SIDES):
+                done = runs[side]
                 done.append(Measured(**apart(folder / "packages", "print_measured", side, attack, *told)))
                 print(f"{side}, {attack}, seed {seed}: {done[-1]}", file=sys.stderr)
         table.add_row(*row(attack, *runs.values()))

@@ -23,7 +23,7 @@ def main(arguments: Sequence[str]) -> int:
     with packages_of("sweeps"):
         from experiment.tracking.wandb_service import has_wandb_key
         from sweeps.tracking.sync import followed, send, waits
-    known = {path: it for given in options.folders for path, it in followed(given).items()}
+    known = {path: it for given in options.folders for path, it in followed(given.resolve()).items()}
     if not known:
         parsing.error(f"no run below {', '.join(map(str, options.folders))} was followed by Weights & Biases")
     left = {path: arrival for path, arrival in known.items() if waits(path, arrival)}

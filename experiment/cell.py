@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -32,7 +34,20 @@ def run_cell(config: DictConfig, output: Path, progress: bool = True) -> None:
         raise InputError(str(error)) from error
     cell = compose_cell(config, progress=progress and sys.stderr.isatty())
     check_objective(cell.config)
+    drop_other_result(output, cell.identity.cell_key)
     write_atomically(output / "config.yaml", lambda path: OmegaConf.save(config, path, resolve=True))
     labels = labels_of(cell)
     with follow(TrackedCell(cell.config, labels, run_name(labels), output)) as tracker:
         CellRun(cell, output, tracker).run(started)
+
+
+def drop_other_result(output: Path, key: str) -> None:
+    """Remove the result of another cell from a folder that was given to this one."""
+    path = output / "result.json"
+    with suppress(FileNotFoundError):
+        try:
+            is_own = json.loads(path.read_text())["keys"]["cell"] == key
+        except (ValueError, KeyError, TypeError):
+            is_own = False
+        if not is_own:
+            path.unlink()

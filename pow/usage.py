@@ -7,12 +7,13 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from pow.calibration.progressive import ProgressiveCalibration
-from pow.fitting import STEEPEST, Bound, Terms, fit_to_accounts
+from pow.fitting import FEWEST_ACCOUNTS, STEEPEST, Bound, Terms, fit_to_accounts
 from pow.pricing import composed_groups, make_pricing
 from pow.shares import share_interval
 
@@ -22,11 +23,14 @@ COLUMNS = ("queries", "gain")
 MOST = 1e15
 """More queries, or a larger gain, than this no account can have."""
 
-FEW = 0.02
+FEW = 0.1
 """A share of the accounts that should not decide a fit for all."""
 
+APART = 3.0
+"""So many times as much as the next account has gained who stands apart from it."""
+
 DECIDING = 3.0
-"""A fit is decided by few where it is so many times steeper without them."""
+"""A fit is decided by those who stand apart where it is so many times steeper without them."""
 
 
 def read_totals(path: Path) -> pd.DataFrame:
@@ -71,17 +75,18 @@ def calibrate_to_usage(log: Path, dataset: str, overrides: Sequence[str], seed: 
         raise ValueError(f"pow_calibration={unfitted.name}: only progressive is fitted to accounts")
     fit = partial(_fit, unfitted, pricing.terms, seed)
     gains, queries = totals["gain"].to_numpy(), totals["queries"].to_numpy()
-    without = _without_few(fit, totals)
+    apart = _apart(totals)
+    without = _without(fit, totals, apart)
     try:
         fitted = fit(gains, queries)
     except ValueError as error:
         if without is None:
             raise
-        raise ValueError(f"{error}. Else {_deciding(totals)} there is a fit") from error
+        raise ValueError(f"{error}. And {_named(apart)} there is a fit") from error
     options = [f"pow_calibration.{name}={getattr(fitted, name):.6g}" for name in ("allowance", "steepness")]
     lines = [" ".join(options), *_held(fit, fitted, gains, queries, pricing.terms.bounds, seed)]
     if without is not None and without.steepness > DECIDING * fitted.steepness:
-        lines.append(f"{_deciding(totals)} the steepness would be {without.steepness:.3g}")
+        lines.append(f"{_named(apart)} the steepness would be {without.steepness:.3g}")
     return lines
 
 
@@ -103,28 +108,43 @@ def _fit(
     return fitted
 
 
-def _largest(totals: pd.DataFrame) -> pd.DataFrame:
-    """The few accounts that have gained most for a query, first the one that has most."""
-    count = math.ceil(FEW * len(totals))
-    return totals.assign(each=totals["gain"] / totals["queries"]).nlargest(count, ["gain", "each"])
+def _apart(totals: pd.DataFrame) -> pd.DataFrame:
+    """The accounts that stand apart from all others, by what they gained or by what they gained a query."""
+    most = min(math.ceil(FEW * len(totals)), len(totals) - FEWEST_ACCOUNTS)
+    each = totals["gain"] / totals["queries"]
+    rows = [row for values in (totals["gain"], each) for row in _above_a_gap(values, most)]
+    return totals.loc[list(dict.fromkeys(rows))[: max(most, 0)]]
 
 
-def _without_few(fit: Fit, totals: pd.DataFrame) -> ProgressiveCalibration | None:
-    """The fit without the few accounts that have gained most; None where there is none."""
-    others = totals.drop(_largest(totals).index)
+def _above_a_gap(values: pd.Series[float], most: int) -> list[Any]:
+    """Labels of the values above the widest gap, first the largest; at most so many, and none without one.
+
+    A gap is the ratio of neighbours in their order, and has to be wide (APART).
+    """
+    if most < 1:
+        return []
+    ordered = values.sort_values(ascending=False, kind="stable")
+    few = np.maximum(ordered.to_numpy()[: most + 1], np.finfo(float).tiny)
+    ratios = few[:-1] / few[1:]
+    widest = int(ratios.argmax())
+    return list(ordered.index[: widest + 1]) if ratios[widest] > APART else []
+
+
+def _without(fit: Fit, totals: pd.DataFrame, apart: pd.DataFrame) -> ProgressiveCalibration | None:
+    """The fit without the accounts that stand apart; None where there are none, or is none."""
+    others = totals.drop(apart.index)
     with suppress(ValueError):
-        return fit(others["gain"].to_numpy(), others["queries"].to_numpy())
+        return fit(others["gain"].to_numpy(), others["queries"].to_numpy()) if len(apart) else None
     return None
 
 
-def _deciding(totals: pd.DataFrame) -> str:
-    """Who the few are, as the beginning of a sentence about a fit without them."""
-    most = _largest(totals)
-    names = most["account"] if "account" in most else most.index.map(lambda row: f"of line {row + 2}")
-    said = ", ".join(map(str, names[:5])) + (", ..." if len(most) > 5 else "")
-    who = f"the account {said} has" if len(most) == 1 else f"{len(most)} accounts ({said}) have"
-    them = "it" if len(most) == 1 else "them"
-    return f"{who} gained far more than others; LOG should hold honest users alone, and without {them}"
+def _named(apart: pd.DataFrame) -> str:
+    """Who stands apart, as the beginning of a sentence about a fit without them."""
+    names = apart["account"] if "account" in apart else apart.index.map(lambda row: f"of line {row + 2}")
+    said = ", ".join(map(str, names[:5])) + (", ..." if len(apart) > 5 else "")
+    who = f"the account {said} has" if len(apart) == 1 else f"{len(apart)} accounts ({said}) have"
+    them = "it" if len(apart) == 1 else "them"
+    return f"{who} gained far more than all others; leave out who is no honest user. Without {them}"
 
 
 def _held(

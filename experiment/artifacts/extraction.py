@@ -64,6 +64,9 @@ class StoredExtraction(Artifact[FinishedExtraction]):
 
     def make(self, directory: Path) -> None:
         """Run the extraction, or what is left of it; raises InputError where the victim cannot be asked."""
+        if (directory / "result.json").is_file():  # written last: a kill came before the entry was published
+            self._tidy(directory)
+            return
         journal, checkpoint = Journal(directory / "journal"), directory / "checkpoint.pt"
         if journal.drop_damaged():
             checkpoint.unlink(missing_ok=True)
@@ -76,8 +79,13 @@ class StoredExtraction(Artifact[FinishedExtraction]):
         trace = journal.trace()
         write_atomically(directory / "trace.parquet", lambda path: trace.to_parquet(path))
         write_json(directory / "result.json", {"rounds": [asdict(result) for result in extraction.rounds]})
-        checkpoint.unlink(missing_ok=True)
-        shutil.rmtree(journal.directory)
+        self._tidy(directory)
+
+    @staticmethod
+    def _tidy(directory: Path) -> None:
+        """Remove what only an extraction that goes on needs."""
+        (directory / "checkpoint.pt").unlink(missing_ok=True)
+        shutil.rmtree(directory / "journal", ignore_errors=True)
 
     def load(self, entry: Entry) -> FinishedExtraction:
         """The rounds and the trace."""

@@ -20,7 +20,16 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from experiment.asking.record import Record, merge, read_call, records, runs, split, write_call
+from experiment.asking.record import (
+    Record,
+    check_record,
+    merge,
+    read_call,
+    records,
+    runs,
+    split,
+    write_call,
+)
 from storage.files import write_atomically
 from victims.defenses.base import Watch
 from victims.meter import Meter
@@ -99,8 +108,19 @@ class Journal:
         table = read_call(self.directory, record, call)
         if (table.schema.metadata or {}).get(b"digest") != digest.encode():
             log.warning("journal entry %s holds other queries than this run asks; asking anew", record.name)
+            self._drop_from(round, call)
             return None
         return _read_answer(table["answer"])
+
+    def _drop_from(self, round: int, call: int) -> None:
+        """Remove a call and all after it: who asks otherwise now will not ask those."""
+        if (record := self._holding(round, call)) is not None and record.first < call:
+            split(self.directory, record)
+            self._list()
+        for (number, first), record in list(self._records.items()):
+            if (number, first) >= (round, call):
+                (self.directory / record.name).unlink()
+        self._list()
 
     def write(
         self,
@@ -119,9 +139,6 @@ class Journal:
             table = table.append_column("image", _image_column(images))
             metadata["image_shape"] = json.dumps(images.shape[1:])
         table = table.replace_schema_metadata(metadata)
-        if (record := self._holding(round, call)) is not None and record.calls > 1:
-            split(self.directory, record)  # it held another call of this number
-            self._list()
         record = Record(round, call, call)
         write_atomically(self.directory / record.name, lambda path: write_call(path, table))
         self._records[round, call] = record
@@ -146,8 +163,8 @@ class Journal:
         damaged = False
         for path in self._files():
             try:
-                pq.read_table(path, page_checksum_verification=True)
-            except (pa.ArrowException, OSError) as error:
+                check_record(path)
+            except (pa.ArrowException, OSError, ValueError, KeyError) as error:
                 log.warning("journal entry %s is damaged and is asked again: %s", path.name, error)
                 path.unlink()
                 damaged = True
@@ -231,7 +248,11 @@ class JournaledOracle:
         return Answer(recorded.values.to(self.device))
 
     def _ask(self, batch: QueryBatch, digest: str) -> Answer:
-        answer = self.oracle.query(batch)
+        try:
+            answer = self.oracle.query(batch)
+        except BaseException:
+            self.meter.take()  # of parts of the call that were answered, and are dropped with it
+            raise
         rows, seen = self.meter.take(), self._observe(batch, answer)
         if seen is not None:
             answer = Answer(answer.values[: len(seen)])

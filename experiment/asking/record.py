@@ -89,6 +89,19 @@ def write_call(path: Path, table: pa.Table) -> None:
     pq.write_table(table, path, write_page_checksum=True)
 
 
+def check_record(path: Path) -> None:
+    """Read all of a file; raises ArrowException, OSError, ValueError or KeyError where it is damaged."""
+    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        file.read()
+        head = file.schema_arrow.metadata or {}
+        if b"digests" in head:
+            calls = len(json.loads(head[b"digests"]))
+            if calls != file.num_row_groups:
+                raise ValueError(f"it names {calls} calls, and has {file.num_row_groups}")
+        else:
+            head[b"digest"].decode()
+
+
 def read_call(directory: Path, record: Record, number: int) -> pa.Table:
     """Read a call of a file, with its digest in the table's metadata."""
     path = directory / record.name

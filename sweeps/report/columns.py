@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 
@@ -99,3 +100,12 @@ def bound_by(name: str) -> str | None:
 def multiples(names: list[str]) -> list[str]:
     """Those of some columns whose means are geometric."""
     return [name for name in names if name in COLUMNS and COLUMNS[name].is_multiple]
+
+
+LIMITS = {
+    **dict.fromkeys(("accuracy", "fidelity", "victim_accuracy", "transfer"), (0.0, 1.0)),
+    **dict.fromkeys(("honest_accuracy", "honest_calibration_error", "honest_refused"), (0.0, 1.0)),
+    "honest_l1": (0.0, 2.0),
+    "kl": (0.0, math.inf),
+}
+"""Figures that cannot lie beyond these ends, nor do their intervals."""

@@ -16,7 +16,7 @@ import pandas as pd
 from pandas.core.groupby import DataFrameGroupBy
 from scipy.special import ndtri, stdtrit
 
-from sweeps.report.columns import bound_by, multiples
+from sweeps.report.columns import LIMITS, bound_by, multiples
 from sweeps.report.frames import Sweep
 from sweeps.report.results import HITS
 from sweeps.report.sampling.images import ON_TEST_IMAGES, image_errors, share_error
@@ -42,7 +42,8 @@ def points(sweep: Sweep, at: Iterable[int] = ()) -> pd.DataFrame:
     """One row a cell and number of queries: the last point of each curve, or those `at` these numbers.
 
     Where a curve has no point at a number of queries, the last before it stands; none before its first and
-    none beyond its last. The column `at` holds that number, -1 for the last point.
+    none beyond its last. A number at which all curves stand where they did at a smaller one is left out. The
+    column `at` holds that number, -1 for the last point.
     """
     curves = sweep.curves
     if curves.empty:
@@ -58,7 +59,8 @@ def points(sweep: Sweep, at: Iterable[int] = ()) -> pd.DataFrame:
             .assign(at=number)
             for number in at
         ]
-    return pd.concat(wanted).drop_duplicates(["cell", "queries"]).sort_values(["cell", "queries"])
+    told = {frozenset(zip(part["cell"], part["queries"], strict=True)): part for part in reversed(wanted)}
+    return pd.concat(reversed(told.values())).sort_values(["cell", "queries", "at"])
 
 
 def over_seeds(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
@@ -66,6 +68,7 @@ def over_seeds(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
 
     Columns `<name>_interval` hold half the width of the 95 % intervals, Student's, NaN for a single seed.
     Those of ON_TEST_IMAGES and SHARES hold the sampling of images, too, and for a single seed that alone.
+    Figures with LIMITS have the ends of theirs, too, cut off there, in `<name>_low` and `<name>_high`.
     Shares of few have ends, `<name>_low` and `<name>_high`, in its place (see share_ends).
     Multiples (see Column) have geometric means, and the ends of their intervals, Student's of the logarithms,
     in `<name>_low` and `<name>_high`. A multiple that is 0 for some seed has the mean 0 and no interval.
@@ -84,7 +87,12 @@ def over_seeds(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     means, factor = groups.mean(numeric_only=True), _students_factor(groups)
     half_widths = groups.sem(ddof=1, numeric_only=True) * factor[means.columns]
     half_widths = _with_images(half_widths, means, rows, by).where(means.notna())
-    table = pd.concat([means, half_widths.add_suffix("_interval")], axis=1)
+    cut_off = {
+        f"{name}_{end}": (means[name] + sign * half_widths[name]).clip(*LIMITS[name])
+        for name in LIMITS.keys() & set(means)
+        for end, sign in (("low", -1), ("high", 1))
+    }
+    table = pd.concat([means, half_widths.add_suffix("_interval"), pd.DataFrame(cut_off)], axis=1)
     for name, ends in share_ends(means, half_widths, rows, by).items():
         table = table.drop(columns=f"{name}_interval").join(ends.add_prefix(f"{name}_"))
     if on_log_scale := multiples(list(means.columns)):

@@ -106,13 +106,14 @@ def _undominated(rows: pd.DataFrame, seeds: pd.DataFrame) -> pd.Series[bool]:
     """Whether no other of these defenses is better.
 
     Better is one that costs no more answers and no more time, and leaves the attacker less accurate by more
-    than chance, or costs less of either and cannot be told to leave it more accurate. What chance does is
-    told by differences of the same seeds and test images (see told_apart).
+    than chance, or costs less of either and does not leave it more accurate on the test images. What chance
+    does is told by differences of the same seeds and test images (see told_apart).
     """
     costs = rows[["answers_lost", "time_lost"]].to_numpy()
     no_more, less = (costs[:, None] <= costs).all(2), (costs[:, None] < costs).any(2)
     own = dict(list(seeds.groupby("defense")))
     order = [own[name] for name in rows["defense"]]
-    sign = np.array([[0.0 if one is other else told_apart(one, other) for other in order] for one in order])
-    better = no_more & ((sign < 0) | (less & (sign <= 0)))
+    signs = [[(0.0, 0.0) if one is other else told_apart(one, other) for other in order] for one in order]
+    sign, by_images = np.moveaxis(np.array(signs), 2, 0)
+    better = no_more & ((sign < 0) | (less & (by_images <= 0)))
     return pd.Series(~better.any(0), index=rows.index)

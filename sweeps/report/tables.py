@@ -90,8 +90,17 @@ def _shown(row: Mapping[Any, Any], name: str, column: Column) -> str:
 def with_interval(row: Mapping[Any, Any] | pd.Series[Any], name: str, column: Column) -> tuple[str, str]:
     """A mean and its interval as text; the interval is empty where there is none."""
     text = _written(row, name, column)
-    has_ends = f"{name}_low" in row
-    return text, (_range(row, name, column) if has_ends else _half_width(row, name, column))
+    return text, (_half_width if _is_symmetric(row, name) else _range)(row, name, column)
+
+
+def _is_symmetric(row: Mapping[Any, Any] | pd.Series[Any], name: str) -> bool:
+    """Whether an interval is told by half its width: it has one, and is cut off at no end."""
+    if f"{name}_low" not in row:
+        return True
+    if f"{name}_interval" not in row:
+        return False
+    below, above = row[name] - row[f"{name}_low"], row[f"{name}_high"] - row[name]
+    return bool(np.isnan(below) or np.isclose(below, above, rtol=1e-6, atol=1e-12))
 
 
 def _half_width(row: Mapping[Any, Any] | pd.Series[Any], name: str, column: Column) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pandas as pd
 from rich.box import SIMPLE_HEAD
@@ -126,10 +128,20 @@ def _figures(rows: pd.DataFrame, sweep: Sweep) -> list[_Shown]:
 
 def _texts(rows: pd.DataFrame, name: str, column: Column) -> list[str]:
     """Means, each with its interval in a line of its own, whose ends have two digits."""
-    ends = replace(column, format=".2g") if column.format == ".4g" else column
-    each = [row for _, row in rows.iterrows()]
-    texts = [(with_interval(row, name, column)[0], with_interval(row, name, ends)[1]) for row in each]
-    return ["\n".join(part for part in text if part) for text in texts]
+    each = [with_interval(row, name, _with_short_ends(row, name, column)) for _, row in rows.iterrows()]
+    means = [with_interval(row, name, column)[0] for _, row in rows.iterrows()]
+    return ["\n".join(filter(None, (mean, ends))) for mean, (_, ends) in zip(means, each, strict=True)]
+
+
+def _with_short_ends(row: pd.Series[Any], name: str, column: Column) -> Column:
+    """The column with two digits for the ends of its interval, where that hardly moves them."""
+    if column.format != ".4g" or f"{name}_low" not in row:
+        return column
+    low, high = (float(row[f"{name}_{end}"]) for end in ("low", "high"))
+    if not math.isfinite(low):
+        return column
+    moved = max(abs(float(f"{end:.2g}") - end) for end in (low, high) if math.isfinite(end))
+    return replace(column, format=".2g") if moved < 0.1 * (high - low) else column
 
 
 def _agrees(shown: _Shown) -> bool:

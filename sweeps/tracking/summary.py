@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import socket
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,9 @@ def _told(logger: Wandb, directory: Path, cells: Sequence[CellResult]) -> dict[s
     name = directory.resolve().name
     keys = "\n".join(sorted(cell.result["keys"]["cell"] for cell in cells))
     digest = hashlib.sha256(keys.encode()).hexdigest()[:16]
-    ident = hashlib.sha256(f"summary of {name}".encode()).hexdigest()[:16]
+    before = noted(directory / RECORDS)
+    own = f"summary of {socket.gethostname()}:{directory.resolve()}"
+    ident = before.told["id"] if before else hashlib.sha256(own.encode()).hexdigest()[:16]
     told = logger.told(ident, "", name, "summary", ["summary"], {"sweep_name": name, "cells": digest})
     return told | {"name": f"summary of {name}"}
 

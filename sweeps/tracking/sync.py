@@ -7,6 +7,7 @@ still be written.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,9 @@ from storage.files import check_writable
 from sweeps.grid.listed import RECORDS as OF_A_SWEEP
 from sweeps.tracking.summary import logger_of, sum_up_online
 
+ENDING_SECONDS = 600.0
+"""For which a cell that has its result may still be handing it in online."""
+
 
 def followed(folder: Path) -> dict[Path, Arrival]:
     """The folders below one, or itself, whose runs are on record, in their order."""
@@ -38,8 +42,11 @@ def waits(folder: Path, arrival: Arrival) -> bool:
     """
     if arrival.arrived:
         return False
-    if folder.name == OF_A_SWEEP or (folder / "result.json").is_file():
+    if folder.name == OF_A_SWEEP:
         return True
+    result = folder / "result.json"
+    if result.is_file():
+        return not arrival.online or time.time() - result.stat().st_mtime > ENDING_SECONDS
     curve = folder / "curve.csv"
     return not arrival.online and curve.is_file() and len(pd.read_csv(curve)) > arrival.rows
 

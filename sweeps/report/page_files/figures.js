@@ -103,12 +103,12 @@ const BOUNDED = new Set(["queries_to_90", "seconds_to_90", "price_over_honest", 
 /** A mean with half the width of its interval, of a multiple with both ends, where several seeds differ. */
 function withInterval(row, name, write) {
   if (BOUNDED.has(name) && isNumber(row[name]) && row.reached_90 < 1) return [`> ${write(row[name])}`, ""];
-  const [low, high] = [row[`${name}_low`], row[`${name}_high`]];
+  const [low, high, half] = ["low", "high", "interval"].map((end) => row[`${name}_${end}`]);
+  const isCutOff = isNumber(low) && Math.abs(high - row[name] - (row[name] - low)) > 1e-9;
+  if (isNumber(half) && !isCutOff) return [write(row[name]), half > 1e-9 * Math.abs(row[name]) ? ` ± ${write(half).replace(/^[×+]/, "")}` : ""];
   if (isNumber(low) && !isNumber(high)) return [write(row[name]), ` (${write(low)} or more)`];
   if (isNumber(low)) return [write(row[name]), high > low * (1 + 1e-9) ? ` (${write(low)} to ${write(high)})` : ""];
-  const half = row[`${name}_interval`];
-  const differs = isNumber(half) && half > 1e-9 * Math.abs(row[name]);
-  return [write(row[name]), differs ? ` ± ${write(half).replace(/^[×+]/, "")}` : ""];
+  return [write(row[name]), ""];
 }
 
 /** What attacker and honest user are compared by: the column of the ratio, those of both sides, how they are written. */

@@ -49,6 +49,7 @@ def places_of(rows: pd.DataFrame, by: Sequence[str]) -> list[np.ndarray]:
 
 
 def _of_group(columns: Sequence[np.ndarray], images: np.ndarray) -> float:
+    columns = [columns[0], *(_or_the_same(column, columns[0]) for column in columns[1:])]
     is_told = all(isinstance(bits, bytes) for column in columns for bits in column)
     if not is_told or len(set(images)) > 1:
         return float("nan")
@@ -56,6 +57,12 @@ def _of_group(columns: Sequence[np.ndarray], images: np.ndarray) -> float:
     if not others:
         return standard_error(own)
     return standard_error(own - others[0], ADDED_PAIRS)
+
+
+def _or_the_same(others: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """Bits with a seed's own where there are none, as its model is the same; none where no seed has any."""
+    has_bits = np.array([isinstance(bits, bytes) for bits in others])
+    return np.where(has_bits, others, own) if has_bits.any() else others
 
 
 def standard_error(hits: np.ndarray, added: Sequence[int] = ADDED) -> float:

@@ -9,12 +9,13 @@ from scipy.special import ndtri, stdtrit
 from sweeps.report.sampling.images import ADDED_PAIRS, standard_error, unpacked
 
 
-def told_apart(one: pd.DataFrame, other: pd.DataFrame) -> float:
-    """Sign of the first's accuracy less the other's where its 95 % interval has one, else 0.
+def told_apart(one: pd.DataFrame, other: pd.DataFrame) -> tuple[float, float]:
+    """Tell which is more accurate: sign of the first's accuracy less the other's, 0 where it may be chance.
 
-    The interval is that of the differences of seeds that both have, and holds the sampling of the test images
-    that both were measured on. Where there is none, for want of seeds and images, it is the sign of the
-    difference of the means.
+    The first sign is by the 95 % interval of the differences of seeds that both have, with the sampling of
+    the test images that both were measured on; the second by that of test images alone, since few seeds can
+    tell little apart, which is not equality. Where there is no interval, for want of seeds and images, it is
+    the sign of the difference of the means.
 
     Args:
         one: A row a seed, with columns seed, accuracy and, where they are known, images and right.
@@ -22,10 +23,13 @@ def told_apart(one: pd.DataFrame, other: pd.DataFrame) -> float:
     """
     both = one.merge(other, on="seed", suffixes=("", "_other"))
     if both.empty:
-        return float(np.sign(one["accuracy"].mean() - other["accuracy"].mean()))
+        return (float(np.sign(one["accuracy"].mean() - other["accuracy"].mean())),) * 2
     differences = (both["accuracy"] - both["accuracy_other"]).to_numpy(dtype=np.float64)
-    half = np.hypot(_of_seeds(differences), _of_images(both))
-    mean = float(differences.mean())
+    of_seeds, of_images, mean = _of_seeds(differences), _of_images(both), float(differences.mean())
+    return _sign(mean, float(np.hypot(of_seeds, of_images))), _sign(mean, of_images)
+
+
+def _sign(mean: float, half: float) -> float:
     return float(np.sign(mean)) if abs(mean) > half else 0.0
 
 

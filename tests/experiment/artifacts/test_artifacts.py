@@ -13,7 +13,9 @@ import torch
 from torch import nn
 
 from experiment.artifacts.base import Artifact, read_result
+from experiment.artifacts.extraction import StoredExtraction
 from experiment.artifacts.victim import TrainedVictim
+from experiment.cell import drop_other_result
 from experiment.compose import compose_cell
 from experiment.keys import Config
 from storage.files import write_json
@@ -121,3 +123,25 @@ def test_a_victim_that_only_guesses_is_said_each_time(
         said = [each.message for each in caplog.records if "may be that of guessing" in each.message]
         assert len(said) == (0 if knows else 1)
         assert (served.accuracy > 0.3) == knows
+
+
+def test_an_extraction_that_was_killed_before_it_was_published_asks_nothing_again(tmp_path: Path) -> None:
+    """All it needs lies in its folder once result.json does, which is written last."""
+    (tmp_path / "journal").mkdir()
+    for name in ("result.json", "trace.parquet", "checkpoint.pt", "journal/000001-000000.parquet"):
+        (tmp_path / name).write_text("as it was")
+    nothing: Any = None  # with which an extraction could not begin
+    StoredExtraction(nothing, nothing, nothing, nothing).make(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["result.json", "trace.parquet"]
+    assert (tmp_path / "result.json").read_text() == "as it was"
+
+
+@pytest.mark.parametrize(
+    ("content", "is_kept"),
+    [('{"keys": {"cell": "mine"}}', True), ('{"keys": {"cell": "x"}}', False), ("{", False)],
+)
+def test_a_folder_of_another_cell_loses_its_result(content: str, is_kept: bool, tmp_path: Path) -> None:
+    drop_other_result(tmp_path, "mine")
+    (tmp_path / "result.json").write_text(content)
+    drop_other_result(tmp_path, "mine")
+    assert (tmp_path / "result.json").exists() == is_kept

@@ -6,6 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import torch
 from hypothesis import given, settings
@@ -15,7 +16,7 @@ from experiment.asking.journal import Journal, JournaledOracle
 from experiment.asking.record import Record
 from victims.meter import Meter
 from victims.oracle import BudgetedOracle
-from victims.types import Answer, BudgetExhausted, QueryBatch
+from victims.types import Answer, BudgetExhausted, PriceTooHigh, QueryBatch
 
 
 class CountingOracle:
@@ -166,16 +167,50 @@ def test_a_kill_while_calls_are_merged_loses_and_doubles_none(tmp_path: Path) ->
     assert len(files(tmp_path)) == 2
 
 
-def test_other_queries_replace_a_call_that_was_merged(tmp_path: Path) -> None:
+def test_other_queries_take_the_place_of_a_call_and_of_all_after_it(tmp_path: Path) -> None:
+    """Who asks otherwise now will not ask those, and they would be in the trace."""
     oracle, _ = make(tmp_path)
     for batch in BATCHES[:3]:
         oracle.query(batch)
     again, asked = make(tmp_path)
-    again.query(QueryBatch(torch.rand(4, 1, 4, 4), 0, 1))
+    assert again.query(BATCHES[0]) and asked.asked == 0
+    again.query(QueryBatch(torch.rand(4, 1, 4, 4), 1, 1))
     assert asked.asked == 4
-    again.query(BATCHES[1])
-    assert asked.asked == 4, "its neighbour is still on record"
-    assert len(Journal(tmp_path).trace()) == 14
+    trace = Journal(tmp_path).trace()
+    assert trace["account"].tolist() == [0] * 5 + [1] * 4 and set(trace["round"]) == {1}
+
+
+@pytest.mark.parametrize("wrong", [b"{", b'["one"]'])
+def test_damage_in_what_a_merged_file_says_of_its_calls_is_found(tmp_path: Path, wrong: bytes) -> None:
+    oracle, _ = make(tmp_path)
+    for batch in BATCHES[:3]:
+        oracle.query(batch)
+    path = tmp_path / Record(1, 0, 1).name
+    table = pq.read_table(path)
+    pq.write_table(table.replace_schema_metadata({b"digests": wrong}), path, row_group_size=5)
+    assert Journal(tmp_path).drop_damaged() and not path.exists()
+    again, asked = make(tmp_path)
+    for batch in BATCHES[:3]:
+        again.query(batch)
+    assert asked.asked == 10
+
+
+def test_parts_of_a_call_that_ends_too_dear_are_not_metered(tmp_path: Path) -> None:
+    """Their answers are dropped with the call, and the next one has rows of its own."""
+    oracle, asked = make(tmp_path)
+
+    class TooDear(CountingOracle):
+        def query(self, batch: QueryBatch) -> Answer:
+            answer = super().query(batch)
+            if batch.account == 1:
+                raise PriceTooHigh("too dear")
+            return answer
+
+    oracle.oracle = TooDear(asked.meter, False)
+    with pytest.raises(PriceTooHigh):
+        oracle.query(BATCHES[1])
+    oracle.query(BATCHES[2])
+    assert Journal(tmp_path).trace()["account"].tolist() == [0] * 5
 
 
 def test_queries_before_a_round(tmp_path: Path) -> None:

@@ -123,10 +123,23 @@ def test_models_are_told_apart_where_they_differ(seeds: int) -> None:
 
     def signs(shift: float) -> np.ndarray:
         eases = random.normal(3, 3, (200, 500))
-        return np.array([told_apart(model(ease, shift), model(ease, 0.0)) for ease in eases])
+        return np.array([told_apart(model(ease, shift), model(ease, 0.0))[0] for ease in eases])
 
     assert np.abs(signs(0.0)).mean() <= 0.1
     assert (signs(2.5) == 1).mean() > 0.9
+
+
+def test_few_seeds_do_not_make_a_defense_that_takes_much_a_useless_one(tmp_path: Path) -> None:
+    """It takes 35 points, which two seeds that differ by ten cannot tell from nothing; test images can."""
+    random = np.random.default_rng(0)
+    for seed, (free, defended) in enumerate([(0.90, 0.60), (0.92, 0.50)]):
+        for name, share, l1 in (("none", free, 0.0), ("rounding", defended, 1e-7)):
+            right = random.random(400) < share
+            told: dict[str, Any] = NO_TOLL | {"defense": name, "honest": KEPT | {"l1": l1}}
+            path = tmp_path / f"{name}{seed}"
+            write_cell(path, "knockoff", seed, [float(right.mean())], right=right[None], **told)
+    rows = frontier(report.load([tmp_path])).set_index("defense")
+    assert rows["is_undominated"].to_dict() == {"none": True, "rounding": True}
 
 
 def test_a_sweep_of_proof_of_work_alone_has_none(tmp_path: Path) -> None:

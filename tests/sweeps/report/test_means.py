@@ -13,9 +13,11 @@ from scipy import stats
 
 from support.grids.reports import write_cell
 from sweeps import report
+from sweeps.report.columns import COLUMNS, LIMITS
 from sweeps.report.means import over_seeds
-from sweeps.report.tables import markdown
-from sweeps.report.terminal import terminal_table
+from sweeps.report.sampling.images import image_errors
+from sweeps.report.tables import markdown, with_interval
+from sweeps.report.terminal import _with_short_ends, terminal_table
 
 
 def seeds_of(**columns: Sequence[float] | np.ndarray) -> pd.DataFrame:
@@ -297,3 +299,69 @@ def test_tables_have_the_prices_of_other_shares_and_of_fidelity(tmp_path: Path) 
     assert shown["price of 80 %, s"].startswith("7")
     assert shown["price of 95 % fidelity, s"] == "> 70 (1 of 2 came so far)"
     assert "price of 95 %, s" not in shown, "nobody says what it costs"
+
+
+@pytest.mark.parametrize(
+    ("name", "figures", "text"),
+    [
+        ("accuracy", [0.98, 1.0, 0.99], "99.00 (96.52 to 100.00)"),
+        ("accuracy", [0.90, 0.91, 0.92], "91.00 ± 2.5"),
+        ("honest_refused", [0.0, 0.01, 0.02], "1.0 (0.0 to 3.5)"),
+        ("kl", [0.1, 0.2, 0.3], "0.2 (0 to 0.448)"),
+        ("honest_l1", [1.99, 2.0, 2.0], "2 (1.98 to 2)"),
+    ],
+)
+def test_intervals_end_where_figures_do(name: str, figures: list[float], text: str) -> None:
+    row = over_seeds(seeds_of(**{name: figures}), ["attack"]).iloc[0]
+    half = stats.t.ppf(0.975, 2) * stats.sem(figures)
+    least, most = LIMITS[name]
+    mean = np.mean(figures)
+    assert row[f"{name}_interval"] == pytest.approx(half), "by which plots draw their bands"
+    assert row[f"{name}_low"] == pytest.approx(max(mean - half, least), abs=1e-12)
+    assert row[f"{name}_high"] == pytest.approx(min(mean + half, most))
+    assert " ".join(with_interval(row, name, COLUMNS[name])) == text
+
+
+def test_each_seed_has_a_point_at_each_number_of_queries(tmp_path: Path) -> None:
+    """Also where one seed's curve stands still between two numbers, and another's does not."""
+    for seed in (0, 1):
+        write_cell(tmp_path / str(seed), "knockoff", seed, [0.5, 0.6])
+    curve = pd.read_csv(tmp_path / "1" / "curve.csv")
+    more = curve.iloc[[0]].assign(round=2, queries=140, accuracy=0.7)
+    pd.concat([curve, more]).sort_values("queries").to_csv(tmp_path / "1" / "curve.csv", index=False)
+    table = report.table(report.load([tmp_path]), at=[100, 120, 150])
+    assert table["seeds"].tolist() == [2, 2], "at 120 both stand where they did at 100"
+    assert table["accuracy"].tolist() == pytest.approx([0.5, 0.6])
+
+
+@pytest.mark.parametrize(
+    ("figures", "text"),
+    [
+        ([1.03, 1.041, 1.049], "1.04 (1.017 to 1.064)"),
+        ([1.5, 2.0, 4.0], "2.289 (0.65 to 8)"),
+    ],
+)
+def test_short_ends_hold_their_mean(figures: list[float], text: str) -> None:
+    row = over_seeds(seeds_of(overhead=figures), ["attack"]).iloc[0]
+    column = COLUMNS["overhead"]
+    mean, _ = with_interval(row, "overhead", column)
+    _, ends = with_interval(row, "overhead", _with_short_ends(row, "overhead", column))
+    assert f"{mean} {ends}" == text
+
+
+def test_a_seed_whose_model_is_the_same_differs_on_no_image() -> None:
+    """It is left without the other's bits, and the other seeds' images count all the same."""
+    random = np.random.default_rng(0)
+    own, other = (random.random((3, 200)) < 0.9 for _ in range(2))
+    other[0] = own[0]
+    bits = [[np.packbits(row).tobytes() for row in hits] for hits in (own, other)]
+    rows = pd.DataFrame({"attack": "a", "images": 200, "right": bits[0], "right_undefended": bits[1]})
+    whole, masked, none = (
+        image_errors(each, ["attack"], pd.Index(["a"]), "accuracy_change").iloc[0]
+        for each in (
+            rows,
+            rows.assign(right_undefended=[np.nan, *bits[1][1:]]),
+            rows.assign(right_undefended=np.nan),
+        )
+    )
+    assert masked == whole > 0 and np.isnan(none)

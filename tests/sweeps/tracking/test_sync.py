@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -126,7 +127,11 @@ def test_a_cell_that_is_online_and_has_not_ended_is_left_alone(
     online(stub, monkeypatch)
     assert main([str(tmp_path)]) == 0 and not stub.buckets
     write_files(cell)
-    assert main([str(tmp_path)]) == 0 and arrival_of(cell.output).arrived, "its end was lost"
+    assert main([str(tmp_path)]) == 0 and not stub.buckets, "it may hand in its result still"
+    past = time.time() - 2 * sync.ENDING_SECONDS
+    os.utime(cell.output / "result.json", (past, past))
+    assert main([str(tmp_path), f"{tmp_path}/sweep/.."]) == 0 and len(stub.exit_codes()) == 1
+    assert arrival_of(cell.output).arrived, "its end was lost"
 
 
 def test_artifacts_are_sent_from_the_cell_and_the_store(
