@@ -78,6 +78,7 @@ def test_a_cell_that_raises_is_a_failed_run(tmp_path: Path) -> None:
     assert exit_codes(records(tmp_path)) == [1]
 
 
+@pytest.mark.slow  # processes that import all
 def test_a_cell_that_is_terminated_is_a_failed_run(tmp_path: Path) -> None:
     """SIGTERM, as a cluster sends it."""
     program = (
@@ -92,6 +93,7 @@ def test_a_cell_that_is_terminated_is_a_failed_run(tmp_path: Path) -> None:
     assert exit_codes(records(tmp_path)) == [1]
 
 
+@pytest.mark.slow  # processes that import all
 def test_a_service_that_is_killed_costs_no_cell_and_the_curve_is_handed_in(tmp_path: Path) -> None:
     """In a process of its own: its end must not fail either."""
     program = (

@@ -127,6 +127,7 @@ def killed_in_mid_run(stub: Stub, folder: Path, and_the_server: bool) -> tuple[i
     return process.returncode, process.stderr
 
 
+@pytest.mark.slow  # it waits for services that are gone
 def test_a_service_that_is_killed_costs_no_cell_and_no_round(stub: Stub, tmp_path: Path) -> None:
     code, said = killed_in_mid_run(stub, tmp_path, and_the_server=False)
     assert code == 0, said
@@ -137,6 +138,7 @@ def test_a_service_that_is_killed_costs_no_cell_and_no_round(stub: Stub, tmp_pat
     assert record is not None and record.arrived
 
 
+@pytest.mark.slow  # it waits for services that are gone
 def test_without_a_server_either_the_curve_waits_for_a_sync(
     stub: Stub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -222,6 +224,7 @@ def test_who_set_it_offline_is_sent_nothing(
     assert len(records(tmp_path)["history"]) == 3
 
 
+@pytest.mark.slow  # it waits for services that are gone
 def test_a_server_that_ends_in_mid_run_costs_a_timeout_and_no_round(
     no_account: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -32,6 +32,7 @@ def swept(
 Swept = tuple[Path, dict[str, int], subprocess.CompletedProcess[str], subprocess.CompletedProcess[str]]
 
 
+@pytest.mark.slow  # a sweep of its own
 def test_it_is_planned_and_reported(swept: Swept) -> None:
     base, written, first, _ = swept
     assert set(written) == {"cell2", "cell3"}
@@ -46,6 +47,7 @@ def test_it_is_planned_and_reported(swept: Swept) -> None:
     assert f"plot: {base}/sweep/accuracy_digits.png" in said
 
 
+@pytest.mark.slow  # a sweep of its own
 def test_a_failure_keeps_no_other_cell_from_running_and_is_said_at_the_end(swept: Swept) -> None:
     _, _, first, _ = swept
     assert first.returncode == 1
@@ -55,6 +57,7 @@ def test_a_failure_keeps_no_other_cell_from_running_and_is_said_at_the_end(swept
     assert "Traceback" not in first.stderr
 
 
+@pytest.mark.slow  # a sweep of its own
 def test_a_finished_cell_is_not_priced_again(swept: Swept) -> None:
     base, written, _, again = swept
     assert "4 cells, 2 of them done" in again.stdout
@@ -82,6 +85,7 @@ def test_a_launcher_that_plans_nothing_is_refused(tmp_path: Path, foreign: list[
     assert not list(tmp_path.rglob("result.json")) and not (tmp_path / "store").exists()
 
 
+@pytest.mark.slow  # a sweep of its own
 def test_interrupted_it_says_how_it_goes_on(tmp_path: Path) -> None:
     gate = tmp_path / "gates" / "Requeued.reached"
     arguments = command(tmp_path, gated("Requeued"))
