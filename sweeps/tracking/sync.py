@@ -6,9 +6,12 @@ still be written.
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -74,10 +77,27 @@ def send(folders: Mapping[Path, Arrival]) -> Iterator[tuple[Path, str]]:
 
 def _send(folder: Path, arrival: Arrival, files: Path) -> None:
     check_writable(folder, "where it is noted what has arrived")
-    if folder.name == OF_A_SWEEP:
-        sum_up_online(folder.parent, files)
-    else:
-        _hand_in(folder, arrival, files)
+    with _alone(folder):
+        if (noted(folder) or arrival).arrived:
+            return  # by another sync in the meantime
+        if folder.name == OF_A_SWEEP:
+            sum_up_online(folder.parent, files)
+        else:
+            _hand_in(folder, arrival, files)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other syncs from a folder; raises BlockingIOError where one is at it."""
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BlockingIOError("another sync is sending it") from error
+        yield
+    finally:
+        os.close(opened)
 
 
 def _hand_in(folder: Path, arrival: Arrival, files: Path) -> None:

@@ -167,6 +167,19 @@ def test_what_cannot_be_noted_is_not_sent(
     assert "cannot write to" in capsys.readouterr().err and not stub.buckets
 
 
+def test_what_another_sync_is_sending_is_left_to_it(
+    stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = lost(tmp_path, 1)
+    online(stub, monkeypatch)
+    left = sync.followed(folder)
+    with sync._alone(folder):
+        assert main([str(tmp_path)]) == 1
+        assert "another sync is sending it" in capsys.readouterr().err and not stub.buckets
+    note(folder, replace(left[folder], arrived=True))
+    assert dict(sync.send(left)) == {folder: ""} and not stub.buckets, "it has sent it by now"
+
+
 def test_without_a_key_nothing_is_sent(
     no_account: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
