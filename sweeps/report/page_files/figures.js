@@ -104,7 +104,7 @@ const BOUNDED = new Set(["queries_to_90", "seconds_to_90", "price_over_honest", 
 function withInterval(row, name, write) {
   if (BOUNDED.has(name) && isNumber(row[name]) && row.reached_90 < 1) return [`> ${write(row[name])}`, ""];
   const [low, high, half] = ["low", "high", "interval"].map((end) => row[`${name}_${end}`]);
-  const isCutOff = isNumber(low) && Math.abs(high - row[name] - (row[name] - low)) > 1e-9;
+  const isCutOff = isNumber(low) && Math.abs(high - row[name] - (row[name] - low)) > 0.05 * half; // of rounded figures
   if (isNumber(half) && !isCutOff) return [write(row[name]), half > 1e-9 * Math.abs(row[name]) ? ` ± ${write(half).replace(/^[×+]/, "")}` : ""];
   if (isNumber(low) && !isNumber(high)) return [write(row[name]), ` (${write(low)} or more)`];
   if (isNumber(low)) return [write(row[name]), high > low * (1 + 1e-9) ? ` (${write(low)} to ${write(high)})` : ""];
