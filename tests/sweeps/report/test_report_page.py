@@ -187,16 +187,16 @@ def test_exponents_keep_their_signs(shown: Page) -> None:
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "written"),
+    ("low", "high", "text"),
     [
         (0.97364, 0.98967, "98.2 ± 0.8"),  # figures of the page are rounded
         (0.97364, 1.0, "98.2 (97.4 to 100.0)"),
     ],
 )
-def test_an_interval_that_is_cut_off_has_its_ends(shown: Page, low: float, high: float, written: str) -> None:
+def test_an_interval_that_is_cut_off_has_its_ends(shown: Page, low: float, high: float, text: str) -> None:
     row = {"accuracy": 0.98167, "accuracy_interval": 0.00802, "accuracy_low": low, "accuracy_high": high}
     code = "(row) => withInterval(row, 'accuracy', (value) => (100 * value).toFixed(1)).join('')"
-    assert shown.evaluate(code, row) == written
+    assert shown.evaluate(code, row) == text
 
 
 def test_axes_begin_at_nothing_and_end_at_everything(shown: Page) -> None:
