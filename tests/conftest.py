@@ -14,7 +14,12 @@ from support.grids.reports import write_cell
 settings.register_profile("untimed", deadline=None)  # no test asserts how long something takes
 settings.load_profile("untimed")
 
-pytest_plugins = ["support.gates.over_http", "support.gates.ledgers", "support.grids.on_cluster"]
+pytest_plugins = [
+    "support.gates.over_http",
+    "support.gates.ledgers",
+    "support.grids.on_cluster",
+    "support.tracking.user",
+]
 """Their fixtures serve several files; as plugins, they also tell what an assertion of theirs compared."""
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +29,7 @@ from pow import fitting
 from pow.hash_rate import own_search
 from pow.puzzles import Sha256Puzzle
 from privacy import gnmax
+from support.missing import program
 from sweeps.report.results import load_cells
 
 
@@ -114,8 +114,8 @@ def test_hashes_and_checks_a_second(
 
 
 @pytest.mark.browser
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
 def test_the_page_is_timed(capsys: pytest.CaptureFixture[str]) -> None:
+    program("chromium")
     page.main(["--seconds", "0.01"])
     rows = [line.split("│")[1:-1] for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
     assert [row[0].strip() for row in rows] == [page.LOOP, "Python client", "page, WebAssembly", "page, loop"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from pow.calibration.constant import ConstantCalibration
 from pow.puzzles import Puzzle, PuzzleSettings, Sha256Puzzle, verify
 from pow.puzzles.hashcash import HashcashPuzzle
 from support.gates.server import CLASSES, FREE, IMAGE_SHAPE, LARGEST_BATCH, add_accounts, running, small_app
+from support.missing import program
 
 PATIENCE = 15_000
 """Milliseconds that anything on the page may take: far more than it does."""
@@ -61,13 +61,11 @@ def gate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGate]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[BrowserContext]:
-    program = shutil.which("chromium")
-    if program is None:
-        pytest.skip("chromium is not installed")
+    chromium_path = program("chromium")
     expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(
-            executable_path=program,
+            executable_path=chromium_path,
             args=["--no-sandbox", "--no-proxy-server", f"--host-resolver-rules=MAP {NOT_SECURE} 127.0.0.1"],
         )
         context = chromium.new_context()

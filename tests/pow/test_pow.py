@@ -14,17 +14,14 @@ from pow.calibration.expectation import LinearExpectation
 from pow.calibration.paper import PaperCalibration
 from pow.puzzles import PuzzleSettings, Sha256Puzzle
 from pow.requests import charge
-from support.commands import ROOT
+from support.missing import shared_file
 
-REFERENCE = ROOT.parent / "shared" / "reference"
 MNIST = LinearExpectation(0.2586695, -16.497579)
 SHA256 = PuzzleSettings(Sha256Puzzle)
 
 
 def reference(name: str) -> pd.DataFrame:
-    if not REFERENCE.exists():
-        pytest.skip("the paper's figures are not beside the project")
-    return pd.read_csv(REFERENCE / name)
+    return pd.read_csv(shared_file(f"reference/{name}"))
 
 
 @pytest.mark.parametrize(

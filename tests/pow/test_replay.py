@@ -24,9 +24,8 @@ from pow.replay.trace import replay_prices
 from pow.requests import ScopeName
 from pow.traces import read_authors_trace, read_query_trace, split_over_accounts
 from storage.conf import CONF
-from support.commands import ROOT
+from support.missing import shared_file
 
-REFERENCE = ROOT.parent / "shared" / "reference"
 SHA256 = PuzzleSettings(Sha256Puzzle)
 OVERHEADS = {
     "standard": 1.14,
@@ -45,9 +44,7 @@ def prices(calibration: Calibration, scope: ScopeName = "account", account_secon
 
 
 def reference(name: str) -> Path:
-    if not REFERENCE.exists():
-        pytest.skip("the paper's figures are not beside the project")
-    return REFERENCE / name
+    return shared_file(f"reference/{name}")
 
 
 def test_the_papers_mnist_figures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,10 +14,9 @@ from hypothesis import strategies as st
 from benchmarks.privacy_exactness import Case, errors
 from privacy import gnmax, pknn, uncertainty
 from privacy.accountant import Accounting
-from support.commands import ROOT
 from support.devices import DEVICES
+from support.missing import shared_file
 
-REFERENCE = ROOT.parent / "shared" / "reference" / "privacy_examples.json"
 ORDERS = torch.tensor([2.0, 2.5, 7.0, 52.0, 99.5, 333.0, 1000.0], dtype=torch.float64)
 
 
@@ -42,9 +41,7 @@ def test_log_q_rdp_and_epsilon_are_exact(votes: list[int], sigma: float) -> None
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_reference_figures(device: str) -> None:
-    if not REFERENCE.exists():
-        pytest.skip(f"{REFERENCE.name} is not beside the project")
-    content = json.loads(REFERENCE.read_text())
+    content = json.loads(shared_file("reference/privacy_examples.json").read_text())
     orders = torch.tensor(content["orders_at"], dtype=torch.float64)
     for example in content["examples"]:
         votes = torch.tensor([example["votes"]], device=device)

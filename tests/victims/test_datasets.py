@@ -15,11 +15,9 @@ import scipy.io
 import torch
 from PIL import Image
 
-from support.commands import ROOT
+from support.missing import shared_file
 from victims.datasets import digits, imagefolder, parquet, photo_patches, torchvision_images
 from victims.datasets.splits import overlap
-
-SHARED = ROOT.parent / "shared" / "data"
 
 
 def png(array: np.ndarray) -> bytes:
@@ -239,9 +237,7 @@ def test_a_failed_download_is_one_sentence(tmp_path: Path, monkeypatch: pytest.M
 
 @pytest.mark.parametrize(("name", "train", "test"), [("MNIST", 17_435, 10_000)])
 def test_real_images(name: str, train: int, test: int) -> None:
-    folder = SHARED / name.lower()
-    if not folder.exists():
-        pytest.skip(f"{name} does not lie beside the project")
+    folder = shared_file(f"data/{name.lower()}")
     parts = torchvision_images.load(name, str(folder))
     assert (len(parts["train"]), len(parts["test"])) == (train, test)
     assert parts["train"].image_shape == (1, 28, 28)

@@ -12,7 +12,7 @@ from experiment.compose import compose_cell
 from experiment.tracking.figures import metric, price_summary, summary_of
 from experiment.tracking.labels import labels_of, run_id, run_name
 from storage.conf import CONF
-from support.tracked import LABELS, RESULT
+from support.tracking.tracked import LABELS, RESULT
 from sweeps.grid.compose import hydra_loader, master_config
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +15,12 @@ from experiment.tracking import lightning_loggers
 from experiment.tracking.base import TrackedCell
 from experiment.tracking.following import follow
 from experiment.tracking.lightning_loggers import LightningTracker, Mlflow, Tensorboard
-from support.tracked import CURVE, LABELS, RESULT, no_account, records, tracked
-
-__all__ = ["no_account"]
+from support.tracking.tracked import CURVE, LABELS, RESULT, records, tracked
 
 TENSORBOARD = {"_target_": "experiment.tracking.lightning_loggers.Tensorboard"}
 CSV = {"_target_": "experiment.tracking.lightning_loggers.Csv"}
+
+pytestmark = pytest.mark.usefixtures("no_account")
 
 
 def followed(cell: TrackedCell) -> None:
@@ -123,7 +122,6 @@ def test_wrong_options_are_named(node: dict[str, Any], said: str) -> None:
     assert said in str(error.value)
 
 
-@pytest.mark.skipif(not importlib.util.find_spec("tensorboard"), reason="TensorBoard is not installed")
 def test_tensorboard_has_the_curve(tmp_path: Path) -> None:
     for _ in range(2):
         followed(cell(tmp_path, tensorboard=TENSORBOARD))
@@ -135,7 +133,6 @@ def test_tensorboard_has_the_curve(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.skipif(not importlib.util.find_spec("mlflow"), reason="MLflow is not installed")
 def test_mlflow_has_the_curve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")  # its small package has no database
     uri = (tmp_path / "runs").as_uri()

@@ -12,8 +12,9 @@ import pytest
 from experiment.tracking.following import follow
 from experiment.tracking.labels import run_id
 from experiment.tracking.wandb_service import mode_of
-from support.commands import ROOT, run_python
-from support.tracked import CURVE, LABELS, RESULT, exit_codes, records, tracked
+from support.tracking.tracked import CURVE, LABELS, RESULT, exit_codes, records, run_tracked, tracked
+
+pytestmark = pytest.mark.usefixtures("no_account")
 
 
 def track(tmp_path: Path) -> dict[str, list[Any]]:
@@ -82,13 +83,12 @@ def test_a_cell_that_raises_is_a_failed_run(tmp_path: Path) -> None:
 def test_a_cell_that_is_terminated_is_a_failed_run(tmp_path: Path) -> None:
     """SIGTERM, as a cluster sends it."""
     program = (
-        "import os, signal, sys\nfrom pathlib import Path\nfrom support.tracked import tracked\n"
+        "import os, signal, sys\nfrom pathlib import Path\nfrom support.tracking.tracked import tracked\n"
         "from experiment.tracking.following import follow\n"
         "folder = Path(sys.argv[1])\nwith follow(tracked(folder, folder / 'cell')):\n"
         "    os.kill(os.getpid(), signal.SIGTERM)\n"
     )
-    path = f"{ROOT / 'tests'}{os.pathsep}{ROOT}"
-    process = run_python("-c", program, str(tmp_path), folder=tmp_path, PYTHONPATH=path)
+    process = run_tracked(program, folder=tmp_path)
     assert process.returncode == 128 + signal.SIGTERM, process.stderr
     assert exit_codes(records(tmp_path)) == [1]
 
@@ -98,7 +98,7 @@ def test_a_service_that_is_killed_costs_no_cell_and_the_curve_is_handed_in(tmp_p
     """In a process of its own: its end must not fail either."""
     program = (
         "import os, signal, sys, time\nimport psutil\nfrom pathlib import Path\n"
-        "from support.tracked import CURVE, RESULT, tracked\n"
+        "from support.tracking.tracked import CURVE, RESULT, tracked\n"
         "from experiment.tracking.following import follow\n"
         "folder = Path(sys.argv[1])\n"
         "with follow(tracked(folder, folder / 'cell')) as tracker:\n"
@@ -110,8 +110,7 @@ def test_a_service_that_is_killed_costs_no_cell_and_the_curve_is_handed_in(tmp_p
         "    tracker.log(CURVE)\n"
         "    tracker.summarize(RESULT)\n"
     )
-    path = f"{ROOT / 'tests'}{os.pathsep}{ROOT}"
-    process = run_python("-c", program, str(tmp_path), folder=tmp_path, PYTHONPATH=path)
+    process = run_tracked(program, folder=tmp_path)
     assert process.returncode == 0, process.stderr
     *_, last = sorted((tmp_path / "outputs" / "wandb").glob("offline-run-*"), key=os.path.getmtime)
     rows = [record["item"] for record in records(tmp_path, last)["history"]]

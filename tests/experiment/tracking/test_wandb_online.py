@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,22 +15,9 @@ from experiment.tracking.arrival import noted
 from experiment.tracking.following import follow
 from experiment.tracking.labels import run_id
 from experiment.tracking.wandb_service import mode_of
-from support.commands import ROOT, run_python
-from support.tracked import CURVE, RESULT, exit_codes, no_account, records, tracked, write_files
-from support.wandb_stub import KEY, Stub, wandb_stub
-
-__all__ = ["no_account"]
-
-
-@pytest.fixture
-def stub(no_account: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stub]:
-    """A server, and a user with a key of it."""
-    wandb.teardown()  # in this process it would keep to the server of its first run
-    with wandb_stub() as server:
-        monkeypatch.setenv("WANDB_BASE_URL", server.url)
-        monkeypatch.setenv("WANDB_API_KEY", KEY)
-        yield server
-        wandb.teardown()
+from support.tracking.tracked import CURVE, RESULT, exit_codes, records, run_tracked, tracked, write_files
+from support.tracking.user import set_up
+from support.tracking.wandb_stub import KEY, Stub, wandb_stub
 
 
 def test_a_run_online(stub: Stub, tmp_path: Path) -> None:
@@ -100,7 +85,7 @@ def killed_in_mid_run(stub: Stub, folder: Path, and_the_server: bool) -> tuple[i
     """A cell whose service is killed after a round, in a process of its own: its code, and what it said."""
     program = (
         "import os, signal, sys, time\nimport psutil\nfrom pathlib import Path\n"
-        "from support.tracked import CURVE, RESULT, tracked, write_files\n"
+        "from support.tracking.tracked import CURVE, RESULT, tracked, write_files\n"
         "from experiment.tracking.following import follow\n"
         "from experiment.tracking import wandb_service\n"
         "wandb_service.START_SECONDS = 3\n"
@@ -121,9 +106,8 @@ def killed_in_mid_run(stub: Stub, folder: Path, and_the_server: bool) -> tuple[i
         "    write_files(cell)\n"
         "    tracker.summarize(RESULT)\n"
     )
-    path = f"{ROOT / 'tests'}{os.pathsep}{ROOT}"
-    variables = {"WANDB_BASE_URL": stub.url, "WANDB_API_KEY": KEY, "PYTHONPATH": path}
-    process = run_python("-c", program, str(folder), str(and_the_server), folder=folder, **variables)
+    variables = {"WANDB_BASE_URL": stub.url, "WANDB_API_KEY": KEY}
+    process = run_tracked(program, str(and_the_server), folder=folder, **variables)
     return process.returncode, process.stderr
 
 
@@ -192,12 +176,7 @@ def test_what_the_user_has_set_counts(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    (tmp_path / "wandb").mkdir()
-    (tmp_path / "wandb" / "settings").write_text(f"[default]\n{settings}\n")
-    monkeypatch.chdir(tmp_path)
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    wandb.teardown()
+    set_up(tmp_path, settings, variables, monkeypatch)
     with follow(tracked(tmp_path, tmp_path / "sweep" / "cell", **options)) as tracker:
         tracker.log(CURVE)
     first = stub.buckets[0]
@@ -212,12 +191,7 @@ def test_who_set_it_offline_is_sent_nothing(
     settings: str, variables: dict[str, str], stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By `wandb offline`, which writes a file, or in the environment, by either name."""
-    (tmp_path / "wandb").mkdir()
-    (tmp_path / "wandb" / "settings").write_text(f"[default]\n{settings}\n")
-    monkeypatch.chdir(tmp_path)
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    wandb.teardown()
+    set_up(tmp_path, settings, variables, monkeypatch)
     with follow(tracked(tmp_path, tmp_path / "sweep" / "cell")) as tracker:
         tracker.log(CURVE)
     assert not stub.buckets

@@ -8,9 +8,6 @@ import pytest
 import wandb
 
 from experiment.tracking.wandb_logger import Wandb
-from support.tracked import no_account
-
-__all__ = ["no_account"]
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import shutil
 import socket
 import subprocess
 import time
@@ -20,6 +19,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from gate.ledgers.base import WINDOW_SECONDS, Charge, Ledger, LimitReached, Limits, NotRedeemable
 from gate.ledgers.redis import RedisLedger
 from gate.ledgers.sqlite import SqliteLedger
+from support.missing import program
 
 OpenNamed = Callable[[str], Ledger]
 """Opens the ledger of a name, a new one or one that is there; can be sent to another process."""
@@ -40,12 +40,10 @@ def open_redis(url: str, directory: str, name: str) -> Ledger:
 @contextmanager
 def running_redis(directory: Path, port: int) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """The URL and the process of a server that keeps all it is told in a directory."""
-    program = shutil.which("redis-server")
-    if program is None:
-        pytest.skip("redis-server is not installed")
+    redis_server = program("redis-server")
     where = ["--bind", "127.0.0.1", "--port", str(port), "--dir", str(directory)]
     durable = ["--save", "", "--appendonly", "yes", "--appendfsync", "always"]
-    process = subprocess.Popen([program, *where, *durable], stdout=subprocess.DEVNULL)
+    process = subprocess.Popen([redis_server, *where, *durable], stdout=subprocess.DEVNULL)
     try:
         url = f"redis://127.0.0.1:{port}/0"
         wait_for(url, process)

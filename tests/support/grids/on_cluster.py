@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from support.grids.slurm_cluster import Cluster, missing_programs
+from support.grids.slurm_cluster import NEEDED, Cluster
+from support.missing import program
 
 SLURM = (
     "hydra/launcher=slurm",
@@ -25,8 +26,8 @@ SLURM = (
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """The cluster; a machine without SLURM skips what needs it."""
-    if missing := missing_programs():
-        pytest.skip(f"no SLURM with accounting here: {', '.join(missing)} not found")
+    for name in NEEDED:
+        program(name)
     cluster = Cluster(tmp_path_factory.mktemp("slurm") / "cluster")
     try:
         cluster.start()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -13,11 +12,6 @@ from pathlib import Path
 
 NEEDED = ("munged", "slurmctld", "slurmd", "slurmdbd", "mariadbd", "mariadb-install-db", "sbatch", "srun")
 NODES = 4
-
-
-def missing_programs() -> list[str]:
-    """What a cluster needs and this machine lacks."""
-    return [name for name in NEEDED if shutil.which(name) is None]
 
 
 def free_ports(count: int) -> list[int]:

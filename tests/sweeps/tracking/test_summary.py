@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,10 @@ import yaml
 
 from experiment.tracking.arrival import Arrival, noted
 from support.grids.reports import write_cell
-from support.tracked import no_account
-from support.wandb_stub import KEY, Stub, wandb_stub
+from support.tracking.wandb_stub import Stub
 from sweeps.grid.listed import RECORDS
 from sweeps.report.summary import summarize
 from sweeps.tracking import sync
-
-__all__ = ["no_account"]
 
 
 @pytest.fixture
@@ -41,16 +37,6 @@ def one_more(directory: Path, attack: str, seed: int, accuracy: float, **options
     config = {"logger": {"wandb": node | options}, "dataset": {"name": "digits"}}
     name = f"{attack}{seed}"
     write_cell(directory / name, attack, seed, [0.3, accuracy], key=name, config=config)
-
-
-@pytest.fixture
-def stub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stub]:
-    wandb.teardown()
-    with wandb_stub() as server:
-        monkeypatch.setenv("WANDB_BASE_URL", server.url)
-        monkeypatch.setenv("WANDB_API_KEY", KEY)
-        yield server
-        wandb.teardown()
 
 
 def test_a_sweep_is_summed_up_by_one_run(sweep: Path, stub: Stub) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,26 +18,10 @@ from experiment.tracking.arrival import Arrival, note, noted
 from experiment.tracking.base import TrackedCell
 from experiment.tracking.following import follow
 from experiment.tracking.labels import run_id
-from support.tracked import CURVE, LABELS, RESULT, no_account, tracked, write_files
-from support.wandb_stub import KEY, Stub, wandb_stub
+from support.tracking.tracked import CURVE, LABELS, RESULT, tracked, write_files
+from support.tracking.user import give_key
+from support.tracking.wandb_stub import KEY, Stub
 from sweeps.tracking import sync
-
-__all__ = ["no_account"]
-
-
-@pytest.fixture
-def stub(no_account: None) -> Iterator[Stub]:
-    wandb.teardown()
-    with wandb_stub() as server:
-        yield server
-        wandb.teardown()
-
-
-def online(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The user has a key from now on."""
-    wandb.teardown()
-    monkeypatch.setenv("WANDB_BASE_URL", stub.url)
-    monkeypatch.setenv("WANDB_API_KEY", KEY)
 
 
 def cell_of(tmp_path: Path, seed: int, **logger: Any) -> TrackedCell:
@@ -75,67 +58,67 @@ def arrival_of(folder: Path) -> Arrival:
 
 
 def test_offline_runs_and_lost_curves_are_sent_once(
-    stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    offered: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Also where an offline run's file is cut short, as by a kill; the command is given elsewhere."""
     kept_offline(tmp_path, 1), kept_offline(tmp_path, 2), lost(tmp_path, 3)
     os.truncate(offline_files(tmp_path)[1], 700)
-    online(stub, monkeypatch)
+    give_key(offered, monkeypatch)
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert main([str(tmp_path / "sweep")]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "3 of 3 runs sent"
     for seed in (1, 2, 3):
-        rows = stub.history(run_id(f"key{seed}"))
+        rows = offered.history(run_id(f"key{seed}"))
         assert [row["curve/queries"] for row in rows] == [100, 200, 300], seed
-        first = next(bucket for bucket in stub.buckets if bucket["name"] == run_id(f"key{seed}"))
+        first = next(bucket for bucket in offered.buckets if bucket["name"] == run_id(f"key{seed}"))
         told = json.loads(first["config"])
         assert (first["displayName"], told["seed"]["value"]) == (f"s{seed}", seed)
         assert told["options"]["value"]["attack"]["budget"] == 300
-    assert stub.exit_codes() == [0, 0, 0]
+    assert offered.exit_codes() == [0, 0, 0]
     assert all(path.with_name(path.name + ".synced").exists() for path in offline_files(tmp_path))
     assert not list((tmp_path / "elsewhere").iterdir()), "W&B's own files are left nowhere"
-    seen = len(stub.streams)
+    seen = len(offered.streams)
     assert main([str(tmp_path / "sweep")]) == 0
     assert "every run that was followed has arrived" in capsys.readouterr().out
-    assert len(stub.streams) == seen
+    assert len(offered.streams) == seen
 
 
 def test_what_a_cell_adds_after_a_sync_is_sent_by_the_next(
-    stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    offered: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cell = cell_of(tmp_path, 1)
     write_files(cell, rows=1, ended=False)
     note(cell.output, Arrival({"id": run_id("key1"), "tags": [], "config": {}}, str(tmp_path / "gone")))
-    online(stub, monkeypatch)
+    give_key(offered, monkeypatch)
     assert main([str(tmp_path)]) == 0
-    assert [row["curve/queries"] for row in stub.history()] == [100] and stub.exit_codes() == [1]
+    assert [row["curve/queries"] for row in offered.history()] == [100] and offered.exit_codes() == [1]
     assert (arrival_of(cell.output).rows, arrival_of(cell.output).arrived) == (1, False)
-    assert main([str(tmp_path)]) == 0 and stub.exit_codes() == [1], "nothing has come"
+    assert main([str(tmp_path)]) == 0 and offered.exit_codes() == [1], "nothing has come"
     write_files(cell)
     assert main([str(tmp_path)]) == 0
-    assert [row["curve/queries"] for row in stub.history()] == [100, 200, 300]
-    assert stub.exit_codes() == [1, 0] and arrival_of(cell.output).arrived
+    assert [row["curve/queries"] for row in offered.history()] == [100, 200, 300]
+    assert offered.exit_codes() == [1, 0] and arrival_of(cell.output).arrived
 
 
 def test_a_cell_that_is_online_and_has_not_ended_is_left_alone(
-    stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    offered: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cell = cell_of(tmp_path, 1)
     write_files(cell, rows=2, ended=False)
     note(cell.output, Arrival({"id": run_id("key1"), "tags": [], "config": {}}, online=True))
-    online(stub, monkeypatch)
-    assert main([str(tmp_path)]) == 0 and not stub.buckets
+    give_key(offered, monkeypatch)
+    assert main([str(tmp_path)]) == 0 and not offered.buckets
     write_files(cell)
-    assert main([str(tmp_path)]) == 0 and not stub.buckets, "it may hand in its result still"
+    assert main([str(tmp_path)]) == 0 and not offered.buckets, "it may hand in its result still"
     past = time.time() - 2 * sync.ENDING_SECONDS
     os.utime(cell.output / "result.json", (past, past))
-    assert main([str(tmp_path), f"{tmp_path}/sweep/.."]) == 0 and len(stub.exit_codes()) == 1
+    assert main([str(tmp_path), f"{tmp_path}/sweep/.."]) == 0 and len(offered.exit_codes()) == 1
     assert arrival_of(cell.output).arrived, "its end was lost"
 
 
 def test_artifacts_are_sent_from_the_cell_and_the_store(
-    stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    offered: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = kept_offline(tmp_path, 1, artifacts=["trace", "substitute"])
     store = tmp_path / "store" / "extractions" / "abcd"
@@ -147,37 +130,37 @@ def test_artifacts_are_sent_from_the_cell_and_the_store(
         yaml.safe_dump(config | {"paths": {"store": str(tmp_path / "store")}})
     )
     (folder / "result.json").write_text(json.dumps(RESULT | {"keys": {"cell": "key1", "extraction": "abcd"}}))
-    online(stub, monkeypatch)
+    give_key(offered, monkeypatch)
     assert main([str(tmp_path)]) == 0
-    assert sorted(it["artifactTypeName"] for it in stub.artifacts) == ["substitute", "trace"]
+    assert sorted(it["artifactTypeName"] for it in offered.artifacts) == ["substitute", "trace"]
 
 
 def test_what_cannot_be_noted_is_not_sent(
-    stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    offered: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It would be sent again each time."""
     lost(tmp_path, 1)
-    online(stub, monkeypatch)
+    give_key(offered, monkeypatch)
 
     def refuse(folder: Path, *_: object) -> None:
         raise OSError(f"cannot write to {folder}")
 
     monkeypatch.setattr(sync, "check_writable", refuse)
     assert main([str(tmp_path)]) == 1
-    assert "cannot write to" in capsys.readouterr().err and not stub.buckets
+    assert "cannot write to" in capsys.readouterr().err and not offered.buckets
 
 
 def test_what_another_sync_is_sending_is_left_to_it(
-    stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    offered: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = lost(tmp_path, 1)
-    online(stub, monkeypatch)
+    give_key(offered, monkeypatch)
     left = sync.followed(folder)
     with sync._alone(folder):
         assert main([str(tmp_path)]) == 1
-        assert "another sync is sending it" in capsys.readouterr().err and not stub.buckets
+        assert "another sync is sending it" in capsys.readouterr().err and not offered.buckets
     note(folder, replace(left[folder], arrived=True))
-    assert dict(sync.send(left)) == {folder: ""} and not stub.buckets, "it has sent it by now"
+    assert dict(sync.send(left)) == {folder: ""} and not offered.buckets, "it has sent it by now"
 
 
 def test_without_a_key_nothing_is_sent(

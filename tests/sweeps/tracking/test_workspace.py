@@ -14,7 +14,7 @@ from commands.workspace import main
 from experiment.tracking.arrival import Arrival, note
 from experiment.tracking.figures import axes_of
 from support.commands import ROOT, run_python
-from support.wandb_stub import KEY, wandb_stub
+from support.tracking.wandb_stub import KEY, wandb_stub
 from sweeps.tracking import workspace
 
 COMMAND = ("-m", "commands", "workspace", "--project", "grids", "--datasets", "digits", "mnist")

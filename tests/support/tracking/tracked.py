@@ -6,15 +6,14 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pytest
 import yaml
 
 from experiment.tracking.base import TrackedCell
+from support.commands import ROOT, run_python
 
 CURVE = pd.DataFrame(
     {
@@ -47,18 +46,6 @@ RESULT = {
         "fidelity": {"90": {"reached": False, "queries": 300.0, "pow_seconds": 9.0}},
     },
 }
-
-
-@pytest.fixture(autouse=True)
-def no_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """A user without a key, whose environment is as it was afterwards."""
-    for name in [name for name in os.environ if name.startswith("WANDB_")]:
-        monkeypatch.delenv(name)
-    before = dict(os.environ)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    yield
-    for name in set(os.environ) - set(before):
-        del os.environ[name]
 
 
 def config(tmp_path: Path, **logger: Any) -> dict[str, Any]:
@@ -115,3 +102,11 @@ def records(tmp_path: Path, run: Path | None = None) -> dict[str, list[Any]]:
 
 def exit_codes(written: dict[str, list[Any]]) -> list[int]:
     return [(record or {}).get("exit_code", 0) for record in written["exit"]]
+
+
+def run_tracked(
+    program: str, *arguments: str, folder: Path, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """A program that follows a cell, in a process of its own; its first argument is the folder."""
+    path = f"{ROOT / 'tests'}{os.pathsep}{ROOT}"
+    return run_python("-c", program, str(folder), *arguments, folder=folder, PYTHONPATH=path, **environment)
