@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
-from contextlib import suppress
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
 from experiment.cell_run import CellRun
 from experiment.compose import compose_cell
+from experiment.finished import result_key
 from experiment.pricing.objective import check_objective
 from experiment.tracking.base import TrackedCell
 from experiment.tracking.following import follow
@@ -43,11 +42,5 @@ def run_cell(config: DictConfig, output: Path, progress: bool = True) -> None:
 
 def drop_other_result(output: Path, key: str) -> None:
     """Remove the result of another cell from a folder that was given to this one."""
-    path = output / "result.json"
-    with suppress(FileNotFoundError):
-        try:
-            is_own = json.loads(path.read_text())["keys"]["cell"] == key
-        except (ValueError, KeyError, TypeError):
-            is_own = False
-        if not is_own:
-            path.unlink()
+    if result_key(output) != key:
+        (output / "result.json").unlink(missing_ok=True)

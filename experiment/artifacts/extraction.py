@@ -85,7 +85,8 @@ class StoredExtraction(Artifact[FinishedExtraction]):
     def _tidy(directory: Path) -> None:
         """Remove what only an extraction that goes on needs."""
         (directory / "checkpoint.pt").unlink(missing_ok=True)
-        shutil.rmtree(directory / "journal", ignore_errors=True)
+        if (journal := directory / "journal").exists():
+            shutil.rmtree(journal)
 
     def load(self, entry: Entry) -> FinishedExtraction:
         """The rounds and the trace."""

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from experiment.finished import finished_key
 from storage.errors import InputError
 from storage.files import write_json
 
@@ -107,20 +108,6 @@ def left_out_words(cells: Iterable[ListedCell]) -> str:
     return f"{len(labels):,} finished {said} not in this grid, and left out of its report: " + (
         "; ".join(labels[:NAMED]) + more
     )
-
-
-def finished_key(directory: Path) -> str | None:
-    """The key of the cell whose result and curve lie in a folder, if both do: a report needs both."""
-    return result_key(directory) if (directory / "curve.csv").is_file() else None
-
-
-def result_key(directory: Path) -> str | None:
-    """The key of the cell whose result lies in a folder, if any does."""
-    try:
-        key: str | None = json.loads((directory / "result.json").read_text())["keys"]["cell"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return key
 
 
 def _cells(sweep: Path, rows: list[dict[str, Any]]) -> list[ListedCell]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from experiment.compose import compose_resolved
+from experiment.finished import result_key
 from experiment.images import CellData, CellImages
 from experiment.keys import Config, DataPrints, Identity
 from experiment.options import check_config
@@ -18,7 +19,7 @@ from storage.errors import InputError
 from storage.store import Store, identity_key
 from sweeps.grid.absent import without_absent_defenses
 from sweeps.grid.compose import Composed
-from sweeps.grid.listed import listed_before, result_key
+from sweeps.grid.listed import listed_before
 from sweeps.grid.units import Plan, PlannedCell, Unit, told_apart, unit_of
 
 KEPT_IMAGES = 3

@@ -11,9 +11,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from experiment.finished import finished_key
 from experiment.naming import stack_name
 from storage.store import identity_key
-from sweeps.grid.listed import ListedCell, finished_key, left_out_words
+from sweeps.grid.listed import ListedCell, left_out_words
 
 if TYPE_CHECKING:  # whose classes of defenses and measures need torch, which a status does without
     from experiment.keys import Config, Identity

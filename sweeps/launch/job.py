@@ -16,8 +16,8 @@ from submitit.core.utils import DelayedSubmission, UncompletedJobError
 from experiment.artifacts.prepare import prepare
 from experiment.cell import run_cell
 from experiment.compose import compose_cell
+from experiment.finished import finished_key
 from storage.files import write_atomically
-from sweeps.grid.listed import finished_key
 from sweeps.launch.cluster.on_node import missed_gpu, name_job
 from sweeps.launch.cluster.side_by_side import run_side_by_side
 from sweeps.launch.folder import FAILURE, SweepFolder, write_failure

@@ -59,8 +59,16 @@ def points(sweep: Sweep, at: Iterable[int] = ()) -> pd.DataFrame:
             .assign(at=number)
             for number in at
         ]
-    told = {frozenset(zip(part["cell"], part["queries"], strict=True)): part for part in reversed(wanted)}
-    return pd.concat(reversed(told.values())).sort_values(["cell", "queries", "at"])
+    told: list[pd.DataFrame] = []
+    for part in wanted:
+        if not any(_same_points(part, earlier) for earlier in told):
+            told.append(part)
+    return pd.concat(told).sort_values(["cell", "queries", "at"])
+
+
+def _same_points(one: pd.DataFrame, other: pd.DataFrame) -> bool:
+    """Whether rows are of the same points of the same curves."""
+    return one[["cell", "queries"]].to_numpy().tolist() == other[["cell", "queries"]].to_numpy().tolist()
 
 
 def over_seeds(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from experiment.tracking.arrival import Arrival, note, noted
+from experiment.tracking.arrival import RECORD, Arrival, note, noted
 from experiment.tracking.lasting import begun
 from experiment.tracking.wandb_logger import Wandb
 from experiment.tracking.wandb_service import forget_service
@@ -68,10 +68,14 @@ def sum_up_online(directory: Path, files: Path) -> None:
 def logger_of(cell: Path) -> Wandb | None:
     """W&B's options in the config of a cell, given its folder; None where it is not followed."""
     try:
-        config = yaml.safe_load((cell / "config.yaml").read_text())
-        node = config["logger"].get("wandb")
+        return logger_in(yaml.safe_load((cell / "config.yaml").read_text()))
     except (OSError, KeyError, AttributeError, yaml.YAMLError):
         return None
+
+
+def logger_in(config: Mapping[str, Any]) -> Wandb | None:
+    """W&B's options in a config; None where it names none."""
+    node = config["logger"].get("wandb")
     return None if node is None else instantiate(node, "logger.wandb")
 
 
@@ -97,7 +101,7 @@ def _hand_in(run: Any, directory: Path, told: Mapping[str, Any], sweep: Sweep, p
     run.log({"means": means, "report": wandb.Html(page(sweep), inject=False), **pictures})
     run.finish()
     if run.disabled:
-        (directory / RECORDS / "wandb.json").unlink(missing_ok=True)
+        (directory / RECORDS / RECORD).unlink(missing_ok=True)
     elif not run.offline:
         if before is not None:
             before.mark_offline_files()

@@ -25,7 +25,7 @@ from experiment.tracking.wandb_run import WandbTracker
 from experiment.tracking.wandb_service import forget_service
 from storage.files import check_writable
 from sweeps.grid.listed import RECORDS as OF_A_SWEEP
-from sweeps.tracking.summary import logger_of, sum_up_online
+from sweeps.tracking.summary import logger_in, sum_up_online
 
 ENDING_SECONDS = 600.0
 """For which a cell that has its result may still be handing it in online."""
@@ -102,11 +102,11 @@ def _alone(folder: Path) -> Iterator[None]:
 
 def _hand_in(folder: Path, arrival: Arrival, files: Path) -> None:
     """Log the curve and the result that lie in a cell's folder, and what was kept of it."""
-    logger = logger_of(folder)
-    if logger is None:
-        raise ValueError("its config.yaml cannot be read, or names no options of W&B")
-    result = _result(folder)
     config = yaml.safe_load((folder / "config.yaml").read_text())
+    logger = logger_in(config)
+    if logger is None:
+        raise ValueError("its config.yaml names no options of W&B")
+    result = _result(folder)
     curve = pd.read_csv(folder / "curve.csv")
     run = logger.start_online(
         {**arrival.told, "config": {**arrival.told["config"], "options": config}}, files
