@@ -23,6 +23,7 @@ class Arrival:
         offline: The folder of an offline run; None where it was or is online, or was lost.
         online: Whether it was begun online, and was not lost.
         rows: How many rows of the curve `tollgate sync` has sent.
+        substitute: The file of the stolen model in the store, once the cell has ended.
         arrived: Whether all of it has arrived.
     """
 
@@ -30,6 +31,7 @@ class Arrival:
     offline: str | None = None
     online: bool = False
     rows: int = 0
+    substitute: str | None = None
     arrived: bool = False
 
     def mark_offline_files(self) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from experiment.tracking.arrival import Arrival, note
+from experiment.tracking.arrival import Arrival, note, noted
 from experiment.tracking.wandb_run import WandbTracker
 from experiment.tracking.wandb_service import forget_service
 
@@ -62,6 +63,8 @@ class LastingTracker:
     def keep(self, files: Mapping[str, Path]) -> None:
         """See Tracker."""
         self.files = files
+        if (known := noted(self.output)) is not None:
+            note(self.output, replace(known, substitute=self._substitute))
         self._attempt(lambda tracker: tracker.keep(files))
 
     def finish(self, exit_code: int) -> None:
@@ -81,7 +84,7 @@ class LastingTracker:
             log.info("the curve was handed in to Weights & Biases after all")
         except Exception as error:
             forget_service()
-            note(self.output, Arrival(self._record))
+            note(self.output, Arrival(self._record, substitute=self._substitute))
             log.warning(
                 "the curve could not be handed in to Weights & Biases (%s); the cell's own files are whole, "
                 "and tollgate sync %s hands it in",
@@ -94,6 +97,11 @@ class LastingTracker:
         """What W&B is told but for the options, which lie in the cell's config.yaml."""
         config = {name: it for name, it in self.told["config"].items() if name != "options"}
         return {**self.told, "config": config}
+
+    @property
+    def _substitute(self) -> str | None:
+        path = self.files.get("substitute")
+        return None if path is None else str(path.resolve())
 
     def _started(self) -> WandbTracker:
         run = self.start()

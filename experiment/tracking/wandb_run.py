@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import pandas as pd
 
 from experiment.tracking.figures import VALUES, axes_of, metric, summary_of
+
+log = logging.getLogger(__name__)
 
 
 class WandbTracker:
@@ -53,7 +56,9 @@ class WandbTracker:
         import wandb
 
         for name, path in files.items():
-            if name in self.artifacts and path.is_file():
+            if name in self.artifacts and not path.is_file():
+                log.warning("the %s is no artifact: %s is not there", name, path)
+            elif name in self.artifacts:
                 artifact = wandb.Artifact(f"{name}-{self.run.id}", type=name)
                 artifact.add_file(str(path.resolve()))
                 self.run.log_artifact(artifact)

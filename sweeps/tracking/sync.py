@@ -116,7 +116,8 @@ def _hand_in(folder: Path, arrival: Arrival, files: Path) -> None:
     tracker.log(curve)
     if result is not None:
         tracker.summarize(result)
-        tracker.keep({"trace": folder / "trace.parquet", "substitute": _substitute(config, result)})
+        substitute = Path(arrival.substitute or folder / "substitute.pt")
+        tracker.keep({"trace": folder / "trace.parquet", "substitute": substitute})
     run.finish(exit_code=0 if result is not None else 1)
     note(folder, replace(arrival, rows=len(curve), arrived=result is not None))
     if result is not None:
@@ -127,9 +128,3 @@ def _result(folder: Path) -> dict[str, Any] | None:
     """The result of a cell; None where it has not ended."""
     path = folder / "result.json"
     return json.loads(path.read_text()) if path.is_file() else None
-
-
-def _substitute(config: Mapping[str, Any], result: Mapping[str, Any]) -> Path:
-    """Where the store has the substitute of a cell, if it still does."""
-    key = str(result["keys"].get("extraction", ""))
-    return Path(str(config.get("paths", {}).get("store", ""))) / "extractions" / key / "substitute.pt"

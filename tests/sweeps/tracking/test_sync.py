@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import wandb
-import yaml
 
 from commands.sync import main
 from experiment.tracking.arrival import Arrival, note, noted
@@ -117,22 +116,35 @@ def test_a_cell_that_is_online_and_has_not_ended_is_left_alone(
     assert arrival_of(cell.output).arrived, "its end was lost"
 
 
+@pytest.mark.parametrize("kept", [True, False])
 def test_artifacts_are_sent_from_the_cell_and_the_store(
-    offered: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kept: bool,
+    offered: Stub,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    folder = kept_offline(tmp_path, 1, artifacts=["trace", "substitute"])
-    store = tmp_path / "store" / "extractions" / "abcd"
-    store.mkdir(parents=True)
-    for path in (folder / "trace.parquet", store / "substitute.pt"):
-        path.write_bytes(b"content")
-    config = yaml.safe_load((folder / "config.yaml").read_text())
-    (folder / "config.yaml").write_text(
-        yaml.safe_dump(config | {"paths": {"store": str(tmp_path / "store")}})
-    )
-    (folder / "result.json").write_text(json.dumps(RESULT | {"keys": {"cell": "key1", "extraction": "abcd"}}))
+    """The store's relative path is that of the folder where the cell ran."""
+    monkeypatch.chdir(tmp_path)
+    substitute = Path("store") / "substitute.pt"
+    substitute.parent.mkdir()
+    substitute.write_bytes(b"content")
+    cell = cell_of(tmp_path, 1, artifacts=["trace", "substitute"])
+    write_files(cell)
+    (cell.output / "trace.parquet").write_bytes(b"content")
+    with follow(cell) as tracker:
+        tracker.log(CURVE)
+        tracker.summarize(RESULT)
+        tracker.keep({"trace": cell.output / "trace.parquet", "substitute": substitute})
+    if not kept:
+        substitute.unlink()
     give_key(offered, monkeypatch)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
     assert main([str(tmp_path)]) == 0
-    assert sorted(it["artifactTypeName"] for it in offered.artifacts) == ["substitute", "trace"]
+    sent = sorted(it["artifactTypeName"] for it in offered.artifacts)
+    assert sent == (["substitute", "trace"] if kept else ["trace"])
+    assert ("the substitute is no artifact" in caplog.text) == (not kept)
 
 
 def test_what_cannot_be_noted_is_not_sent(
